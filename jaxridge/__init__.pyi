@@ -1,0 +1,33 @@
+from .choice import Choice, Scores, choose
+from .descent import Descent, descend, sweep
+from .objective import (
+    GradientCheck,
+    Params,
+    check_gradient,
+    cost,
+    gradient,
+    gradient_by_hand,
+    predict,
+)
+from .solvers import solve
+from .validation import cross_validate
+from .version import __version__
+
+__all__ = [
+    "Choice",
+    "Descent",
+    "GradientCheck",
+    "Params",
+    "Scores",
+    "__version__",
+    "check_gradient",
+    "choose",
+    "cost",
+    "cross_validate",
+    "descend",
+    "gradient",
+    "gradient_by_hand",
+    "predict",
+    "solve",
+    "sweep",
+]

@@ -1,0 +1,158 @@
+"""What an argument must be, said in the caller's words.
+
+Each check looks at one argument and returns nothing, or raises an error that names the
+argument, what was got, and what to do. Shapes and dtypes are checked always; values
+only when they are known, that is outside a traced function: NaN in a traced array is
+the caller's to find. Nothing here computes.
+"""
+
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def is_traced(array: Any) -> bool:
+    """Whether the values are unknown, because a transformation is tracing them."""
+    return isinstance(array, jax.core.Tracer)
+
+
+def numeric(name: str, array: Any) -> None:
+    """Refuse text, objects, complex and masked arrays, and sparse matrices."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(
+            f"`{name}` is a masked array, whose mask would be lost: fill it "
+            "(`.filled(...)`) or drop the masked rows"
+        )
+    if hasattr(array, "toarray"):
+        raise TypeError(f"`{name}` is a sparse matrix: pass `{name}.toarray()`")
+    dtype = array.dtype if hasattr(array, "dtype") else np.asarray(array).dtype
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        raise TypeError(f"`{name}` must be real, got dtype {dtype}: pass its real part")
+    if dtype == np.longdouble and dtype != np.float64:
+        raise TypeError(f"`{name}` has dtype {dtype}: convert it with .astype(float)")
+    if not (jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)):
+        raise TypeError(
+            f"`{name}` must hold numbers, got dtype {dtype}: convert it with "
+            ".astype(float), or encode text as numbers first"
+        )
+
+
+def finite(name: str, array: Any, missing: bool = False) -> None:
+    """Refuse NaN (unless it may be `missing`) and infinity, if the values are known."""
+    if is_traced(array):
+        return
+    # A finite sum proves finite terms and needs no array of booleans; the converse
+    # fails only by overflow, and then the elements are looked at one by one.
+    with np.errstate(all="ignore"):
+        values = np.asarray(array)
+        if values.size == 0 or np.isfinite(np.sum(values)):
+            return
+        bad = np.isinf(values) if missing else ~np.isfinite(values)
+    if not bad.any():
+        return
+    first = tuple(int(i) for i in np.argwhere(bad)[0])
+    where = f" at index {first}" if first else ""
+    raise ValueError(
+        f"`{name}` must be finite, got {values[first]}{where} "
+        f"({int(bad.sum())} such value(s)): drop or fill them first"
+    )
+
+
+def design(X: Any) -> None:
+    """Refuse a design matrix that is not (rows, columns), each at least one."""
+    if X.ndim != 2:
+        raise ValueError(
+            f"`X` must have shape (n_samples, n_features), got shape {X.shape}: "
+            "one feature is X.reshape(-1, 1), one row is X.reshape(1, -1)"
+        )
+    if X.shape[0] == 0:
+        raise ValueError(f"`X` has no rows (shape {X.shape}): pass at least one")
+    if X.shape[1] == 0:
+        raise ValueError(f"`X` has no columns (shape {X.shape}): pass at least one")
+
+
+def targets(y: Any, n_samples: int) -> None:
+    """Refuse targets that are not (m,) or (m, t) with t at least one."""
+    if y.ndim not in (1, 2):
+        raise ValueError(
+            "`y` must have shape (n_samples,) or (n_samples, n_targets), "
+            f"got shape {y.shape}"
+        )
+    if y.shape[0] != n_samples:
+        raise ValueError(
+            f"`X` and `y` must have the same number of rows, got {n_samples} and "
+            f"{y.shape[0]}"
+        )
+    if y.ndim == 2 and y.shape[1] == 0:
+        raise ValueError(f"`y` has no targets (shape {y.shape}): pass at least one")
+
+
+def weights(weight: Any, n_samples: int) -> None:
+    """Refuse weights that are not (m,), negative, or all zero."""
+    if weight.shape != (n_samples,):
+        raise ValueError(
+            f"`weight` must have shape ({n_samples},), one for each row of `X`, "
+            f"got shape {weight.shape}"
+        )
+    finite("weight", weight)
+    if is_traced(weight):
+        return
+    if bool((weight < 0).any()):
+        raise ValueError(
+            f"`weight` must not be negative, got {float(weight.min())}: a row that "
+            "must not count has weight 0"
+        )
+    if not bool((weight > 0).any()):
+        raise ValueError("`weight` is zero for every row: at least one must count")
+
+
+def penalty(name: str, lam: Any) -> None:
+    """Refuse a penalty that is negative or not finite."""
+    finite(name, lam)
+    if not is_traced(lam) and bool((np.asarray(lam) < 0).any()):
+        raise ValueError(
+            f"`{name}` must be at least 0, got {float(np.asarray(lam).min())}: a "
+            "negative penalty would reward large coefficients"
+        )
+
+
+def single_penalty(lam: Any) -> None:
+    """Refuse anything but one number."""
+    if np.ndim(lam) != 0:
+        raise ValueError(
+            f"`lam` must be one number, got shape {np.shape(lam)}: for many "
+            "penalties at once use `sweep`"
+        )
+
+
+def grid(lams: Any) -> None:
+    """Refuse a grid that is not a list of at least one penalty."""
+    if np.ndim(lams) != 1:
+        raise ValueError(
+            "`lams` must be a list of penalties, shape (n_lams,), got shape "
+            f"{np.shape(lams)}"
+        )
+    if np.shape(lams)[0] == 0:
+        raise ValueError("`lams` is empty: pass at least one penalty")
+
+
+def count(name: str, value: Any, least: int) -> int:
+    """Return `value` as an int of at least `least`, or refuse it."""
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        whole = operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be a whole number, got {value!r}") from None
+    if whole < least:
+        raise ValueError(f"`{name}` must be at least {least}, got {whole}")
+    return whole
+
+
+def one_of(name: str, value: Any, known: tuple[str, ...]) -> None:
+    """Refuse an option that is not among the known ones."""
+    if value not in known:
+        raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {value!r}")

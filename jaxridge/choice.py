@@ -1,0 +1,190 @@
+"""From scores to a penalty: the best one, or the simplest that is not clearly worse.
+
+The one-standard-error rule takes the largest λ whose mean score is within one standard
+error of the best (Breiman, Friedman, Olshen and Stone 1984): an error estimated from
+few folds does not tell such neighbours apart, and more shrinkage is the simpler model.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from tabulate import tabulate
+
+from jaxridge import checks
+from jaxridge.data import in_kind_of_input
+
+ROWS_SHOWN = 12
+
+
+class Scores(NamedTuple):
+    """How well every penalty predicted held-out rows.
+
+    Attributes
+    ----------
+    lams : array of shape (n_lams,)
+        The penalties, in the order given.
+    per_fold : array of shape (n_folds, n_lams[, n_targets])
+        Each fold's weighted mean loss Σ w · loss / Σ w over its held-out rows.
+    mean : array of shape (n_lams[, n_targets])
+        Plain mean over folds.
+    standard_error : array of shape (n_lams[, n_targets])
+        Standard deviation over folds (ddof 1) divided by √n_folds.
+    greater_is_better : bool array of shape ()
+        Direction of the score; False for errors.
+    """
+
+    lams: Float[Array, " L"]
+    per_fold: Float[Array, "k L *t"]
+    mean: Float[Array, "L *t"]
+    standard_error: Float[Array, "L *t"]
+    greater_is_better: Bool[Array, ""]
+
+    def __str__(self) -> str:
+        """Return one line for each penalty, at most twelve spread over the grid."""
+        mean, error = (
+            np.asarray(a).reshape(len(self.lams), -1).mean(axis=1)
+            for a in (self.mean, self.standard_error)
+        )
+        rows = list(zip(self.lams, mean, error, strict=True))
+        shown = np.unique(np.linspace(0, len(rows) - 1, ROWS_SHOWN).round().astype(int))
+        if np.size(self.mean) > len(rows):
+            headers = ["lam", "score, mean of targets", "standard error, mean"]
+        else:
+            headers = ["lam", "score", "standard error"]
+        return tabulate([rows[i] for i in shown], headers, floatfmt=".6g")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Choice:
+    """A chosen penalty, or one for each target.
+
+    A dataclass, because a field of a NamedTuple cannot be called index.
+
+    Attributes
+    ----------
+    lam : array of shape () or (n_targets,)
+        The penalty.
+    index : int array of shape () or (n_targets,)
+        Its place in ``scores.lams``.
+    at_edge : bool array of shape () or (n_targets,)
+        Whether it is the smallest or largest of the grid, so that the best may lie
+        beyond: widen the grid. False for a grid of one.
+    """
+
+    lam: Float[Array, "*t"]
+    index: Int[Array, "*t"]
+    at_edge: Bool[Array, "*t"]
+
+    def __str__(self) -> str:
+        """Return the penalty, or the range of penalties, in words."""
+        lam = np.atleast_1d(self.lam)
+        if lam.size == 1:
+            text = f"lam {lam[0]:.6g}"
+        else:
+            text = f"lam from {lam.min():.6g} to {lam.max():.6g} for {lam.size} targets"
+        edge = int(np.sum(self.at_edge))
+        return text + (f" ({edge} at the edge of the grid: widen it)" if edge else "")
+
+
+@in_kind_of_input
+def choose(scores: Scores, rule: str = "min", per_target: bool = False) -> Choice:
+    """Choose a penalty from held-out scores.
+
+    Parameters
+    ----------
+    scores : Scores
+        From `cross_validate`: λ is the one of
+        ``J = (Σ w e² + lam · ‖coef‖²) / (2m)``.
+    rule : "min" or "1se"
+        The best mean score; or the largest penalty whose mean score is within one
+        standard error, that of the best, of it.
+    per_target : bool
+        One penalty for each target; otherwise one for all, by the mean score over
+        targets, with the standard error of that mean over folds.
+
+    Returns
+    -------
+    Choice
+        lam, index and at_edge, each of shape () or, with `per_target`, (n_targets,).
+
+    Raises
+    ------
+    ValueError
+        For an unknown rule, for "1se" with scores of fewer than 2 folds, and for
+        scores that are not finite.
+
+    Notes
+    -----
+    Ties go to the larger penalty. Penalties may be in any order and repeat.
+
+    References
+    ----------
+    Breiman, Friedman, Olshen and Stone (1984), Classification and Regression Trees,
+    section 3.4.3.
+
+    Examples
+    --------
+    >>> per_fold = np.array([[3.0, 1.0, 1.5, 4.0], [4.0, 2.0, 1.5, 5.0]])
+    >>> scores = Scores(
+    ...     lams=np.array([0.1, 1.0, 10.0, 100.0]),
+    ...     per_fold=per_fold,
+    ...     mean=per_fold.mean(axis=0),
+    ...     standard_error=per_fold.std(axis=0, ddof=1) / np.sqrt(2),
+    ...     greater_is_better=np.array(False),
+    ... )
+    >>> print(choose(scores))
+    lam 10
+    """
+    checks.one_of("rule", rule, ("min", "1se"))
+    folds = scores.per_fold.shape[0]
+    if rule == "1se" and folds < 2:
+        raise ValueError(
+            '`rule` "1se" needs a standard error, and these scores have '
+            f'{folds} fold(s): use "min", or score with folds'
+        )
+    shared = not per_target or scores.mean.ndim == 1
+    losses, errors = _over_targets(scores) if shared else _per_target(scores)
+    checks.finite("scores", losses)
+    lams = jnp.asarray(scores.lams)
+    losses = jnp.where(scores.greater_is_better, -losses, losses)
+    best = jnp.min(losses, axis=0)
+    if rule == "1se":
+        at = _largest(lams, losses <= best)
+        best = best + jnp.take_along_axis(errors, at[None], axis=0)[0]
+    index = _largest(lams, losses <= best)
+    lam = lams[index]
+    edge = ((lam == jnp.min(lams)) | (lam == jnp.max(lams))) & (lams.size > 1)
+    choice = Choice(lam, index, edge)
+    return jax.tree.map(lambda a: a[0], choice) if shared else choice
+
+
+def _per_target(scores: Scores) -> tuple[Array, Array]:
+    """Return mean scores and their standard errors, (n_lams, n_targets)."""
+    return jnp.asarray(scores.mean), jnp.asarray(scores.standard_error)
+
+
+def _over_targets(scores: Scores) -> tuple[Array, Array]:
+    """Return the same for the mean over targets, (n_lams, 1)."""
+    if scores.mean.ndim == 1:
+        return scores.mean[:, None], scores.standard_error[:, None]
+    per_fold = jnp.mean(scores.per_fold, axis=-1)
+    mean = jnp.mean(scores.mean, axis=-1, keepdims=True)
+    return mean, standard_error(per_fold)[:, None]
+
+
+def standard_error(per_fold: Float[Array, "k *score"]) -> Float[Array, "*score"]:
+    """Return std(ddof=1)/√k over the k folds, 0 for fewer than two."""
+    k = per_fold.shape[0]
+    if k < 2:
+        return jnp.zeros(per_fold.shape[1:], per_fold.dtype)
+    return jnp.std(per_fold, axis=0, ddof=1) / k**0.5
+
+
+def _largest(lams: Float[Array, " L"], allowed: Bool[Array, "L t"]) -> Int[Array, " t"]:
+    """Return the place of the largest penalty that is allowed, for each column."""
+    return jnp.argmax(jnp.where(allowed, lams[:, None], -1), axis=0)

@@ -1,0 +1,88 @@
+"""What is learnt from the columns before a fit: fills for missing values, and scales.
+
+Anything learnt from data must be learnt from the training rows alone, or the held-out
+error is flattered. So preparation is two steps, as a fit is: a `Learner` looks at the
+rows that count and returns `Columns`; `prepared` applies them to any rows. A missing
+value is NaN. Standardised columns make one λ fair to all: λ then refers to columns of
+unit variance.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxridge.objective import Params
+
+
+class Columns(NamedTuple):
+    """How to prepare each column: fill missing values, subtract, divide."""
+
+    fill: Float[Array, " n"]
+    origin: Float[Array, " n"]
+    scale: Float[Array, " n"]
+
+
+Learner = Callable[[Float[Array, "m n"], Float[Array, " m"]], Columns]
+
+
+def untouched(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
+    """Learn nothing."""
+    zero = jnp.zeros(X.shape[1], X.dtype)
+    return Columns(zero, zero, zero + 1)
+
+
+def imputed(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
+    """Learn to fill missing values with the weighted mean of the column."""
+    mean, _ = _moments(X, weight)
+    return Columns(mean, jnp.zeros_like(mean), jnp.ones_like(mean))
+
+
+def standardized(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
+    """Learn to give each column mean 0 and variance 1, missing values filled by 0.
+
+    The variance is Σ w (x − mean)² / Σ w over the values that are there, as
+    scikit-learn's StandardScaler has it. A constant column keeps its unit.
+    """
+    mean, variance = _moments(X, weight)
+    return Columns(mean, mean, _root_or_one(variance))
+
+
+def scaled(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
+    """Learn to give each column mean square 1 about 0, for models without intercept."""
+    mean, variance = _moments(X, weight)
+    return Columns(mean, jnp.zeros_like(mean), _root_or_one(variance + mean**2))
+
+
+def prepared(columns: Columns, X: Float[Array, "m n"]) -> Float[Array, "m n"]:
+    """Return rows with missing values filled, about the origin, in units of scale."""
+    filled = jnp.where(jnp.isnan(X), columns.fill, X)
+    return (filled - columns.origin) / columns.scale
+
+
+def original_units(columns: Columns, params: Params) -> Params:
+    """Return coefficients of prepared columns as coefficients of the raw ones."""
+    scale = columns.scale.reshape(-1, *[1] * (params.coef.ndim - 1))
+    coef = params.coef / scale
+    shift = jnp.tensordot(columns.origin, coef, axes=1, precision="highest")
+    return Params(coef, params.intercept - shift)
+
+
+def _moments(X: Array, weight: Array) -> tuple[Array, Array]:
+    """Return mean and variance of the values that are there, 0 where none is."""
+    there = ~jnp.isnan(X)
+    counts = weight[:, None] * there
+    total = jnp.sum(counts, axis=0)
+    total = jnp.where(total > 0, total, 1)
+    # About a value that is there: exact for a constant column, sharp for a large mean.
+    first = jnp.argmax(counts > 0, axis=0)
+    origin = jnp.nan_to_num(jnp.take_along_axis(X, first[None], axis=0)[0])
+    apart = jnp.where(there, X - origin, 0)
+    shift = jnp.sum(counts * apart, axis=0) / total
+    variance = jnp.sum(counts * (apart - shift) ** 2, axis=0) / total
+    return origin + shift, variance
+
+
+def _root_or_one(square: Array) -> Array:
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 1)

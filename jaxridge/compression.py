@@ -1,0 +1,90 @@
+"""The same cost on n + 1 rows instead of m.
+
+J depends on the rows only through their weighted mean and their scatter about it. Let
+A hold the rows (X, Y) about their means, times √w, and A = QR with R triangular. Then
+with R = [[R₁, Z], [0, T]], where R₁ is n × n,
+
+    Σ w (xc·θ − yc)² = ‖R₁θ − Z‖² + ‖T‖²,
+
+so the n rows (R₁, Z) give the same J up to the constant ‖T‖²/(2m). Any other rows with
+the same mean and the same scatter do as well. To keep the intercept and `cost` just as
+they are, give the rows [[√m·x̄, √m·ȳ], [R₁, Z]] a rotation that takes e₁ to
+(1, …, 1)/√r, r = n + 1: their first column, were a column of ones carried along,
+becomes √(m/r) everywhere, that is r rows of weight m/r, with an intercept. Nothing is
+squared, so no digits are lost; the constant is a norm, so nothing cancels.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxridge.data import Centre, Data
+
+TILE_BYTES = 32 * 2**20
+WORTHWHILE = 4  # compress when there are this many times more rows than columns
+
+
+class Compressed(NamedTuple):
+    """Few rows with the same J, but for the constant `rest` / (2 Σ w)."""
+
+    data: Data
+    rest: Float[Array, ""]
+
+
+def is_worthwhile(data: Data) -> bool:
+    """Whether m is well above the number of columns of (X, Y)."""
+    m, columns = data.X.shape[0], data.X.shape[1] + data.Y.shape[1]
+    return m >= WORTHWHILE * columns
+
+
+def compress(data: Data, centre: Centre, fit_intercept: bool) -> Compressed:
+    """Return n + 1 rows (n without an intercept) with the J of `data`.
+
+    `centre` is where `data` are centred: their means with an intercept, 0 without. The
+    rows are read once, tile by tile: O(m (n + t)²) time, O(n + t)² memory and a tile.
+    """
+    n = data.X.shape[1]
+    m = jnp.sum(data.weight)
+    R = _triangle(data, centre)
+    rest = jnp.sum(R[n:, n:] ** 2)
+    rows = R[:n]
+    if fit_intercept:
+        mean = jnp.sqrt(m) * jnp.concatenate([centre.x, centre.y])
+        rows = _spread(jnp.concatenate([mean[None], rows]))
+    weight = jnp.full(rows.shape[0], m / rows.shape[0], rows.dtype)
+    rows = rows / jnp.sqrt(weight)[:, None]
+    return Compressed(Data(rows[:, :n], rows[:, n:], weight), rest)
+
+
+def _triangle(data: Data, centre: Centre) -> Float[Array, "c c"]:
+    """Return R of √w (X − x̄, Y − ȳ) = QR, the rows stacked tile after tile."""
+    m, n = data.X.shape
+    columns = n + data.Y.shape[1]
+    tile = min(m, max(2 * columns, TILE_BYTES // (columns * data.X.dtype.itemsize)))
+
+    def absorb(R: Array, start: Array) -> tuple[Array, None]:
+        # The last tile is moved back to fit; the rows it repeats get weight 0.
+        first = jnp.minimum(start, m - tile)
+        X, Y, weight = (
+            jax.lax.dynamic_slice_in_dim(part, first, tile) for part in data
+        )
+        weight = jnp.where(first + jnp.arange(tile) >= start, weight, 0)
+        rows = jnp.concatenate([X - centre.x, Y - centre.y], axis=1)
+        rows = jnp.sqrt(weight)[:, None] * rows
+        return jnp.linalg.qr(jnp.concatenate([R, rows]), mode="r"), None
+
+    empty = jnp.zeros((columns, columns), data.X.dtype)
+    return jax.lax.scan(absorb, empty, jnp.arange(0, m, tile))[0]
+
+
+def _spread(rows: Float[Array, "r c"]) -> Float[Array, "r c"]:
+    """Rotate the rows so that the first unit vector becomes (1, …, 1)/√r.
+
+    The Householder reflection along v = e₁ − u swaps the unit vectors e₁ and u.
+    """
+    r = rows.shape[0]
+    v = jnp.full(r, -1 / jnp.sqrt(r), rows.dtype).at[0].add(1)
+    half = 1 - 1 / jnp.sqrt(r)  # ‖v‖²/2, and r ≥ 2
+    return rows - jnp.outer(v, v @ rows) / half

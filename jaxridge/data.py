@@ -1,0 +1,198 @@
+"""The border: what comes in, in which precision, about which centre.
+
+The answer has the precision and the kind of the input. NumPy arrays are computed in
+their own dtype, float64 included, whatever JAX's global flag says, and come back as
+NumPy arrays; as soon as one JAX array or tracer is among the arguments the caller's
+configuration rules and JAX arrays come back. Inside, targets are always (m, t), and
+every row has a weight; both are settled here, once.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxridge import checks
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Arguments that are not data: they do not decide between NumPy and JAX.
+NOT_DATA = ("key", "folds", "groups", "optimizer")
+
+
+class Data(NamedTuple):
+    """Rows ready to compute with: one float dtype, two-dimensional targets."""
+
+    X: Float[Array, "m n"]
+    Y: Float[Array, "m t"]
+    weight: Float[Array, " m"]
+
+
+class Centre(NamedTuple):
+    """Weighted means of the columns of X and of the targets."""
+
+    x: Float[Array, " n"]
+    y: Float[Array, " t"]
+
+
+def in_kind_of_input(function: Callable[P, R]) -> Callable[P, R]:
+    """Make `function` answer NumPy with NumPy, at full precision, and JAX with JAX."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def face(*args: P.args, **kwargs: P.kwargs) -> R:
+        given = signature.bind(*args, **kwargs).arguments
+        data = {name: value for name, value in given.items() if name not in NOT_DATA}
+        if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(data)):
+            return function(*args, **kwargs)
+        with jax.enable_x64(True):
+            # A copy, because a view of a JAX array is read-only; [()] makes scalars.
+            return jax.tree.map(lambda a: np.array(a)[()], function(*args, **kwargs))
+
+    return face
+
+
+def as_floats(*, missing: str = "", **arrays: Any) -> list[Array]:
+    """Return the named arrays as finite JAX arrays of one float dtype, the widest.
+
+    Integers and bools count as float64 (float32 where JAX holds the data and x64 is
+    off), as do Python numbers and lists, float16 and bfloat16 as float32. The array
+    named by `missing` may hold NaN.
+
+    Raises
+    ------
+    TypeError
+        For text, complex, object, masked and sparse arrays.
+    ValueError
+        For NaN and infinity, and for NumPy float64 beside JAX arrays while x64 is off.
+    """
+    given = {name: _as_array(name, array) for name, array in arrays.items()}
+    for name, array in given.items():
+        checks.numeric(name, array)
+        checks.finite(name, array, missing=name == missing)
+    dtypes = [_float_dtype(name, array, given[name]) for name, array in arrays.items()]
+    return [jnp.asarray(a, jnp.result_type(*dtypes)) for a in given.values()]
+
+
+def as_data(X: Any, y: Any, weight: Any = None, missing: bool = False) -> Data:
+    """Check, convert and lift: targets become (m, t), absent weights become ones.
+
+    `X` may hold NaN for `missing` values.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `as_floats`, and for shapes that do not fit each other.
+    """
+    given = {"X": X, "y": y} | ({} if weight is None else {"weight": weight})
+    X, Y, *weights = as_floats(missing="X" if missing else "", **given)
+    weight = weights[0] if weights else jnp.ones(X.shape[:1], X.dtype)
+    checks.design(X)
+    checks.targets(Y, X.shape[0])
+    checks.weights(weight, X.shape[0])
+    return Data(X, Y[:, None] if Y.ndim == 1 else Y, weight)
+
+
+def as_penalty(name: str, lam: Any, dtype: Any) -> Array:
+    """Return a checked penalty (or grid) in the dtype of the data.
+
+    Penalties follow the data, so a float64 grid beside float32 rows does not widen the
+    work. A positive penalty that this dtype cannot hold is refused, never made 0.
+    """
+    lam = _as_array(name, lam)
+    checks.numeric(name, lam)
+    checks.penalty(name, lam)
+    cast = jnp.asarray(lam, dtype)
+    if not (checks.is_traced(cast) or checks.is_traced(lam)):
+        lost = (np.asarray(lam) > 0) & (np.asarray(cast) == 0) | ~np.isfinite(cast)
+        if lost.any():
+            raise ValueError(
+                f"`{name}` holds {float(np.asarray(lam)[lost].ravel()[0])!r}, which "
+                f"{dtype} cannot hold: pass float64 data or another penalty"
+            )
+    return cast
+
+
+def drop_target_axis(tree: R, y: Any) -> R:
+    """Drop the last axis, the targets', from every array when `y` had none."""
+    if np.ndim(y) == 2:
+        return tree
+    return jax.tree.map(lambda a: a[..., 0], tree)
+
+
+def weighted_mean(
+    A: Float[Array, "m n"], weight: Float[Array, " m"]
+) -> Float[Array, " n"]:
+    """Return Σ w a / Σ w for each column, summed as differences from one of the rows.
+
+    Differences from a row that counts are as small as the spread of the column, so a
+    mean a thousand times the spread costs no digits; and a constant column has the mean
+    that it should, to the last bit, so that centring makes it exactly 0.
+    """
+    origin = A[jnp.argmax(weight > 0)]
+    shift = jnp.sum(weight[:, None] * (A - origin), axis=0) / jnp.sum(weight)
+    return origin + shift
+
+
+def centre_of(data: Data, fit_intercept: bool) -> Centre:
+    """Return the point the data are centred about: the means, or 0 with no intercept.
+
+    For every coef the best unpenalised intercept is ȳ − x̄·coef; put in J, it leaves the
+    same J of the centred data without one. Hence: centre once, solve without intercept,
+    and take it from `intercept_at` at the end.
+    """
+    if not fit_intercept:
+        return Centre(jnp.zeros_like(data.X[0]), jnp.zeros_like(data.Y[0]))
+    return Centre(
+        weighted_mean(data.X, data.weight), weighted_mean(data.Y, data.weight)
+    )
+
+
+def centred(data: Data, centre: Centre) -> Data:
+    """Return the data about `centre`."""
+    return Data(data.X - centre.x, data.Y - centre.y, data.weight)
+
+
+def intercept_at(
+    coef: Float[Array, "*lams n t"], centre: Centre
+) -> Float[Array, "*lams t"]:
+    """Return the best intercept for `coef`: ȳ − x̄·coef."""
+    return centre.y - jnp.einsum(
+        "n,...nt->...t", centre.x, coef, precision=jax.lax.Precision.HIGHEST
+    )
+
+
+def _as_array(name: str, array: Any) -> Any:
+    """Return anything array-like as it is, or as the NumPy array that it describes."""
+    if isinstance(array, jax.Array | np.ndarray | float | int):
+        return array
+    if hasattr(array, "toarray"):
+        raise TypeError(f"`{name}` is a sparse matrix: pass `{name}.toarray()`")
+    try:
+        return np.asarray(array)
+    except ValueError:
+        raise ValueError(
+            f"`{name}` is not a rectangular array of numbers: its rows differ in length"
+        ) from None
+
+
+def _float_dtype(name: str, given: Any, array: Any) -> Any:
+    default = jnp.result_type(float)
+    if isinstance(given, float | int | list | tuple):
+        return default
+    if array.dtype == np.float64 and default != np.float64:
+        raise ValueError(
+            f"`{name}` is float64 and would lose half its digits, because another "
+            "argument is a JAX array and JAX's 64-bit mode is off: pass NumPy arrays "
+            "only, switch it on (`jax.enable_x64(True)`), or convert "
+            f"`{name}` with .astype('float32')"
+        )
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        return default
+    return array.dtype if array.dtype.itemsize >= 4 else np.dtype(np.float32)

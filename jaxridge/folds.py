@@ -1,0 +1,154 @@
+"""Which rows train and which are held out, in each fold.
+
+A fold is a pair of masks over the rows, so that every fold has the same shape and one
+compiled program serves them all. Folds are known before anything is traced: NumPy, here
+and in the callers.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxridge import checks
+
+
+class Folds(NamedTuple):
+    """Masks of shape (k, m): the rows that train each fold, and those held out."""
+
+    train: np.ndarray
+    held: np.ndarray
+
+    @property
+    def held_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Row numbers held out by each fold, (k, largest), and which of them count."""
+        sizes = self.held.sum(axis=1)
+        counts = np.arange(sizes.max()) < sizes[:, None]
+        rows = np.zeros(counts.shape, np.int32)
+        rows[counts] = np.nonzero(self.held)[1]
+        return rows, counts
+
+
+def split(folds: Any, y: Any, groups: Any = None) -> Folds:
+    """Return the masks that `folds` describes for the rows of `y`.
+
+    Parameters
+    ----------
+    folds : int, array, scikit-learn splitter or iterable of pairs
+        A number of contiguous, unshuffled blocks of rows, as scikit-learn's ``KFold``
+        makes them; an integer array of shape (n_samples,), the fold that holds each
+        row out; anything with a ``split`` method; or pairs (train, test) of row numbers
+        or masks, which may overlap between pairs and leave rows out.
+    y : array of shape (n_samples,) or (n_samples, n_targets)
+        The targets, which some splitters look at.
+    groups : array of shape (n_samples,), optional
+        For splitters that keep groups together.
+
+    Raises
+    ------
+    ValueError
+        For fewer than 2 folds or more than rows, a pair without rows on one side, or a
+        row on both sides of a pair.
+    TypeError
+        If `folds` is none of the above.
+    """
+    m = np.shape(y)[0]
+    groups = _groups(groups, m)
+    if hasattr(folds, "split"):
+        # Splitters look at the number of rows of X, not at what is in it.
+        return _from_pairs(folds.split(np.zeros((m, 1)), np.asarray(y), groups), m)
+    if groups is not None:
+        raise ValueError(
+            "`groups` needs a splitter that uses them as `folds`, such as "
+            f"sklearn.model_selection.GroupKFold, got {type(folds).__name__}"
+        )
+    if isinstance(folds, str | bytes) or folds is None:
+        raise TypeError(_what_folds_are(folds))
+    if np.ndim(folds) == 0 and not isinstance(folds, Iterable):
+        return _from_ids(_contiguous(checks.count("folds", folds, 2), m), m)
+    if hasattr(folds, "dtype") and np.ndim(folds) == 1 and folds.dtype != object:
+        return _from_ids(np.asarray(folds), m)
+    return _from_pairs(folds, m)
+
+
+def _groups(groups: Any, m: int) -> np.ndarray | None:
+    if groups is None:
+        return None
+    groups = np.asarray(groups)
+    if groups.shape != (m,):
+        raise ValueError(
+            f"`groups` must have shape ({m},), one for each row, got {groups.shape}"
+        )
+    return groups
+
+
+def _contiguous(k: int, m: int) -> np.ndarray:
+    if k > m:
+        raise ValueError(f"`folds` must be at most the number of rows, {m}, got {k}")
+    sizes = np.full(k, m // k)
+    sizes[: m % k] += 1
+    return np.repeat(np.arange(k), sizes)
+
+
+def _from_ids(ids: np.ndarray, m: int) -> Folds:
+    if ids.shape != (m,) or not np.issubdtype(ids.dtype, np.integer):
+        raise ValueError(
+            f"`folds` as an array must hold one whole number for each of the {m} rows, "
+            f"got shape {ids.shape} and dtype {ids.dtype}"
+        )
+    held = ids == np.unique(ids)[:, None]
+    if len(held) < 2:
+        raise ValueError("`folds` names one fold only: at least 2 are needed")
+    return Folds(~held, held)
+
+
+def _from_pairs(pairs: Any, m: int) -> Folds:
+    train, held = [], []
+    for number, pair in enumerate(_listed(pairs)):
+        try:
+            rows, others = pair
+        except (TypeError, ValueError):
+            raise TypeError(_what_folds_are(pair)) from None
+        train.append(_mask(rows, m, f"training rows of fold {number}"))
+        held.append(_mask(others, m, f"held-out rows of fold {number}"))
+        both = np.flatnonzero(train[-1] & held[-1])
+        if both.size:
+            raise ValueError(
+                f"`folds`: row {both[0]} both trains fold {number} and is held out by "
+                "it, which would flatter the score"
+            )
+    if len(train) < 2:
+        raise ValueError(f"`folds` must hold at least 2 pairs, got {len(train)}")
+    return Folds(np.array(train), np.array(held))
+
+
+def _listed(pairs: Any) -> list[Any]:
+    try:
+        return list(pairs)
+    except TypeError:
+        raise TypeError(_what_folds_are(pairs)) from None
+
+
+def _mask(rows: Any, m: int, what: str) -> np.ndarray:
+    rows = np.asarray(rows)
+    if rows.dtype == bool and rows.shape == (m,):
+        mask = rows
+    elif rows.ndim == 1 and (np.issubdtype(rows.dtype, np.integer) or rows.size == 0):
+        if rows.size and (rows.min() < 0 or rows.max() >= m):
+            raise ValueError(f"`folds`: the {what} go beyond the {m} rows there are")
+        mask = np.zeros(m, bool)
+        mask[rows.astype(int)] = True
+        if mask.sum() != rows.size:
+            raise ValueError(f"`folds`: the {what} name a row twice: use `weight`")
+    else:
+        raise ValueError(f"`folds`: the {what} must be row numbers or a mask")
+    if not mask.any():
+        raise ValueError(f"`folds`: there are no {what}")
+    return mask
+
+
+def _what_folds_are(got: Any) -> str:
+    return (
+        "`folds` must be a number, an array of fold numbers, a scikit-learn splitter, "
+        f"or (train, test) pairs, got {type(got).__name__}"
+    )

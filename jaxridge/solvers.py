@@ -1,0 +1,196 @@
+"""Coefficients in closed form, one penalty at a time.
+
+Setting the gradient of J to zero on centred rows gives (XᵀWX + λ) θ = XᵀWY, or, with √w
+in the rows, (XᵀX + λ) θ = XᵀY. The n × n system is solved by Cholesky when n ≤ m, and
+its m × m twin (XXᵀ + λ) α = Y, θ = Xᵀα, when n > m. Where λ is lost in the rounding of
+XᵀX, a singular value decomposition of X itself answers, with the minimum-norm solution
+at λ = 0 where columns depend on each other.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import cho_solve
+from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
+
+from jaxridge import checks
+from jaxridge.data import (
+    Data,
+    as_data,
+    as_penalty,
+    centre_of,
+    centred,
+    drop_target_axis,
+    in_kind_of_input,
+    intercept_at,
+)
+from jaxridge.objective import Params
+from jaxridge.products import matmul
+
+POWER_STEPS = 8
+
+
+@in_kind_of_input
+def solve(
+    X: ArrayLike,
+    y: ArrayLike,
+    lam: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    fit_intercept: bool = True,
+) -> Params:
+    """Ridge coefficients in closed form.
+
+    Minimises ``J = (Σ w (X @ coef + intercept − y)² + lam · ‖coef‖²) / (2m)``, so `lam`
+    is scikit-learn's ``alpha``; the intercept is not penalised.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        The rows, finite.
+    y : array of shape (n_samples,) or (n_samples, n_targets)
+        The targets.
+    lam : float
+        Penalty in squared units of `X`, at least 0. At 0 the answer is the least
+        squares fit, of minimum norm where columns depend on each other.
+    weight : array of shape (n_samples,), optional
+        How often each row counts, at least 0 and not all 0.
+    fit_intercept : bool
+        Whether to fit an unpenalised intercept; it is 0 otherwise.
+
+    Returns
+    -------
+    Params
+        coef of shape (n_features,) or (n_features, n_targets), and the intercept.
+
+    Raises
+    ------
+    TypeError
+        If an argument does not hold real numbers.
+    ValueError
+        If shapes do not fit, or values are negative, NaN or infinite (unless traced).
+
+    Notes
+    -----
+    With k = min(m, n): O(m n k) time for the Gram or kernel and O(k³) for its Cholesky
+    factor; O(m n) memory. Differentiable in X, y, lam and weight, through the equation
+    that the answer solves and not through a factorisation, so also where singular
+    values repeat.
+
+    References
+    ----------
+    Hoerl and Kennard (1970), equation 2.3; Saunders, Gammerman and Vovk (1998), Ridge
+    regression learning algorithm in dual variables.
+
+    Examples
+    --------
+    >>> X, y = np.array([[-1.0], [1.0]]), np.array([1.0, 5.0])
+    >>> solve(X, y, lam=2.0)  # coef = Σ xy / (Σ x² + lam) = 4 / (2 + 2)
+    Params(coef=array([1.]), intercept=np.float64(3.0))
+    """
+    data = as_data(X, y, weight)
+    checks.single_penalty(lam)
+    params = solve_data(data, as_penalty("lam", lam, data.X.dtype), fit_intercept)
+    return drop_target_axis(params, y)
+
+
+def solve_data(data: Data, lam: Float[Array, ""], fit_intercept: bool) -> Params:
+    """Return the minimiser of J on checked data."""
+    centre = centre_of(data, fit_intercept)
+    X, Y, weight = centred(data, centre)
+    # √w has no derivative at 0, where its row is absent from the answer anyway.
+    root = jnp.where(weight > 0, jnp.sqrt(jnp.where(weight > 0, weight, 1)), 0)[:, None]
+    coef = _coef(root * X, root * Y, lam)
+    return Params(coef, intercept_at(coef, centre))
+
+
+@jax.custom_jvp
+def _coef(
+    X: Float[Array, "m n"], Y: Float[Array, "m t"], lam: Float[Array, ""]
+) -> Float[Array, "n t"]:
+    """Return (XᵀX + λ)⁻¹ XᵀY, of minimum norm at λ = 0."""
+    m, n = X.shape
+    square = matmul(X.T, X) if n <= m else matmul(X, X.T)
+    factor = jnp.linalg.cholesky(square + lam * jnp.eye(min(m, n), dtype=X.dtype))
+    return jax.lax.cond(
+        _keeps_half_the_digits(factor),
+        _by_cholesky,
+        lambda factor, X, Y: _by_svd(X, Y, lam),
+        *(factor, X, Y),
+    )
+
+
+@_coef.defjvp
+def _coef_derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """Differentiate the equation F(θ) = Xᵀ(Xθ − Y) + λθ = 0 that the answer solves.
+
+    dF + (XᵀX + λ) dθ = 0 with dF the change of F at fixed θ: one more solve with the
+    same matrix, and no derivative of a factorisation, which would be NaN wherever two
+    singular values are equal.
+    """
+    X, _, lam = primals
+    coef = _coef(*primals)
+
+    def equation(X: Array, Y: Array, lam: Array) -> Array:
+        return matmul(X.T, matmul(X, coef) - Y) + lam * coef
+
+    change = jax.jvp(equation, primals, tangents)[1]
+    derivative = jax.lax.custom_linear_solve(
+        lambda v: matmul(X.T, matmul(X, v)) + lam * v,
+        -change,
+        lambda _, b: _inverse(*jax.lax.stop_gradient((X, lam)), b),
+        symmetric=True,
+    )
+    return coef, derivative
+
+
+def _keeps_half_the_digits(factor: Float[Array, "k k"]) -> Array:
+    """Whether a Cholesky factor's matrix has a condition number below 1 / (10 √eps).
+
+    The largest eigenvalue of the matrix and of its inverse come from a few power steps,
+    O(k²) each, which tell them to a small factor. A failed factor is NaN: not below.
+    """
+    eps = jnp.finfo(factor.dtype).eps
+    start = jax.random.normal(jax.random.key(0), (factor.shape[0],), factor.dtype)
+
+    def grown(product: Any) -> Array:
+        def step(_: int, v: Array) -> Array:
+            return product(v / jnp.linalg.norm(v))
+
+        return jnp.linalg.norm(jax.lax.fori_loop(0, POWER_STEPS, step, start))
+
+    largest = grown(lambda v: matmul(factor, matmul(v, factor)))
+    inverse = grown(lambda v: cho_solve((factor, True), v))
+    return largest * inverse * eps**0.5 * 10 < 1
+
+
+def _by_cholesky(factor: Array, X: Array, Y: Array) -> Array:
+    if X.shape[1] <= X.shape[0]:
+        return cho_solve((factor, True), matmul(X.T, Y))
+    return matmul(X.T, cho_solve((factor, True), Y))
+
+
+def _by_svd(X: Array, Y: Array, lam: Array) -> Array:
+    U, s, Vt = _svd(X)
+    gain = jnp.where(s > 0, s / jnp.where(s > 0, s**2 + lam, 1), 0)
+    return matmul(Vt.T, gain[:, None] * matmul(U.T, Y))
+
+
+def _inverse(X: Array, lam: Array, b: Array) -> Array:
+    """Return (XᵀX + λ)⁻¹ b, where b outside the row space is 0 if λ is 0."""
+    _, s, Vt = _svd(X)
+    damped = s**2 + lam
+    inside = matmul(Vt, b)
+    outside = b - matmul(Vt.T, inside)
+    gain = jnp.where(damped > 0, 1 / jnp.where(damped > 0, damped, 1), 0)
+    beyond = jnp.where(lam > 0, 1 / jnp.where(lam > 0, lam, 1), 0)
+    return matmul(Vt.T, gain[:, None] * inside) + beyond * outside
+
+
+def _svd(X: Float[Array, "m n"]) -> tuple[Array, Array, Array]:
+    """Return the thin SVD, singular values that are rounding noise set to 0."""
+    U, s, Vt = jnp.linalg.svd(X, full_matrices=False)
+    noise = jnp.finfo(s.dtype).eps * max(X.shape) * s[0]
+    return U, jnp.where(s > noise, s, 0), Vt
