@@ -160,7 +160,7 @@ def centred(data: Data, centre: Centre) -> Data:
 
 
 def intercept_at(
-    coef: Float[Array, "*lams n t"], centre: Centre
+    coef: Float[Array | np.ndarray, "*lams n t"], centre: Centre
 ) -> Float[Array, "*lams t"]:
     """Return the best intercept for `coef`: ȳ − x̄·coef."""
     return centre.y - jnp.einsum(

@@ -36,8 +36,8 @@ class Params(NamedTuple):
         In units of `y`; 0 in a model without intercept.
     """
 
-    coef: Float[Array, "..."]
-    intercept: Float[Array, "..."]
+    coef: Float[Array | np.ndarray, "..."]
+    intercept: Float[Array | np.ndarray, "..."]
 
 
 class GradientCheck(NamedTuple):

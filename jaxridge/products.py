@@ -7,11 +7,14 @@ through this file, which asks for the full precision of the operands.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 PRECISION = jax.lax.Precision.HIGHEST
 
 
-def matmul(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, "..."]:
+def matmul(
+    a: Float[Array | np.ndarray, "..."], b: Float[Array | np.ndarray, "..."]
+) -> Float[Array, "..."]:
     """Return `a @ b` at the full precision of the operands' dtype."""
     return jnp.matmul(a, b, precision=PRECISION)

@@ -40,11 +40,20 @@ METHODS = ("descent", "solve")
 LAMS_AT_ONCE = 16
 
 
+class Work(NamedTuple):
+    """What each fold does: prepare its columns, then train by a method."""
+
+    learner: Learner
+    fit_intercept: bool
+    method: str
+
+
 class Trained(NamedTuple):
     """What each fold learnt: its columns' preparation, and params at every penalty."""
 
     columns: Columns
     params: Params
+    converged: Bool[Array, "k L"]
 
 
 class Held(NamedTuple):
@@ -143,11 +152,8 @@ def cross_validate(
     held = Held(*map(jnp.asarray, masks.held_rows))
     _every_fold_counts(masks, data)
     grid = as_penalty("lams", lams, data.X.dtype)
-    learner = prepare or untouched
-    if method == "solve":
-        trained = _solved(data, weights, grid, learner, fit_intercept)
-    else:
-        trained = _descended(data, y, weights, grid, learner, fit_intercept, options)
+    work = Work(prepare or untouched, fit_intercept, method)
+    trained = train(data, y, weights, grid, work, options)
     per_fold = drop_target_axis(_held_out_mse(data, held, trained), y)
     return Scores(
         lams=grid,
@@ -172,16 +178,22 @@ def _every_fold_counts(masks: Folds, data: Data) -> None:
             )
 
 
-def _descended(
+def train(
     data: Data,
     y: Any,
-    weights: Array,
-    grid: Array,
-    learner: Learner,
-    fit_intercept: bool,
+    weights: Float[Array, "k m"],
+    grid: Float[Array, " L"],
+    work: Work,
     options: StepOptions,
 ) -> Trained:
-    rule = descent.rule_for(data, options, fit_intercept)
+    """Fit every fold, given by its rows' weights, at every penalty of the grid.
+
+    All rows at their own weights are a fold too, the one that the final fit is.
+    """
+    learner = work.learner
+    if work.method == "solve":
+        return _solved(data, weights, grid, learner, work.fit_intercept)
+    rule = descent.rule_for(data, options, work.fit_intercept)
     start = descent.start_for(data, y, grid, rule, options)
     if options.get("progress") and not checks.is_traced(data.X):
         rows, columns = jax.jit(_rows_of_folds, static_argnums=(2, 3))(
@@ -191,7 +203,7 @@ def _descended(
     else:
         outcome, columns = _descend_folds(data, weights, start, rule, learner)
     descent.refuse_divergence(outcome, data, rule)
-    return Trained(columns, outcome.fit.params)
+    return Trained(columns, outcome.fit.params, outcome.fit.converged)
 
 
 @partial(jax.jit, static_argnums=(3, 4))
@@ -250,7 +262,8 @@ def _solved(
         else:
             rows = centred(rows, centre)
         coef = jax.lax.map(lambda lam: solve_data(rows, lam, False).coef, grid)
-        return Trained(columns, Params(coef, intercept_at(coef, centre)))
+        params = Params(coef, intercept_at(coef, centre))
+        return Trained(columns, params, jnp.ones(grid.shape, bool))
 
     return jax.lax.map(one_fold, weights)
 
@@ -260,7 +273,7 @@ def _held_out_mse(data: Data, held: Held, trained: Trained) -> Float[Array, "k L
     """Return Σ w e² / Σ w over the held-out rows of each fold."""
 
     def one_fold(fold: tuple[Held, Trained]) -> Array:
-        (rows, counts), (columns, params) = fold
+        (rows, counts), (columns, params, _) = fold
         X, Y = prepared(columns, data.X[rows]), data.Y[rows]
         weight = jnp.where(counts, data.weight[rows], 0)
 

@@ -1,0 +1,287 @@
+"""The command line: arguments in, files out.
+
+Commands import what they need when they run, so that ``--help`` answers at once; this
+is the only file where imports stand inside functions.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jaxridge.version import __version__
+
+if TYPE_CHECKING:
+    import numpy as np
+
+TUTORIAL_LAMS = (0.0, 1.0, 10.0, 100.0, 1000.0)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line; whatever goes wrong is one line on standard error."""
+    try:
+        code = cli.main(args=args, prog_name="jaxridge", standalone_mode=False)
+    except click.ClickException as error:
+        where = getattr(error, "ctx", None)
+        hint = f" (see {where.command_path} --help)" if where else ""
+        _fail(error.format_message() + hint)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted; no file was left half-written", 130)
+    except (ValueError, TypeError, OSError) as error:
+        _fail(str(error))
+    except (MemoryError, RuntimeError) as error:
+        _fail(f"{type(error).__name__}: {error}", 1)
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int = 2) -> None:
+    click.echo("jaxridge: " + " ".join(message.split()), err=True)
+    sys.exit(code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="jaxridge")
+def cli() -> None:
+    r"""Ridge regression for people who must choose lambda.
+
+    \b
+    J = 1/(2m) sum(w * (X @ coef + intercept - y)^2) + lambda/(2m) * sum(coef^2)
+
+    lambda is scikit-learn's alpha; the intercept is not penalised.
+    """
+
+
+@cli.command()
+def info() -> None:
+    """Show versions, devices and precision."""
+    from importlib.metadata import version
+    from platform import platform, python_version
+
+    import jax
+
+    click.echo(f"jaxridge   {__version__}")
+    click.echo(f"python     {python_version()} on {platform()}")
+    for name in ("jax", "jaxlib", "optax", "numpy", "scikit-learn", "pyarrow"):
+        click.echo(f"{name:<10} {version(name)}")
+    for device in jax.devices():
+        click.echo(f"device     {device} ({device.device_kind})")
+    click.echo("precision  float64 from the command line; from Python, the input's own")
+    click.echo("products   full precision of the operands (no TF32)")
+    click.echo(f"cache      {_use_compilation_cache() or 'none (not writable)'}")
+
+
+@cli.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("jaxridge-demo"),
+    show_default=True,
+    help="Folder for the pictures.",
+)
+def demo(out: Path) -> None:
+    """See what lambda does, on one generated feature.
+
+    The gradient check, a descent at each of five penalties beside the closed form, and
+    the pictures.
+    """
+    _use_compilation_cache()
+    from jaxridge.demo import tutorial
+
+    click.echo(tutorial(TUTORIAL_LAMS, out))
+
+
+def _lams(
+    ctx: click.Context, parameter: click.Parameter, text: str
+) -> "np.ndarray | None":
+    """Read ``LOW:HIGH:COUNT``, ``a,b,c`` or ``auto``."""
+    import numpy as np
+
+    if text == "auto":
+        return None
+    try:
+        if ":" in text:
+            low, high, count = text.split(":")
+            lams = np.geomspace(float(low), float(high), int(count))
+        else:
+            lams = np.array([float(part) for part in text.split(",")])
+    except ValueError:
+        lams = np.array([])
+    if lams.size == 0 or not np.isfinite(lams).all() or (lams < 0).any():
+        raise click.BadParameter(
+            f"{text!r} must be LOW:HIGH:COUNT (above 0, log-spaced), numbers of at "
+            "least 0 separated by commas, or auto"
+        )
+    return lams
+
+
+def _names(
+    ctx: click.Context, parameter: click.Parameter, text: str
+) -> tuple[str, ...]:
+    """Read ``a,b,c``."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _fit_options(command: Callable[..., None]) -> Callable[..., None]:
+    option = click.option
+    for add in reversed(
+        (
+            option("--target", required=True, metavar="COL", help="What to predict."),
+            option(
+                "--lambdas",
+                "lams",
+                default="auto",
+                show_default=True,
+                callback=_lams,
+                metavar="LOW:HIGH:COUNT|a,b,c|auto",
+                help="Penalties: log-spaced, listed, or 60 from the data.",
+            ),
+            option(
+                "--cv",
+                "folds",
+                type=click.IntRange(min=2),
+                default=5,
+                show_default=True,
+                metavar="K",
+                help="Number of folds, shuffled.",
+            ),
+            option(
+                "--method",
+                type=click.Choice(["descent", "solve"]),
+                default="descent",
+                show_default=True,
+                help="Descend J, or solve for its minimum.",
+            ),
+            option(
+                "--rule",
+                type=click.Choice(["min", "1se"]),
+                default="min",
+                show_default=True,
+                help="Least held-out error, or the most shrinkage within one "
+                "standard error of it.",
+            ),
+            option(
+                "--standardize/--no-standardize",
+                default=True,
+                show_default=True,
+                help="Scale columns to unit variance, learnt in each fold.",
+            ),
+            option(
+                "--missing",
+                type=click.Choice(["error", "drop", "mean"]),
+                default="error",
+                show_default=True,
+                help="Missing values: refuse, drop rows, or fill with the mean.",
+            ),
+            option(
+                "--categorical",
+                type=click.Choice(["error", "drop", "onehot"]),
+                default="error",
+                show_default=True,
+                help="Text columns: refuse, drop, or encode as 0/1 columns.",
+            ),
+            option(
+                "--max-levels",
+                type=click.IntRange(min=1),
+                default=50,
+                show_default=True,
+                help="Levels of a text column kept apart; the rest is pooled.",
+            ),
+            option("--weight", metavar="COL", help="How often each row counts."),
+            option(
+                "--drop",
+                metavar="COLS",
+                default="",
+                callback=_names,
+                help="Columns to leave out, separated by commas.",
+            ),
+            option(
+                "--intercept/--no-intercept",
+                "fit_intercept",
+                default=True,
+                show_default=True,
+                help="Fit an unpenalised intercept.",
+            ),
+            option(
+                "--test",
+                metavar="FILE|FRACTION",
+                help="Rows for an error that did not choose lambda: another file, or "
+                "a random share of this one.",
+            ),
+            option(
+                "--seed",
+                type=click.IntRange(min=0),
+                default=0,
+                show_default=True,
+                help="Decides the folds and the test rows.",
+            ),
+            option(
+                "--out",
+                type=click.Path(path_type=Path, file_okay=False),
+                default=Path("jaxridge-fit"),
+                show_default=True,
+                help="Folder for results and pictures.",
+            ),
+        )
+    ):
+        command = add(command)
+    return command
+
+
+@cli.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@_fit_options
+def fit(data: Path, **options: Any) -> None:
+    """Choose lambda for a table by cross-validation, and fit it.
+
+    DATA is a CSV or Parquet file with a header. Writes result.json (for predict),
+    coefficients.csv, scores.csv and pictures.
+    """
+    _use_compilation_cache()
+    from jaxridge.fitting import Request, fit_table
+
+    for line in fit_table(Request(data, **options)):
+        click.echo(line)
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="CSV file to write.",
+)
+def predict(model: Path, data: Path, out: Path) -> None:
+    """Predict the rows of a table with a saved result.
+
+    MODEL is a result.json or the folder it is in. DATA is a CSV or Parquet file;
+    columns are matched by name.
+    """
+    from jaxridge.fitting import predict_table
+
+    for line in predict_table(model, data, out):
+        click.echo(line, err=True)
+
+
+def _use_compilation_cache() -> str | None:
+    """Let a second run of the same shape skip compiling; return the folder used."""
+    import jax
+    from platformdirs import user_cache_dir
+
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or user_cache_dir("jaxridge")
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    if not os.access(folder, os.W_OK):
+        return None
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return folder

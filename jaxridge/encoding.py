@@ -1,0 +1,361 @@
+"""Table columns as numbers: which columns become features, and how.
+
+Numbers stay as they are, with NaN where a value is missing; text becomes one 0/1 column
+for each of its most frequent levels. How is learnt once, from the training table, kept
+with the model, and applied by column name to every later table.
+"""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+# Pooled levels, and missing text: in brackets, so that no level is called the same.
+OTHER, MISSING = "(other)", "(missing)"
+DATE = r"^\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ].*)?\s*$"
+NUMBERS = (
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_boolean,
+    pa.types.is_decimal,
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table: a number, or text by its levels.
+
+    `levels` is None for a number. ``(other)`` among them stands for every level that
+    is not, ``(missing)`` for no value.
+    """
+
+    name: str
+    levels: tuple[str, ...] | None = None
+
+    @property
+    def features(self) -> list[str]:
+        """Names of the columns that this one becomes."""
+        if self.levels is None:
+            return [self.name]
+        return [f"{self.name}={level}" for level in self.levels]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a table becomes a design matrix, targets and weights."""
+
+    target: str
+    columns: tuple[Column, ...]
+    weight: str | None = None
+    missing: str = "error"
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def features(self) -> list[str]:
+        """Names of the columns of the design matrix."""
+        return [name for column in self.columns for name in column.features]
+
+
+class Rows(NamedTuple):
+    """Rows of a table as float64 arrays, and where in the table they stand."""
+
+    X: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray | None
+    kept: np.ndarray
+
+
+def learn_encoding(
+    table: pa.Table,
+    target: str,
+    *,
+    weight: str | None = None,
+    drop: Iterable[str] = (),
+    categorical: str = "error",
+    max_levels: int = 50,
+    missing: str = "error",
+) -> Encoding:
+    """Decide how the columns of a table become features.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        The training rows.
+    target, weight : str
+        Columns of numbers: what to predict, and how often each row counts.
+    drop : iterable of str
+        Columns to leave out.
+    categorical : "error", "drop" or "onehot"
+        What to do with columns of text. "onehot" makes a 0/1 column for each of the
+        `max_levels` most frequent levels and one for all the others; it refuses columns
+        of dates and columns where nearly every row has a level of its own.
+    max_levels : int
+        How many levels of a text column get a column of their own, at least 1.
+    missing : "error", "drop" or "mean"
+        Refuse missing values; leave out their rows; or leave NaN for a mean to fill,
+        and give missing text a level of its own. Rows without target or weight are
+        left out by the last two.
+
+    Returns
+    -------
+    Encoding
+        With `notes`: sentences about what was done, for the user.
+
+    Raises
+    ------
+    ValueError
+        For columns that are unknown, empty, of dates, like an id, or of text when
+        `categorical` is "error"; and if no feature is left.
+    """
+    drop = tuple(drop)
+    roles = {"target": target} | ({"weight": weight} if weight else {})
+    for name in (*roles.values(), *drop):
+        _known(name, table)
+    for role, name in roles.items():
+        if (kind := _kind(name, table.column(name))) != "number":
+            raise ValueError(
+                f"the {role} column {name!r} must hold numbers, got {kind}"
+            )
+    features = [n for n in table.column_names if n not in (*roles.values(), *drop)]
+    kinds = {name: _kind(name, table.column(name)) for name in features}
+    if categorical == "error":
+        _refuse_text([name for name, kind in kinds.items() if kind == "text"])
+    notes: list[str] = []
+    columns: list[Column] = []
+    for name, kind in kinds.items():
+        values = table.column(name)
+        if kind == "number":
+            columns += _number_column(name, values, notes)
+        elif categorical == "drop":
+            notes.append(f"left out column {name!r}, which holds {kind}")
+        elif kind == "text":
+            columns.append(_one_hot(name, values, max_levels, missing, notes))
+        else:
+            raise ValueError(
+                f"column {name!r} holds dates, which ridge regression cannot use as "
+                f"they are: leave it out with --drop {name}, or turn it into numbers "
+                "(a year, days since a start)"
+            )
+    if not columns:
+        raise ValueError(f"no column is left to predict {target!r} from")
+    return Encoding(target, tuple(columns), weight, missing, tuple(notes))
+
+
+def encode(table: pa.Table, encoding: Encoding) -> Rows:
+    """Return the rows of a table that has a target, as the encoding says.
+
+    Raises
+    ------
+    ValueError
+        If a column is not there or of another kind; for missing values where they are
+        an error, infinite values, and if no row is left.
+    """
+    needed = [encoding.target] + ([encoding.weight] if encoding.weight else [])
+    y, *weights = (_numbers(table, name) for name in needed)
+    X = encode_features(table, encoding)
+    holes = np.isnan(X)
+    if encoding.missing == "error":
+        for name, values in zip(needed, [y, *weights], strict=True):
+            _refuse({name: int(np.isnan(values).sum())})
+        refuse_missing(holes, encoding)
+    kept = ~np.isnan(y)
+    for values in weights:
+        kept &= ~np.isnan(values)
+    if encoding.missing == "drop":
+        kept &= ~holes.any(axis=1)
+    if not kept.any():
+        raise ValueError("no row is left: every one of them misses a value")
+    where = np.flatnonzero(kept)
+    if kept.all():
+        return Rows(X, y, weights[0] if weights else None, where)
+    return Rows(X[kept], y[kept], weights[0][kept] if weights else None, where)
+
+
+def encode_features(table: pa.Table, encoding: Encoding) -> np.ndarray:
+    """Return the design matrix of a table, NaN where a value is missing."""
+    X = np.empty((table.num_rows, len(encoding.features)))
+    start = 0
+    for column in encoding.columns:
+        stop = start + len(column.features)
+        if column.levels is None:
+            X[:, start] = _numbers(table, column.name)
+        else:
+            _fill_one_hot(X[:, start:stop], table, column)
+        start = stop
+    return X
+
+
+def refuse_missing(holes: np.ndarray, encoding: Encoding) -> None:
+    """Raise ValueError if a design matrix has holes, naming their columns."""
+    counts, start = {}, 0
+    for column in encoding.columns:
+        counts[column.name] = int(holes[:, start].sum())
+        start += len(column.features)
+    _refuse(counts)
+
+
+def unseen_levels(table: pa.Table, encoding: Encoding) -> dict[str, int]:
+    """Count, for each text column, the rows whose level has no column of its own."""
+    counts = {}
+    for column in encoding.columns:
+        if column.levels is not None:
+            values = _text(table.column(column.name))
+            known = pc.is_in(values, value_set=pa.array(column.levels, pa.string()))
+            unseen = pc.sum(pc.and_(pc.invert(known), pc.is_valid(values))).as_py()
+            if unseen:
+                counts[column.name] = unseen
+    return counts
+
+
+def _known(name: str, table: pa.Table) -> None:
+    if name not in table.column_names:
+        close = difflib.get_close_matches(name, table.column_names, 1)
+        hint = (
+            f"did you mean {close[0]!r}?"
+            if close
+            else (
+                "it has "
+                + ", ".join(repr(c) for c in table.column_names[:8])
+                + (", ..." if table.num_columns > 8 else "")
+            )
+        )
+        raise ValueError(f"the table has no column {name!r}: {hint}")
+
+
+def _kind(name: str, values: pa.ChunkedArray) -> str:
+    """Return "number", "text" or "dates"; refuse everything else."""
+    of = values.type
+    if pa.types.is_dictionary(of):
+        of = of.value_type
+    if pa.types.is_null(of) or values.null_count == len(values):
+        raise ValueError(f"column {name!r} is empty: leave it out with --drop {name}")
+    if any(is_number(of) for is_number in NUMBERS):
+        return "number"
+    if pa.types.is_temporal(of):
+        return "dates"
+    if not (pa.types.is_string(of) or pa.types.is_large_string(of)):
+        raise ValueError(
+            f"column {name!r} holds {of}, neither numbers nor text: leave it out with "
+            f"--drop {name}"
+        )
+    looks = pc.match_substring_regex(_text(values).slice(0, 1000).drop_null(), DATE)
+    return "dates" if pc.mean(looks).as_py() > 0.9 else "text"
+
+
+def _refuse_text(names: list[str]) -> None:
+    if names:
+        listed = ", ".join(repr(name) for name in names)
+        raise ValueError(
+            f"column(s) {listed} hold text: --categorical onehot encodes them, "
+            "--categorical drop leaves them out"
+        )
+
+
+def _number_column(
+    name: str, values: pa.ChunkedArray, notes: list[str]
+) -> list[Column]:
+    if name == "":
+        notes.append("left out the unnamed first column, by its looks a row number")
+        return []
+    if _counts_rows(values):
+        notes.append(
+            f"column {name!r} only counts the rows: if that is all it is, leave it out "
+            f"with --drop {name}"
+        )
+    return [Column(name)]
+
+
+def _counts_rows(values: pa.ChunkedArray) -> bool:
+    if not pa.types.is_integer(values.type) or values.null_count or len(values) < 10:
+        return False
+    return bool((np.diff(values.to_numpy()) == 1).all())
+
+
+def _one_hot(
+    name: str, values: pa.ChunkedArray, max_levels: int, missing: str, notes: list[str]
+) -> Column:
+    text = _text(values)
+    present = text.drop_null()
+    counts = pc.value_counts(present)
+    counted = sorted(
+        zip(counts.field(1).to_pylist(), counts.field(0).to_pylist(), strict=True),
+        key=lambda pair: (-pair[0], pair[1]),
+    )
+    rows, distinct = len(present), len(counted)
+    if rows >= 10 and (distinct == rows or distinct > max(max_levels, rows / 2)):
+        raise ValueError(
+            f"column {name!r} has {distinct} levels in {rows} rows, like an id or free "
+            f"text: leave it out with --drop {name}"
+        )
+    levels = [level for _, level in counted[:max_levels]]
+    pooled = [count for count, _ in counted[max_levels:]]
+    if pooled:
+        levels.append(OTHER)
+        notes.append(
+            f"column {name!r}: kept the {max_levels} most frequent levels and pooled "
+            f"{len(pooled)} others ({sum(pooled)} rows) as {OTHER}"
+        )
+    if text.null_count and missing == "mean":
+        levels.append(MISSING)
+        notes.append(f"column {name!r}: {text.null_count} rows are {MISSING}, a level")
+    return Column(name, tuple(levels))
+
+
+def _text(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    return values.cast(pa.string())
+
+
+def _numbers(table: pa.Table, name: str) -> np.ndarray:
+    _known(name, table)
+    values = table.column(name)
+    if pa.types.is_null(values.type):
+        return np.full(len(values), np.nan)
+    if not any(is_number(values.type) for is_number in NUMBERS):
+        raise ValueError(
+            f"column {name!r} must hold numbers, got {values.type} (such as "
+            f"{str(values.drop_null()[0].as_py())!r})"
+        )
+    numbers = values.cast(pa.float64()).to_numpy()
+    if np.isinf(numbers).any():
+        raise ValueError(
+            f"column {name!r} holds infinity, first in row "
+            f"{int(np.isinf(numbers).argmax()) + 1}: mend it, or leave the column out"
+        )
+    return numbers
+
+
+def _fill_one_hot(block: np.ndarray, table: pa.Table, column: Column) -> None:
+    """Write 0s and 1s; NaN where text is missing that had no such level."""
+    _known(column.name, table)
+    block[:] = 0
+    levels = column.levels or ()
+    encoded = _text(table.column(column.name)).combine_chunks().dictionary_encode()
+    place = {level: at for at, level in enumerate(levels)}
+    other = place.get(OTHER, -1)
+    of_code = np.array(
+        [place.get(level, other) for level in encoded.dictionary.to_pylist()] + [-2]
+    )
+    codes = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
+    at = of_code[codes]
+    missing = at == -2
+    if MISSING in place:
+        at = np.where(missing, place[MISSING], at)
+    else:
+        block[missing] = np.nan
+    rows = np.flatnonzero(at >= 0)
+    block[rows, at[rows]] = 1
+
+
+def _refuse(counts: dict[str, int]) -> None:
+    missing = {name: count for name, count in counts.items() if count}
+    if missing:
+        listed = ", ".join(f"{name!r} ({n})" for name, n in list(missing.items())[:8])
+        more = ", ..." if len(missing) > 8 else ""
+        raise ValueError(
+            f"values are missing in column(s) {listed}{more}: --missing drop leaves "
+            "those rows out, --missing mean fills them"
+        )

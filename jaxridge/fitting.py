@@ -1,0 +1,389 @@
+"""A table file in, a chosen λ and its files out: what ``jaxridge fit`` does.
+
+`fit_table` and `predict_table` yield the lines to show as they become known, so that a
+long run speaks before it ends.
+"""
+
+import csv
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pyarrow as pa
+from tabulate import tabulate
+
+from jaxridge.choice import choose
+from jaxridge.encoding import (
+    Column,
+    Encoding,
+    Rows,
+    encode,
+    encode_features,
+    learn_encoding,
+    refuse_missing,
+    unseen_levels,
+)
+from jaxridge.objective import Params, predict
+from jaxridge.plots import figure, plot_coefficients, plot_validation
+from jaxridge.store import load_result, save_result, written_aside
+from jaxridge.study import Plan, Study, study
+from jaxridge.tables import read_table
+from jaxridge.version import __version__
+
+LAMS_SHOWN = 13
+COEFFICIENTS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for."""
+
+    data: Path
+    target: str
+    lams: np.ndarray | None
+    folds: int
+    method: str
+    rule: str
+    standardize: bool
+    missing: str
+    categorical: str
+    max_levels: int
+    weight: str | None
+    drop: tuple[str, ...]
+    fit_intercept: bool
+    test: str | None
+    seed: int
+    out: Path
+
+
+def fit_table(request: Request) -> Iterator[str]:
+    """Choose λ for a table, fit it, write the files, and say what was done."""
+    started = time.perf_counter()
+    compiling = _compile_seconds()
+    table = read_table(request.data, progress=True)
+    train, test = _split_table(table, request)
+    del table
+    encoding = learn_encoding(
+        train,
+        request.target,
+        weight=request.weight,
+        drop=request.drop,
+        categorical=request.categorical,
+        max_levels=request.max_levels,
+        missing=request.missing,
+    )
+    rows, n_read = encode(train, encoding), train.num_rows
+    held = None if test is None else _encode_test(test, encoding)
+    del train, test
+    seconds = {"read": time.perf_counter() - started}
+    yield from _describe_data(request, encoding, rows, n_read)
+    if request.folds > len(rows.y):
+        raise ValueError(
+            f"--cv {request.folds} asks for more folds than there are rows, "
+            f"{len(rows.y)}"
+        )
+    plan = Plan(
+        request.lams,
+        request.folds,
+        request.seed,
+        request.rule,
+        request.method,
+        request.standardize,
+        request.fit_intercept,
+    )
+    found = study(rows.X, rows.y, rows.weight, plan, progress=True)
+    seconds["compile"] = compiling()
+    yield from _describe_choice(request, found)
+    error = None if held is None else _test_error(found, held)
+    yield from _describe_errors(request, found, error)
+    yield from _describe_coefficients(encoding, found)
+    seconds["total"] = time.perf_counter() - started
+    result = _result(request, encoding, rows, found, error, seconds)
+    yield from _write(request.out, encoding, found, result)
+
+
+def predict_table(model: Path, data: Path, out: Path) -> Iterator[str]:
+    """Predict the rows of a table with a saved result, into a CSV file."""
+    result = load_result(model)
+    try:
+        columns = tuple(
+            Column(c["name"], None if c["levels"] is None else tuple(c["levels"]))
+            for c in result["columns"]
+        )
+        encoding = Encoding(result["target"], columns, missing=result["missing"])
+        fill, coef = np.array(result["fill"], float), np.array(result["coef"], float)
+        params = Params(coef, np.array(result["intercept"], float))
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{model} is damaged: its columns cannot be read") from None
+    if not len(fill) == len(coef) == len(encoding.features):
+        raise ValueError(f"{model} is damaged: columns and coefficients do not match")
+    table = read_table(data, progress=True)
+    X = encode_features(table, encoding)
+    for name, count in unseen_levels(table, encoding).items():
+        yield f"column {name!r}: {count} rows have a level that the fit did not see"
+    holes = np.isnan(X)
+    if encoding.missing == "error":
+        refuse_missing(holes, encoding)
+    if encoding.missing == "mean":
+        X = np.where(holes, fill, X)
+    whole = ~np.isnan(X).any(axis=1)
+    predictions = np.full(len(X), np.nan)
+    if whole.any():
+        predictions[whole] = predict(params, X[whole])
+    if not whole.all():
+        yield (
+            f"{int((~whole).sum())} rows miss a value and get no prediction, as the "
+            "fit left such rows out"
+        )
+    cells = (
+        f"{p!r}" if ok else ""
+        for p, ok in zip(predictions.tolist(), whole, strict=True)
+    )
+    _write_csv(out, ["prediction"], ([cell] for cell in cells))
+    yield f"wrote {len(X)} predictions of {encoding.target!r} to {out}"
+
+
+def _split_table(table: pa.Table, request: Request) -> tuple[pa.Table, pa.Table | None]:
+    """Return training and test rows."""
+    if request.test is None:
+        return table, None
+    try:
+        fraction = float(request.test)
+    except ValueError:
+        return table, read_table(request.test, progress=True)
+    rows = table.num_rows
+    n_test = round(fraction * rows)
+    if not 0 < fraction < 1 or not 0 < n_test < rows:
+        raise ValueError(
+            f"--test {request.test} must be a file, or a fraction between 0 and 1 that "
+            f"leaves rows on both sides of {rows}"
+        )
+    order = np.random.default_rng(request.seed).permutation(rows)
+    return (
+        table.take(pa.array(np.sort(order[n_test:]))),
+        table.take(pa.array(np.sort(order[:n_test]))),
+    )
+
+
+def _encode_test(test: pa.Table, encoding: Encoding) -> Rows:
+    try:
+        return encode(test, encoding)
+    except ValueError as error:
+        raise ValueError(f"--test: {error}") from None
+
+
+def _test_error(found: Study, held: Rows) -> dict[str, float]:
+    X = np.where(np.isnan(held.X), found.columns.fill, held.X)
+    weight = np.ones(len(held.y)) if held.weight is None else held.weight
+    squares = (predict(found.raw, X) - held.y) ** 2
+    mse = float(np.average(squares, weights=weight))
+    spread = float(
+        np.average((held.y - np.average(held.y, weights=weight)) ** 2, weights=weight)
+    )
+    error = {"rows": len(held.y), "mse": mse}
+    return error | ({"r2": 1 - mse / spread} if spread > 0 else {})
+
+
+def _describe_data(
+    request: Request, encoding: Encoding, rows: Rows, n_read: int
+) -> Iterator[str]:
+    device = jax.devices()[0]
+    yield f"jaxridge {__version__} on {device.platform} ({device.device_kind}), float64"
+    yield (
+        f"{request.data.name}: {len(rows.y)} rows, {len(encoding.columns)} columns as "
+        f"{len(encoding.features)} features, target {encoding.target!r}"
+    )
+    left_out = n_read - len(rows.y)
+    if left_out:
+        yield f"left out {left_out} rows with missing values"
+    filled = int(np.isnan(rows.X).sum())
+    if filled:
+        yield f"filled {filled} missing values with column means, learnt in each fold"
+    yield from encoding.notes
+    names = encoding.features
+    constant = np.flatnonzero(np.nanmin(rows.X, axis=0) == np.nanmax(rows.X, axis=0))
+    for j in constant:
+        yield f"column {names[j]!r} is constant: its coefficient is 0"
+    if rows.y.min() == rows.y.max():
+        yield f"the target {encoding.target!r} is constant: every coefficient is 0"
+    yield (
+        "columns standardised, learnt in each fold; lambda refers to unit variance"
+        if request.standardize
+        else "columns in their own units, to which lambda refers"
+    )
+
+
+def _describe_choice(request: Request, found: Study) -> Iterator[str]:
+    scores, at = found.scores, int(found.choice.index)
+    simplest = int(choose(scores, "1se").index)
+    marks = {simplest: "1-SE lambda"}
+    marks[at] = f"chosen ({request.rule})"
+    order = np.argsort(scores.lams, kind="stable")
+    spread = np.linspace(0, len(order) - 1, LAMS_SHOWN).round().astype(int)
+    shown = {*order[spread].tolist(), at, simplest}
+    rows = [
+        (scores.lams[i], scores.mean[i], scores.standard_error[i], marks.get(i, ""))
+        for i in order
+        if i in shown
+    ]
+    headers = ("lambda", "held-out MSE", "standard error", "")
+    yield ""
+    yield tabulate(rows, headers, floatfmt=".5g")
+    more = len(order) - len(rows)
+    if more:
+        yield f"({more} more in scores.csv)"
+    yield ""
+    yield f"chosen lambda: {float(found.choice.lam):.6g}"
+    if bool(found.choice.at_edge):
+        yield "  at the edge of the grid: the best may lie beyond, widen --lambdas"
+    slow = int((~found.converged).sum())
+    if slow:
+        yield (
+            f"  {slow} of {len(order)} descents stopped before they converged: "
+            "--method solve needs no steps"
+        )
+
+
+def _describe_errors(
+    request: Request, found: Study, error: dict[str, float] | None
+) -> Iterator[str]:
+    at = found.choice.index
+    mse, se = float(found.scores.mean[at]), float(found.scores.standard_error[at])
+    yield f"held-out MSE: {mse:.5g} +/- {se:.2g} over {request.folds} shuffled folds"
+    yield f"  of the mean alone: {found.mean_only:.5g}"
+    yield f"  with lambda = 0: {found.unpenalized:.5g}"
+    if error is not None:
+        r2 = f", R2 {error['r2']:.4f}" if "r2" in error else ""
+        yield (
+            f"test MSE, on {error['rows']} rows that chose nothing: "
+            f"{error['mse']:.5g}{r2}"
+        )
+
+
+def _describe_coefficients(encoding: Encoding, found: Study) -> Iterator[str]:
+    standard, raw = found.chosen.coef, found.raw
+    order = np.argsort(-np.abs(standard), kind="stable")[:COEFFICIENTS_SHOWN]
+    rows = [(encoding.features[j], standard[j], raw.coef[j]) for j in order]
+    yield ""
+    yield f"largest of {len(standard)} coefficients (intercept {raw.intercept:.5g}):"
+    headers = ("feature", "as prepared", "in its own units")
+    yield tabulate(rows, headers, floatfmt=".5g")
+
+
+def _result(
+    request: Request,
+    encoding: Encoding,
+    rows: Rows,
+    found: Study,
+    error: dict[str, float] | None,
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    at = int(found.choice.index)
+    return {
+        "target": encoding.target,
+        "weight": encoding.weight,
+        "columns": [{"name": c.name, "levels": c.levels} for c in encoding.columns],
+        "missing": encoding.missing,
+        "features": encoding.features,
+        "fill": found.columns.fill.tolist(),
+        "coef": found.raw.coef.tolist(),
+        "intercept": float(found.raw.intercept),
+        "lam": float(found.choice.lam),
+        "at_edge": bool(found.choice.at_edge),
+        "lam_1se": float(choose(found.scores, "1se").lam),
+        "rule": request.rule,
+        "method": request.method,
+        "converged": bool(found.converged.all()),
+        "standardize": request.standardize,
+        "fit_intercept": request.fit_intercept,
+        "folds": request.folds,
+        "seed": request.seed,
+        "rows": len(rows.y),
+        "held_out": {
+            "mse": float(found.scores.mean[at]),
+            "standard_error": float(found.scores.standard_error[at]),
+            "mean_only": float(found.mean_only),
+            "unpenalized": float(found.unpenalized),
+        },
+        "test": error,
+        "notes": list(encoding.notes),
+        "device": jax.devices()[0].device_kind,
+        "versions": {
+            name: version(name) for name in ("jaxridge", "jax", "jaxlib", "numpy")
+        },
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+    }
+
+
+def _write(
+    out: Path, encoding: Encoding, found: Study, result: dict[str, Any]
+) -> Iterator[str]:
+    columns, scores = found.columns, found.scores
+    _write_csv(
+        out / "coefficients.csv",
+        ["feature", "coefficient", "coefficient_as_prepared", "origin", "scale"],
+        zip(
+            [*encoding.features, "(intercept)"],
+            [*found.raw.coef.tolist(), float(found.raw.intercept)],
+            [*found.chosen.coef.tolist(), float(found.chosen.intercept)],
+            [*columns.origin.tolist(), ""],
+            [*columns.scale.tolist(), ""],
+            strict=True,
+        ),
+    )
+    folds = scores.per_fold.T.tolist()
+    _write_csv(
+        out / "scores.csv",
+        ["lambda", "mse", "standard_error"]
+        + [f"fold_{i + 1}" for i in range(len(scores.per_fold))],
+        (
+            [lam, mean, error, *each]
+            for lam, mean, error, each in zip(
+                scores.lams.tolist(),
+                scores.mean.tolist(),
+                scores.standard_error.tolist(),
+                folds,
+                strict=True,
+            )
+        ),
+    )
+    with written_aside(out / "validation.png") as aside, figure(aside) as ax:
+        plot_validation(scores, ax)
+        ax.set_ylabel(f"held-out squared error of {encoding.target}")
+    with written_aside(out / "coefficients.png") as aside, figure(aside) as ax:
+        chosen = float(found.choice.lam)
+        names = encoding.features
+        plot_coefficients(scores.lams, found.params, ax, names=names, chosen=chosen)
+        ax.set_ylabel("coefficient of the prepared column")
+    # Last, so that a result that is there has all its files.
+    save_result(out / "result.json", result)
+    yield ""
+    yield (
+        f"wrote result.json, coefficients.csv, scores.csv, validation.png and "
+        f"coefficients.png to {out}"
+    )
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Any) -> None:
+    with written_aside(path) as aside:
+        with aside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            writer.writerows(rows)
+
+
+def _compile_seconds() -> Any:
+    """Start adding up what JAX spends on compiling; return a function that tells."""
+    spent: list[float] = []
+
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
+        if event.startswith("/jax/core/compile/"):
+            spent.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return lambda: sum(spent)

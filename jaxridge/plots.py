@@ -1,0 +1,277 @@
+"""Pictures from results. Each draws on an `ax`, made if not given, and returns it.
+
+Nothing is told by colour alone: curves of different λ also differ in lightness and in
+line style, so a print in grey can be read.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from jaxridge.choice import Scores, choose
+from jaxridge.descent import Descent
+from jaxridge.objective import Params
+
+STYLES = ("-", "--", "-.", ":")
+NAMED_CURVES = 8
+
+
+def plot_fits(
+    X: ArrayLike, y: ArrayLike, fits: Descent, ax: Axes | None = None
+) -> Axes:
+    """Draw the points of one feature and the line that each penalty fits to them.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, 1)
+        The one feature.
+    y : array of shape (n_samples,)
+        The target.
+    fits : Descent
+        A sweep over penalties; J is that of `cost`.
+    ax : matplotlib axes, optional
+        Where to draw.
+
+    Returns
+    -------
+    matplotlib axes
+
+    Raises
+    ------
+    ValueError
+        If there is more than one feature or target.
+
+    Examples
+    --------
+    >>> X, y = np.array([[-1.0], [1.0]]), np.array([1.0, 5.0])
+    >>> from jaxridge.descent import sweep
+    >>> plot_fits(X, y, sweep(X, y, [0.0, 2.0])).get_ylabel()
+    'target y'
+    """
+    X, y = np.asarray(X), np.asarray(y)
+    if X.ndim != 2 or X.shape[1] != 1 or y.ndim != 1:
+        raise ValueError(
+            "`X` must have one column and `y` one target to draw lines over points, "
+            f"got shapes {X.shape} and {y.shape}"
+        )
+    ax = _axes(ax)
+    ax.scatter(X[:, 0], y, s=14, color="0.65", edgecolors="0.4", linewidths=0.5)
+    ends = np.array([X.min(), X.max()])
+    slopes, intercepts = fits.params.coef[:, 0], fits.params.intercept
+    for lam, slope, intercept, look in zip(
+        fits.lam, slopes, intercepts, _looks(len(slopes)), strict=True
+    ):
+        ax.plot(ends, intercept + slope * ends, label=f"λ = {lam:g}", **look)
+    ax.set(xlabel="feature x", ylabel="target y", title="Fitted line at each λ")
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_history(fits: Descent, ax: Axes | None = None) -> Axes:
+    """Draw how far above its last value J is, step by step, for several penalties.
+
+    Parameters
+    ----------
+    fits : Descent
+        One descent or a sweep of them; of a long sweep, eight penalties are drawn.
+    ax : matplotlib axes, optional
+        Where to draw.
+
+    Returns
+    -------
+    matplotlib axes
+
+    Examples
+    --------
+    >>> X, y = np.array([[-1.0], [1.0]]), np.array([1.0, 5.0])
+    >>> from jaxridge.descent import sweep
+    >>> plot_history(sweep(X, y, [0.0, 2.0])).get_xlabel()
+    'step'
+    """
+    ax = _axes(ax)
+    lams, steps = np.atleast_1d(fits.lam), np.atleast_1d(fits.steps)
+    history = np.atleast_2d(fits.history)
+    shown = _spread(len(lams))
+    for i, look in zip(shown, _looks(len(shown)), strict=True):
+        curve = history[i, : steps[i] + 1]
+        ax.plot(np.arange(len(curve)), curve, label=f"λ = {lams[i]:g}", **look)
+    ax.set(
+        xlabel="step",
+        ylabel="cost J (squared units of y)",
+        title="Cost along the descent",
+        xscale="symlog" if steps[shown].max() > 100 else "linear",
+    )
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_coefficients(
+    lams: ArrayLike,
+    params: Params,
+    ax: Axes | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    chosen: float | None = None,
+) -> Axes:
+    """Draw every coefficient against λ.
+
+    Parameters
+    ----------
+    lams : array of shape (n_lams,)
+        The penalties.
+    params : Params
+        coef of shape (n_lams, n_features), as a sweep returns it.
+    ax : matplotlib axes, optional
+        Where to draw.
+    names : sequence of str, optional
+        Names of the features; the eight largest at the smallest λ are written out.
+    chosen : float, optional
+        A penalty to mark.
+
+    Returns
+    -------
+    matplotlib axes
+
+    Raises
+    ------
+    ValueError
+        If coef is not (n_lams, n_features).
+
+    Examples
+    --------
+    >>> params = Params(np.array([[2.0], [1.0]]), np.array([0.0, 0.0]))
+    >>> plot_coefficients([0.1, 1.0], params).get_xscale()
+    'log'
+    """
+    coef = np.asarray(params.coef)
+    lams = np.asarray(lams)
+    if coef.ndim != 2 or len(coef) != len(lams):
+        raise ValueError(
+            f"`params` must hold coef (n_lams, n_features) with n_lams {len(lams)}, "
+            f"got {coef.shape}: choose a target first"
+        )
+    ax = _axes(ax)
+    order = np.argsort(lams, kind="stable")
+    at = _on_log_axis(ax, lams)[order]
+    largest = np.argsort(-np.abs(coef[order[0]]), kind="stable")
+    named = largest[:NAMED_CURVES] if names is not None else largest[:0]
+    ax.plot(at, coef[np.ix_(order, largest[len(named) :])], color="0.75", linewidth=0.8)
+    for j, look in zip(named, _looks(len(named)), strict=True):
+        ax.plot(at, coef[order, j], label=names[j] if names else None, **look)
+    ax.axhline(0, color="0.5", linewidth=0.6)
+    if chosen is not None:
+        _mark(ax, at[np.searchsorted(lams[order], chosen)], "chosen λ", "-")
+    ax.set(ylabel="coefficient", title="Coefficients against λ")
+    if named.size or chosen is not None:
+        ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def plot_validation(scores: Scores, ax: Axes | None = None) -> Axes:
+    """Draw the held-out score against λ with ±1 standard error and both choices.
+
+    Parameters
+    ----------
+    scores : Scores
+        Of one target, from `cross_validate`.
+    ax : matplotlib axes, optional
+        Where to draw.
+
+    Returns
+    -------
+    matplotlib axes
+
+    Raises
+    ------
+    ValueError
+        If there are several targets.
+
+    Examples
+    --------
+    >>> X, y = np.arange(6.0)[:, None], np.array([1.0, 0.0, 2.0, 4.0, 3.0, 5.0])
+    >>> from jaxridge.validation import cross_validate
+    >>> plot_validation(cross_validate(X, y, [0.1, 10.0], folds=3)).get_ylabel()
+    'held-out score'
+    """
+    mean, error = np.asarray(scores.mean), np.asarray(scores.standard_error)
+    if mean.ndim != 1:
+        raise ValueError(
+            f"`scores` must be of one target to be drawn, got {mean.shape[1]} targets"
+        )
+    ax = _axes(ax)
+    lams = np.asarray(scores.lams)
+    order = np.argsort(lams, kind="stable")
+    at = _on_log_axis(ax, lams)
+    mean, error = mean[order], error[order]
+    ax.fill_between(
+        at[order], mean - error, mean + error, color="0.85", label="± 1 standard error"
+    )
+    ax.plot(at[order], mean, color="black", marker=".", label="mean over folds")
+    _mark(ax, at[choose(scores).index], "best λ", "-")
+    if len(scores.per_fold) > 1:
+        _mark(ax, at[choose(scores, "1se").index], "1-SE λ", ":")
+    ax.set(ylabel="held-out score", title="Validation curve")
+    ax.legend(frameon=False)
+    return ax
+
+
+@contextmanager
+def figure(path: Path) -> Iterator[Axes]:
+    """Give axes that are saved to `path` as a PNG and closed when the block ends.
+
+    The figure stands alone, without pyplot: no window, no state, no display needed.
+    """
+    picture = Figure(figsize=(7, 4.5), layout="constrained")
+    yield picture.subplots()
+    picture.savefig(path, dpi=150, format="png")
+
+
+def _axes(ax: Axes | None) -> Axes:
+    return plt.subplots(figsize=(7, 4.5), layout="constrained")[1] if ax is None else ax
+
+
+def _looks(count: int) -> list[dict[str, Any]]:
+    """Return a dark-to-light colour and a line style for each curve."""
+    colours: Colormap = plt.get_cmap("viridis")
+    shades = np.linspace(0, 0.85, count) if count > 1 else np.zeros(1)
+    return [
+        {"color": colours(shade), "linestyle": style, "linewidth": 1.8}
+        for shade, style in zip(shades, islice(cycle(STYLES), count), strict=False)
+    ]
+
+
+def _spread(count: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, NAMED_CURVES).round().astype(int))
+
+
+def _on_log_axis(ax: Axes, lams: np.ndarray) -> np.ndarray:
+    """Return where to draw each λ on a logarithmic axis, 0 beside the smallest."""
+    ax.set_xscale("log")
+    ax.set_xlabel("penalty λ (squared units of x)")
+    positive = lams[lams > 0]
+    if positive.size == lams.size:
+        return lams
+    zero = positive.min() / 10 if positive.size else 1.0
+    ax.annotate(
+        "λ = 0",
+        (zero, 0),
+        xycoords=("data", "axes fraction"),
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="center",
+        fontsize="small",
+    )
+    return np.where(lams > 0, lams, zero)
+
+
+def _mark(ax: Axes, at: float, label: str, style: str) -> None:
+    ax.axvline(at, color="black", linestyle=style, linewidth=1, label=label)

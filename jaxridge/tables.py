@@ -1,0 +1,131 @@
+"""Files that hold a table, as Arrow tables.
+
+CSV (comma, semicolon, tab or bar between columns, gzipped or not) and Parquet, with a
+header. What is no such file is refused with the file's name and what is wrong, rather
+than read as something else.
+"""
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from tqdm import tqdm
+
+PARQUET_MAGIC = b"PAR1"
+SEPARATORS = ",;\t|"
+DICTIONARY_LEVELS = 1000
+
+
+def read_table(path: str | Path, *, progress: bool = False) -> pa.Table:
+    """Read a CSV or Parquet file with a header.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file. Parquet is recognised by its first bytes, everything else is CSV.
+    progress : bool
+        Show a bar of bytes read, if standard error is a terminal.
+
+    Returns
+    -------
+    pyarrow.Table
+        Text columns of few levels come dictionary-encoded. An unnamed first column, as
+        pandas writes its row numbers, is named "".
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, empty, truncated or no table, has rows of different
+        lengths, has no rows, or has unnamed or duplicate columns.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"{path}: no such file")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a CSV or Parquet file")
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(PARQUET_MAGIC))
+        if start == PARQUET_MAGIC:
+            table = pa.parquet.read_table(path)
+        elif path.suffix.lower() in (".parquet", ".pq"):
+            raise ValueError(f"{path} is not a Parquet file, whatever its name says")
+        else:
+            table = _read_csv(path, progress)
+    except (pa.ArrowException, UnicodeDecodeError, OSError, EOFError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} cannot be read as a table: {reason}") from None
+    _check_names(path, table.column_names)
+    if table.num_rows == 0:
+        raise ValueError(f"{path} has column names but no rows")
+    return table
+
+
+def _read_csv(path: Path, progress: bool) -> pa.Table:
+    header = _header(path)
+    separator = max(SEPARATORS, key=header.count)
+    names = [name.strip().strip('"') for name in header.split(separator)]
+    if all(_is_number(name) for name in names):
+        raise ValueError(
+            f"{path} starts with numbers ({header[:40].strip()}): its first line must "
+            "hold the column names"
+        )
+    with path.open("rb") as raw, _watched(raw, path, progress) as file:
+        stream = pa.PythonFile(file, mode="r")
+        if path.suffix == ".gz":
+            stream = pa.CompressedInputStream(stream, "gzip")
+        return pa.csv.read_csv(
+            stream,
+            parse_options=pa.csv.ParseOptions(
+                delimiter=separator, newlines_in_values=True
+            ),
+            convert_options=pa.csv.ConvertOptions(
+                strings_can_be_null=True,
+                auto_dict_encode=True,
+                auto_dict_max_cardinality=DICTIONARY_LEVELS,
+            ),
+        )
+
+
+def _header(path: Path) -> str:
+    opened: Any = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rb") as file:
+        line = file.readline(1 << 20)
+    if not line.strip():
+        raise ValueError(f"{path} is empty: it needs a line of column names, and rows")
+    if b"\0" in line:
+        raise ValueError(f"{path} holds binary data, not text: is it a table at all?")
+    return line.decode("utf-8-sig")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _watched(file: Any, path: Path, progress: bool) -> Any:
+    return tqdm.wrapattr(
+        file,
+        "read",
+        total=path.stat().st_size,
+        desc=f"reading {path.name}",
+        disable=None if progress else True,
+        leave=False,
+        delay=0.5,
+    )
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise ValueError(
+                f"{path} has two columns named {name!r}: rename or remove one"
+            )
+        if not name.strip() and place > 0:
+            raise ValueError(f"{path}: column {place + 1} has no name")
