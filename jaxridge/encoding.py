@@ -111,17 +111,16 @@ def learn_encoding(
         For columns that are unknown, empty, of dates, like an id, or of text when
         `categorical` is "error"; and if no feature is left.
     """
-    drop = tuple(drop)
-    roles = {"target": target} | ({"weight": weight} if weight else {})
-    for name in (*roles.values(), *drop):
+    wanted = [target, *([weight] if weight else [])]
+    used = {*wanted, *drop}
+    for name in sorted(used):
         _known(name, table)
-    for role, name in roles.items():
-        if (kind := _kind(name, table.column(name))) != "number":
-            raise ValueError(
-                f"the {role} column {name!r} must hold numbers, got {kind}"
-            )
-    features = [n for n in table.column_names if n not in (*roles.values(), *drop)]
-    kinds = {name: _kind(name, table.column(name)) for name in features}
+    _refuse_other_than_numbers(table, wanted)
+    kinds = {
+        name: _kind(name, table.column(name))
+        for name in table.column_names
+        if name not in used
+    }
     if categorical == "error":
         _refuse_text([name for name, kind in kinds.items() if kind == "text"])
     notes: list[str] = []
@@ -132,14 +131,9 @@ def learn_encoding(
             columns += _number_column(name, values, notes)
         elif categorical == "drop":
             notes.append(f"left out column {name!r}, which holds {kind}")
-        elif kind == "text":
-            columns.append(_one_hot(name, values, max_levels, missing, notes))
         else:
-            raise ValueError(
-                f"column {name!r} holds dates, which ridge regression cannot use as "
-                f"they are: leave it out with --drop {name}, or turn it into numbers "
-                "(a year, days since a start)"
-            )
+            _refuse_dates(name, kind)
+            columns.append(_one_hot(name, values, max_levels, missing, notes))
     if not columns:
         raise ValueError(f"no column is left to predict {target!r} from")
     return Encoding(target, tuple(columns), weight, missing, tuple(notes))
@@ -252,6 +246,21 @@ def _refuse_text(names: list[str]) -> None:
         raise ValueError(
             f"column(s) {listed} hold text: --categorical onehot encodes them, "
             "--categorical drop leaves them out"
+        )
+
+
+def _refuse_other_than_numbers(table: pa.Table, names: list[str]) -> None:
+    for name in names:
+        if (kind := _kind(name, table.column(name))) != "number":
+            raise ValueError(f"column {name!r} must hold numbers, got {kind}")
+
+
+def _refuse_dates(name: str, kind: str) -> None:
+    if kind == "dates":
+        raise ValueError(
+            f"column {name!r} holds dates, which ridge regression cannot use as they "
+            f"are: leave it out with --drop {name}, or turn it into numbers (a year, "
+            "days since a start)"
         )
 
 

@@ -227,13 +227,19 @@ def _describe_choice(request: Request, found: Study) -> Iterator[str]:
     spread = np.linspace(0, len(order) - 1, LAMS_SHOWN).round().astype(int)
     shown = {*order[spread].tolist(), at, simplest}
     rows = [
-        (scores.lams[i], scores.mean[i], scores.standard_error[i], marks.get(i, ""))
+        (
+            f"{scores.lams[i]:.5g}",
+            f"{scores.mean[i]:.5g}",
+            f"{scores.standard_error[i]:.2g}",
+            marks.get(i, ""),
+        )
         for i in order
         if i in shown
     ]
     headers = ("lambda", "held-out MSE", "standard error", "")
     yield ""
-    yield tabulate(rows, headers, floatfmt=".5g")
+    align = ("right", "right", "right", "left")
+    yield tabulate(rows, headers, disable_numparse=True, colalign=align)
     more = len(order) - len(rows)
     if more:
         yield f"({more} more in scores.csv)"
@@ -352,14 +358,17 @@ def _write(
             )
         ),
     )
+    units = "of columns of unit variance" if result["standardize"] else "(units² of x)"
+    penalty = f"penalty λ {units}"
     with written_aside(out / "validation.png") as aside, figure(aside) as ax:
         plot_validation(scores, ax)
+        ax.set_xlabel(penalty)
         ax.set_ylabel(f"held-out squared error of {encoding.target}")
     with written_aside(out / "coefficients.png") as aside, figure(aside) as ax:
         chosen = float(found.choice.lam)
         names = encoding.features
         plot_coefficients(scores.lams, found.params, ax, names=names, chosen=chosen)
-        ax.set_ylabel("coefficient of the prepared column")
+        ax.set(xlabel=penalty, ylabel="coefficient of the prepared column")
     # Last, so that a result that is there has all its files.
     save_result(out / "result.json", result)
     yield ""

@@ -77,7 +77,7 @@ def plot_fits(
 
 
 def plot_history(fits: Descent, ax: Axes | None = None) -> Axes:
-    """Draw how far above its last value J is, step by step, for several penalties.
+    """Draw J step by step for several penalties, until all have nearly arrived.
 
     Parameters
     ----------
@@ -101,14 +101,16 @@ def plot_history(fits: Descent, ax: Axes | None = None) -> Axes:
     lams, steps = np.atleast_1d(fits.lam), np.atleast_1d(fits.steps)
     history = np.atleast_2d(fits.history)
     shown = _spread(len(lams))
-    for i, look in zip(shown, _looks(len(shown)), strict=True):
-        curve = history[i, : steps[i] + 1]
-        ax.plot(np.arange(len(curve)), curve, label=f"λ = {lams[i]:g}", **look)
+    curves = history[shown, : steps[shown].max() + 1]
+    # Draw until every curve has made all but a thousandth of its way down.
+    moving = curves - curves[:, -1:] > 1e-3 * (curves[:, :1] - curves[:, -1:])
+    settled = int(np.flatnonzero(moving.any(axis=0)).max(initial=0)) + 2
+    for i, curve, look in zip(shown, curves, _looks(len(shown)), strict=True):
+        ax.plot(curve[: settled + 1], label=f"λ = {lams[i]:g}", **look)
     ax.set(
         xlabel="step",
         ylabel="cost J (squared units of y)",
         title="Cost along the descent",
-        xscale="symlog" if steps[shown].max() > 100 else "linear",
     )
     ax.legend(frameon=False)
     return ax
