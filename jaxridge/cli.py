@@ -129,7 +129,7 @@ def _fit_options(command: Callable[..., None]) -> Callable[..., None]:
     option = click.option
     for add in reversed(
         (
-            option("--target", required=True, metavar="COL", help="What to predict."),
+            option("--target", metavar="COL", help="What to predict."),
             option(
                 "--lambdas",
                 "lams",
@@ -232,18 +232,21 @@ def _fit_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @cli.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path), required=False)
 @_fit_options
-def fit(data: Path, **options: Any) -> None:
+def fit(data: Path | None, target: str | None, **options: Any) -> None:
     """Choose lambda for a table by cross-validation, and fit it.
 
-    DATA is a CSV or Parquet file with a header. Writes result.json (for predict),
-    coefficients.csv, scores.csv and pictures.
+    DATA is a CSV or Parquet file with a header; without one, the diabetes data that
+    scikit-learn ships are fitted. Writes result.json (for predict), coefficients.csv,
+    scores.csv and pictures.
     """
+    if data is not None and target is None:
+        raise click.UsageError("--target is needed: which column is to be predicted?")
     _use_compilation_cache()
     from jaxridge.fitting import Request, fit_table
 
-    for line in fit_table(Request(data, **options)):
+    for line in fit_table(Request(data, target, **options)):
         click.echo(line)
 
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxridge.objective import Params
+from jaxridge.tiles import column_sums, fold
 
 
 class Columns(NamedTuple):
@@ -71,17 +72,27 @@ def original_units(columns: Columns, params: Params) -> Params:
 
 def _moments(X: Array, weight: Array) -> tuple[Array, Array]:
     """Return mean and variance of the values that are there, 0 where none is."""
-    there = ~jnp.isnan(X)
-    counts = weight[:, None] * there
-    total = jnp.sum(counts, axis=0)
+    total = column_sums(lambda x: ~jnp.isnan(x), weight, X)
     total = jnp.where(total > 0, total, 1)
     # About a value that is there: exact for a constant column, sharp for a large mean.
-    first = jnp.argmax(counts > 0, axis=0)
-    origin = jnp.nan_to_num(jnp.take_along_axis(X, first[None], axis=0)[0])
-    apart = jnp.where(there, X - origin, 0)
-    shift = jnp.sum(counts * apart, axis=0) / total
-    variance = jnp.sum(counts * (apart - shift) ** 2, axis=0) / total
-    return origin + shift, variance
+    nowhere = jnp.full(X.shape[1], jnp.nan, X.dtype)
+    origin = jnp.nan_to_num(fold(_first_there, nowhere, weight, X))
+    mean = origin + column_sums(lambda x: _apart(x, origin), weight, X) / total
+    variance = column_sums(lambda x: _apart(x, mean) ** 2, weight, X) / total
+    return mean, variance
+
+
+def _first_there(found: Array, weight: Array, X: Array) -> Array:
+    """Return `found`, and where it is NaN the first value of X that is not."""
+    first = jnp.argmax(~jnp.isnan(X) & (weight[:, None] > 0), axis=0)
+    value = jnp.take_along_axis(X, first[None], axis=0)[0]
+    value = jnp.where(weight[first] > 0, value, jnp.nan)
+    return jnp.where(jnp.isnan(found), value, found)
+
+
+def _apart(X: Array, origin: Array) -> Array:
+    """Return differences from `origin`, 0 where a value is missing."""
+    return jnp.where(jnp.isnan(X), 0, X - origin)
 
 
 def _root_or_one(square: Array) -> Array:

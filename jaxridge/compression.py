@@ -16,13 +16,12 @@ squared, so no digits are lost; the constant is a norm, so nothing cancels.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxridge.data import Centre, Data
+from jaxridge.tiles import View, as_stored, fold
 
-TILE_BYTES = 32 * 2**20
 WORTHWHILE = 4  # compress when there are this many times more rows than columns
 
 
@@ -39,15 +38,17 @@ def is_worthwhile(data: Data) -> bool:
     return m >= WORTHWHILE * columns
 
 
-def compress(data: Data, centre: Centre, fit_intercept: bool) -> Compressed:
-    """Return n + 1 rows (n without an intercept) with the J of `data`.
+def compress(
+    data: Data, centre: Centre, fit_intercept: bool, view: View = as_stored
+) -> Compressed:
+    """Return n + 1 rows (n without an intercept) with the J of the rows in `view`.
 
-    `centre` is where `data` are centred: their means with an intercept, 0 without. The
-    rows are read once, tile by tile: O(m (n + t)²) time, O(n + t)² memory and a tile.
+    `centre` is where those rows are centred: their means with an intercept, 0 without.
+    They are read once, tile by tile: O(m (n + t)²) time, O(n + t)² memory and a tile.
     """
     n = data.X.shape[1]
     m = jnp.sum(data.weight)
-    R = _triangle(data, centre)
+    R = _triangle(data, centre, view)
     rest = jnp.sum(R[n:, n:] ** 2)
     rows = R[:n]
     if fit_intercept:
@@ -58,25 +59,17 @@ def compress(data: Data, centre: Centre, fit_intercept: bool) -> Compressed:
     return Compressed(Data(rows[:, :n], rows[:, n:], weight), rest)
 
 
-def _triangle(data: Data, centre: Centre) -> Float[Array, "c c"]:
+def _triangle(data: Data, centre: Centre, view: View) -> Float[Array, "c c"]:
     """Return R of √w (X − x̄, Y − ȳ) = QR, the rows stacked tile after tile."""
-    m, n = data.X.shape
-    columns = n + data.Y.shape[1]
-    tile = min(m, max(2 * columns, TILE_BYTES // (columns * data.X.dtype.itemsize)))
+    columns = data.X.shape[1] + data.Y.shape[1]
 
-    def absorb(R: Array, start: Array) -> tuple[Array, None]:
-        # The last tile is moved back to fit; the rows it repeats get weight 0.
-        first = jnp.minimum(start, m - tile)
-        X, Y, weight = (
-            jax.lax.dynamic_slice_in_dim(part, first, tile) for part in data
-        )
-        weight = jnp.where(first + jnp.arange(tile) >= start, weight, 0)
-        rows = jnp.concatenate([X - centre.x, Y - centre.y], axis=1)
+    def absorb(R: Array, weight: Array, X: Array, Y: Array) -> Array:
+        rows = jnp.concatenate([view(X) - centre.x, Y - centre.y], axis=1)
         rows = jnp.sqrt(weight)[:, None] * rows
-        return jnp.linalg.qr(jnp.concatenate([R, rows]), mode="r"), None
+        return jnp.linalg.qr(jnp.concatenate([R, rows]), mode="r")
 
     empty = jnp.zeros((columns, columns), data.X.dtype)
-    return jax.lax.scan(absorb, empty, jnp.arange(0, m, tile))[0]
+    return fold(absorb, empty, data.weight, data.X, data.Y, least=4 * columns)
 
 
 def _spread(rows: Float[Array, "r c"]) -> Float[Array, "r c"]:

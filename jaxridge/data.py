@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge import checks
+from jaxridge.tiles import View, as_stored, column_sums
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -127,7 +128,7 @@ def drop_target_axis(tree: R, y: Any) -> R:
 
 
 def weighted_mean(
-    A: Float[Array, "m n"], weight: Float[Array, " m"]
+    A: Float[Array, "m n"], weight: Float[Array, " m"], view: View = as_stored
 ) -> Float[Array, " n"]:
     """Return Σ w a / Σ w for each column, summed as differences from one of the rows.
 
@@ -135,12 +136,11 @@ def weighted_mean(
     mean a thousand times the spread costs no digits; and a constant column has the mean
     that it should, to the last bit, so that centring makes it exactly 0.
     """
-    origin = A[jnp.argmax(weight > 0)]
-    shift = jnp.sum(weight[:, None] * (A - origin), axis=0) / jnp.sum(weight)
-    return origin + shift
+    origin = view(A[jnp.argmax(weight > 0)][None])[0]
+    return origin + column_sums(lambda a: view(a) - origin, weight, A) / jnp.sum(weight)
 
 
-def centre_of(data: Data, fit_intercept: bool) -> Centre:
+def centre_of(data: Data, fit_intercept: bool, view: View = as_stored) -> Centre:
     """Return the point the data are centred about: the means, or 0 with no intercept.
 
     For every coef the best unpenalised intercept is ȳ − x̄·coef; put in J, it leaves the
@@ -150,7 +150,7 @@ def centre_of(data: Data, fit_intercept: bool) -> Centre:
     if not fit_intercept:
         return Centre(jnp.zeros_like(data.X[0]), jnp.zeros_like(data.Y[0]))
     return Centre(
-        weighted_mean(data.X, data.weight), weighted_mean(data.Y, data.weight)
+        weighted_mean(data.X, data.weight, view), weighted_mean(data.Y, data.weight)
     )
 
 

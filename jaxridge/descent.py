@@ -39,6 +39,7 @@ from jaxridge.objective import Params, cost, gradient_norm
 from jaxridge.optimizers import Same, lbfgs, safe_step
 from jaxridge.products import matmul
 from jaxridge.progress import bar
+from jaxridge.tiles import View, as_stored
 
 # Steps between two looks at the progress bar, and between two writes to the history.
 BLOCK = 50
@@ -438,7 +439,7 @@ def _learning_rate(rate: Any, lam: Array, dtype: Any) -> Array:
 
 
 def _init(init: Params | None, data: Data, y: Any, rule: Rule) -> Params:
-    zero = Params(data.X[0][:, None] * data.Y[0] * 0, data.Y[0] * 0)
+    zero = _zero(data)
     if init is None:
         return zero
     coef, intercept = as_floats(coef=init.coef, intercept=init.intercept)
@@ -453,6 +454,11 @@ def _init(init: Params | None, data: Data, y: Any, rule: Rule) -> Params:
     if not rule.descends_intercept:
         return zero._replace(coef=coef)
     return Params(coef, intercept.reshape(-1).astype(data.X.dtype))
+
+
+def _zero(data: Data) -> Params:
+    n, t = data.X.shape[1], data.Y.shape[1]
+    return Params(jnp.zeros((n, t), data.X.dtype), jnp.zeros(t, data.X.dtype))
 
 
 def _descended(X: Any, y: Any, lam: Any, options: DescentOptions) -> Descent:
@@ -473,16 +479,17 @@ def _descended(X: Any, y: Any, lam: Any, options: DescentOptions) -> Descent:
     return fit._replace(params=drop_target_axis(fit.params, y))
 
 
-def prepare(data: Data, rule: Rule) -> Rows:
-    """Return the rows to descend on: centred, compressed, or as they are."""
-    centre = centre_of(data, rule.fit_intercept)
+def prepare(data: Data, rule: Rule, view: View = as_stored) -> Rows:
+    """Return the rows to descend on: centred, compressed, or as they are in `view`."""
+    centre = centre_of(data, rule.fit_intercept, view)
     rest = jnp.zeros((), data.X.dtype)
     if rule.compress:
-        data, rest = compress(data, centre, rule.descends_intercept)
-    elif rule.profiles_intercept:
-        data = centred(data, centre)
-    zero = Params(data.X[0][:, None] * data.Y[0] * 0, data.Y[0] * 0)
-    at_zero = jax.grad(cost)(zero, data.X, data.Y, 0.0, data.weight)
+        data, rest = compress(data, centre, rule.descends_intercept, view)
+    else:
+        data = data._replace(X=view(data.X))
+        if rule.profiles_intercept:
+            data = centred(data, centre)
+    at_zero = jax.grad(cost)(_zero(data), data.X, data.Y, 0.0, data.weight)
     curvature = _curvature(data) if rule.update == "auto" else jnp.zeros_like(rest)
     return Rows(
         data, rest, centre, gradient_norm(at_zero, rule.descends_intercept), curvature

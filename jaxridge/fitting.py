@@ -28,6 +28,7 @@ from jaxridge.encoding import (
     refuse_missing,
     unseen_levels,
 )
+from jaxridge.examples import DIABETES_TARGET, diabetes
 from jaxridge.objective import Params, predict
 from jaxridge.plots import figure, plot_coefficients, plot_validation
 from jaxridge.store import load_result, save_result, written_aside
@@ -43,8 +44,8 @@ COEFFICIENTS_SHOWN = 10
 class Request:
     """What the command line asked for."""
 
-    data: Path
-    target: str
+    data: Path | None  # None for the example data
+    target: str | None  # None for the example's
     lams: np.ndarray | None
     folds: int
     method: str
@@ -65,12 +66,12 @@ def fit_table(request: Request) -> Iterator[str]:
     """Choose λ for a table, fit it, write the files, and say what was done."""
     started = time.perf_counter()
     compiling = _compile_seconds()
-    table = read_table(request.data, progress=True)
+    table, target = _table(request)
     train, test = _split_table(table, request)
     del table
     encoding = learn_encoding(
         train,
-        request.target,
+        target,
         weight=request.weight,
         drop=request.drop,
         categorical=request.categorical,
@@ -148,6 +149,12 @@ def predict_table(model: Path, data: Path, out: Path) -> Iterator[str]:
     yield f"wrote {len(X)} predictions of {encoding.target!r} to {out}"
 
 
+def _table(request: Request) -> tuple[pa.Table, str]:
+    if request.data is None:
+        return diabetes(), request.target or DIABETES_TARGET
+    return read_table(request.data, progress=True), request.target or ""
+
+
 def _split_table(table: pa.Table, request: Request) -> tuple[pa.Table, pa.Table | None]:
     """Return training and test rows."""
     if request.test is None:
@@ -193,9 +200,10 @@ def _describe_data(
     request: Request, encoding: Encoding, rows: Rows, n_read: int
 ) -> Iterator[str]:
     device = jax.devices()[0]
+    name = "example diabetes data" if request.data is None else request.data.name
     yield f"jaxridge {__version__} on {device.platform} ({device.device_kind}), float64"
     yield (
-        f"{request.data.name}: {len(rows.y)} rows, {len(encoding.columns)} columns as "
+        f"{name}: {len(rows.y)} rows, {len(encoding.columns)} columns as "
         f"{len(encoding.features)} features, target {encoding.target!r}"
     )
     left_out = n_read - len(rows.y)
@@ -230,7 +238,7 @@ def _describe_choice(request: Request, found: Study) -> Iterator[str]:
         (
             f"{scores.lams[i]:.5g}",
             f"{scores.mean[i]:.5g}",
-            f"{scores.standard_error[i]:.2g}",
+            f"{scores.standard_error[i]:.3g}",
             marks.get(i, ""),
         )
         for i in order

@@ -4,6 +4,7 @@ Everything here computes in float64. Columns are prepared (missing values filled
 scaled) by what each fold's training rows say; λ refers to the prepared columns.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -140,7 +141,7 @@ def auto_grid(data: Data, plan: Plan) -> Float[Array, " L"]:
     @jax.jit
     def largest(data: Data) -> Array:
         columns = plan.learner(data.X, data.weight)
-        rows = descent.prepare(data._replace(X=prepared(columns, data.X)), rule)
+        rows = descent.prepare(data, rule, partial(prepared, columns))
         return rows.curvature * jnp.sum(data.weight)
 
     top = float(largest(data))

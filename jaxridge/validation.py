@@ -241,10 +241,8 @@ def _rows(
     data: Data, weight: Array, rule: Rule, learner: Learner
 ) -> tuple[Rows, Columns]:
     columns = learner(data.X, weight)
-    return (
-        descent.prepare(Data(prepared(columns, data.X), data.Y, weight), rule),
-        columns,
-    )
+    data = data._replace(weight=weight)
+    return descent.prepare(data, rule, partial(prepared, columns)), columns
 
 
 @partial(jax.jit, static_argnums=(3, 4))
@@ -255,12 +253,12 @@ def _solved(
 
     def one_fold(weight: Array) -> Trained:
         columns = learner(data.X, weight)
-        rows = Data(prepared(columns, data.X), data.Y, weight)
-        centre = centre_of(rows, fit_intercept)
+        rows, view = data._replace(weight=weight), partial(prepared, columns)
+        centre = centre_of(rows, fit_intercept, view)
         if is_worthwhile(rows):
-            rows = compress(rows, centre, False).data
+            rows = compress(rows, centre, False, view).data
         else:
-            rows = centred(rows, centre)
+            rows = centred(rows._replace(X=view(rows.X)), centre)
         coef = jax.lax.map(lambda lam: solve_data(rows, lam, False).coef, grid)
         params = Params(coef, intercept_at(coef, centre))
         return Trained(columns, params, jnp.ones(grid.shape, bool))

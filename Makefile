@@ -1,0 +1,58 @@
+# Every target sets up what it needs: a virtual environment in .venv, and the package in
+# it. A second run finds both there. PYTHON chooses the interpreter.
+PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,\
+	$(shell $(p) -c 'import sys; assert sys.version_info >= (3, 11); print("$(p)")' 2>/dev/null)))
+BIN := .venv/bin
+RECORDS := benchmarks/records
+
+.PHONY: help demo test lint types unit notebooks bench-toy bench clean
+
+help:
+	@echo "make demo    the tutorial, then a fit of the diabetes data"
+	@echo "make test    format, lint, types, tests, notebooks, a toy benchmark run"
+	@echo "make bench   time the sweep against loops; table and picture"
+	@echo "make clean   remove the virtual environment and caches"
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "jaxridge needs Python 3.11 or newer"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@touch $@
+
+demo: .venv/installed
+	$(BIN)/jaxridge demo --out jaxridge-demo
+	@echo
+	$(BIN)/jaxridge fit --test 0.2 --out jaxridge-demo/diabetes
+
+test: lint types unit notebooks bench-toy
+
+lint: .venv/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: .venv/installed-dev
+	$(BIN)/mypy
+
+# Shapes in annotations are checked at every call of the test run.
+unit: .venv/installed-dev
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term \
+		--jaxtyping-packages=jaxridge,beartype.beartype
+
+notebooks: .venv/installed-dev
+	$(BIN)/python -m pytest --nbmake --override-ini testpaths=notebooks -q
+
+bench-toy: .venv/installed-dev
+	$(BIN)/python -m pytest benchmarks --toy --benchmark-disable-gc -q
+
+bench: .venv/installed-dev
+	$(BIN)/python -m pytest benchmarks -q --benchmark-json=$(RECORDS)/latest.json
+	$(BIN)/python -m benchmarks.show $(RECORDS)/latest.json
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Benchmarks: named problems, contenders timed in one run, records, and their table."""

@@ -1,0 +1,121 @@
+"""One vmapped sweep of λ against loops: the same steps, the same answers.
+
+Contenders are timed in one process on the same arrays. Data are on the device before
+the clock starts; compiling is timed apart, as the first call less the median one; and
+each record holds the largest difference from the same steps in NumPy float64.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxridge
+from benchmarks.problems import SWEEP, TOY_SWEEP
+
+Fit = Callable[[], Any]
+
+
+@pytest.fixture(scope="module")
+def problem(toy: bool) -> Any:
+    return TOY_SWEEP if toy else SWEEP
+
+
+@pytest.fixture(scope="module")
+def arrays(problem: Any) -> tuple[np.ndarray, ...]:
+    return problem.make()
+
+
+@pytest.fixture(scope="module")
+def truth(arrays: Any, problem: Any) -> np.ndarray:
+    """Take the same steps in float64, all penalties as columns."""
+    X, y, lams, rates = (a.astype(np.float64) for a in arrays)
+    m, n = X.shape
+    coef, intercept = np.zeros((n, len(lams))), np.zeros(len(lams))
+    for _ in range(problem.steps):
+        e = X @ coef + intercept - y[:, None]
+        coef -= rates * (X.T @ e + lams * coef) / m
+        intercept -= rates * e.mean(axis=0)
+    return coef.T
+
+
+def numpy_loop(X: Any, y: Any, lams: Any, rates: Any, steps: int) -> Fit:
+    def one(lam: float, rate: float) -> np.ndarray:
+        m = len(X)
+        coef, intercept = np.zeros_like(X[0]), X.dtype.type(0)
+        history = np.zeros(steps)
+        for s in range(steps):
+            e = X @ coef + intercept - y
+            history[s] = (e @ e + lam * (coef @ coef)) / (2 * m)
+            coef = coef - rate * (e @ X + lam * coef) / m
+            intercept = intercept - rate * e.mean()
+        return coef
+
+    return lambda: np.array([one(*pair) for pair in zip(lams, rates, strict=True)])
+
+
+def jitted_loop(X: Any, y: Any, lams: Any, rates: Any, steps: int) -> Fit:
+    X, y = jnp.asarray(X), jnp.asarray(y)
+
+    def one(lam: float, rate: float) -> Any:
+        fit = jaxridge.descend(
+            X, y, lam, learning_rate=rate, max_steps=steps, tol=0, compress=False
+        )
+        return fit.params.coef
+
+    return lambda: np.array([one(*pair) for pair in zip(lams, rates, strict=True)])
+
+
+def vmapped(compress: bool) -> Callable[..., Fit]:
+    def make(X: Any, y: Any, lams: Any, rates: Any, steps: int) -> Fit:
+        X, y, lams = (jnp.asarray(a) for a in (X, y, lams))
+
+        def fit() -> Any:
+            fits = jaxridge.sweep(
+                X,
+                y,
+                lams,
+                learning_rate=rates,
+                max_steps=steps,
+                tol=0,
+                compress=compress,
+            )
+            return jax.block_until_ready(fits.params.coef)
+
+        return fit
+
+    return make
+
+
+CONTENDERS = {
+    "NumPy loop": numpy_loop,
+    "loop over the jitted fit": jitted_loop,
+    "vmapped": vmapped(compress=False),
+    "vmapped, compressed rows": vmapped(compress=True),
+}
+
+
+@pytest.mark.parametrize("name", CONTENDERS)
+def test_sweep(
+    benchmark: Any, name: str, problem: Any, arrays: Any, truth: Any, toy: bool
+) -> None:
+    X, y, lams, rates = arrays
+    fit = CONTENDERS[name](X, y, lams, rates, problem.steps)
+    start = time.perf_counter()
+    coef = np.asarray(fit())
+    first = time.perf_counter() - start
+    error = float(np.abs(coef - truth).max() / np.abs(truth).max())
+    assert error < 1e-4
+    rounds = 1 if toy else 3 if "loop" in name else 9
+    benchmark.pedantic(fit, rounds=rounds)
+    if benchmark.stats is not None:
+        benchmark.extra_info.update(
+            problem=problem._asdict(),
+            contender=name,
+            compile_seconds=max(0.0, first - benchmark.stats.stats.median),
+            error_against_float64=error,
+        )

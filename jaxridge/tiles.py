@@ -1,0 +1,76 @@
+"""Rows read a tile at a time, so that what is made of them need not be stored.
+
+XLA on a CPU writes (X − mean) · w out in full before it sums the columns. Working on
+tiles of a few megabytes keeps such intermediates small, whatever the number of rows.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+TILE_BYTES = 8 * 2**20
+
+# Rows as they are to be fitted, from rows as they are stored: an elementwise function.
+View = Callable[[Float[Array, "m n"]], Float[Array, "m n"]]
+
+S = TypeVar("S")
+
+
+def as_stored(X: Float[Array, "m n"]) -> Float[Array, "m n"]:
+    """Return the rows as they are: the view that changes nothing."""
+    return X
+
+
+def fold(
+    step: Callable[..., S],
+    state: S,
+    weight: Float[Array, " m"],
+    *arrays: Float[Array, "m _"],
+    least: int = 1,
+) -> S:
+    """Return ``step(...step(step(state, first tile), second tile)...)``.
+
+    `step` takes the state, the tile's weights and its rows of each array. All tiles
+    have the same number of rows, at least `least`; the last one is moved back to fit,
+    and the rows that it repeats have weight 0.
+    """
+    m = weight.shape[0]
+    row_bytes = sum(a.shape[1] for a in arrays) * weight.dtype.itemsize
+    tile = max(least, TILE_BYTES // row_bytes)
+    if tile >= m:
+        return step(state, weight, *arrays)
+
+    def take(state: S, start: Array) -> tuple[S, None]:
+        first = jnp.minimum(start, m - tile)
+        weights, *rows = (_rows(a, first, tile) for a in (weight, *arrays))
+        weights = jnp.where(first + jnp.arange(tile) >= start, weights, 0)
+        return step(state, weights, *rows), None
+
+    return jax.lax.scan(take, state, jnp.arange(0, m, tile))[0]
+
+
+def _rows(array: Array, first: Array, count: int) -> Array:
+    """Return `count` rows from `first`, in a layout that is nobody else's business.
+
+    A factorisation wants its matrix column by column, and XLA would copy all the rows
+    into that layout to spare it the copy of a tile. Laid out flat, behind a barrier, a
+    tile has one layout only, and the wish stops there.
+    """
+    rows = jax.lax.dynamic_slice_in_dim(array, first, count)
+    return jax.lax.optimization_barrier(rows.reshape(-1)).reshape(rows.shape)
+
+
+def column_sums(
+    function: Callable[..., Float[Array, "m n"]],
+    weight: Float[Array, " m"],
+    X: Float[Array, "m n"],
+) -> Float[Array, " n"]:
+    """Return Σ w f(x) for each column, f applied to a tile of rows at a time."""
+
+    def add(sums: Array, weights: Array, rows: Array) -> Array:
+        return sums + jnp.sum(weights[:, None] * function(rows), axis=0)
+
+    return fold(add, jnp.zeros(X.shape[1], X.dtype), weight, X)
