@@ -3,6 +3,7 @@ from .descent import Descent, descend, sweep
 from .objective import (
     GradientCheck,
     Params,
+    ParamsPath,
     check_gradient,
     cost,
     gradient,
@@ -18,6 +19,7 @@ __all__ = [
     "Descent",
     "GradientCheck",
     "Params",
+    "ParamsPath",
     "Scores",
     "__version__",
     "check_gradient",

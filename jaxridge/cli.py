@@ -6,6 +6,7 @@ is the only file where imports stand inside functions.
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ TUTORIAL_LAMS = (0.0, 1.0, 10.0, 100.0, 1000.0)
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; whatever goes wrong is one line on standard error."""
+    warnings.showwarning = lambda message, *_: click.echo(f"note: {message}", err=True)
     try:
         code = cli.main(args=args, prog_name="jaxridge", standalone_mode=False)
     except click.ClickException as error:
@@ -43,16 +45,20 @@ def _fail(message: str, code: int = 2) -> None:
     sys.exit(code)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Ridge regression for people who must choose lambda.\n\n\b\n"
+    "J = 1/(2m) sum(w * (X @ coef + intercept - y)^2)\n"
+    "    + lambda/(2m) * sum(coef^2)\n\n"
+    "lambda is scikit-learn's alpha; the intercept is not penalised.",
+)
 @click.version_option(__version__, prog_name="jaxridge")
-def cli() -> None:
-    r"""Ridge regression for people who must choose lambda.
-
-    \b
-    J = 1/(2m) sum(w * (X @ coef + intercept - y)^2) + lambda/(2m) * sum(coef^2)
-
-    lambda is scikit-learn's alpha; the intercept is not penalised.
-    """
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Show the help where no command is named."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @cli.command()

@@ -35,7 +35,7 @@ from jaxridge.data import (
     in_kind_of_input,
     intercept_at,
 )
-from jaxridge.objective import Params, cost, gradient_norm
+from jaxridge.objective import Params, ParamsPath, cost, gradient_norm
 from jaxridge.optimizers import Same, lbfgs, safe_step
 from jaxridge.products import matmul
 from jaxridge.progress import bar
@@ -55,7 +55,7 @@ class Descent(NamedTuple):
     ----------
     lam : array of shape ([L])
         The penalty.
-    params : Params
+    params : Params, or of a sweep ParamsPath
         coef ([L,] n_features[, n_targets]) and intercept ([L,][n_targets]).
     history : array of shape ([L,] max_steps)
         J before each step; after the last step taken, J where it stopped. With
@@ -70,7 +70,7 @@ class Descent(NamedTuple):
     """
 
     lam: Float[Array, "*lams"]
-    params: Params
+    params: Params | ParamsPath
     history: Float[Array, "*lams max_steps"]
     steps: Int[Array, "*lams"]
     converged: Bool[Array, "*lams"]
@@ -476,7 +476,8 @@ def _descended(X: Any, y: Any, lam: Any, options: DescentOptions) -> Descent:
         outcome = _train(data, start, rule)
     refuse_divergence(outcome, data, rule)
     fit = outcome.fit
-    return fit._replace(params=drop_target_axis(fit.params, y))
+    params = drop_target_axis(fit.params, y)
+    return fit._replace(params=ParamsPath(*params) if fit.lam.ndim else params)
 
 
 def prepare(data: Data, rule: Rule, view: View = as_stored) -> Rows:
@@ -718,9 +719,10 @@ def refuse_divergence(outcome: Outcome, data: Data, rule: Rule) -> None:
         ones = jnp.ones_like(rows.X[:, :1])
         rows = rows._replace(X=jnp.concatenate([rows.X, ones], axis=1))
     step = safe_step(_curvature(rows), jnp.asarray(largest), jnp.sum(data.weight))
+    others = f" ({int(bad.sum())} of {bad.size} descents)" if bad.size > 1 else ""
     raise ValueError(
-        f"the descent diverged at lam = {largest:g} ({int(bad.sum())} of {bad.size} "
-        f"descents): its steps are too large. Plain descent goes down with "
+        f"the descent diverged at lam = {largest:g}{others}: its steps are too "
+        "large. Plain descent goes down with "
         f'learning_rate={float(step):.3g}; "auto" finds such a step for each penalty'
     )
 

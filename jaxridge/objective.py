@@ -40,6 +40,28 @@ class Params(NamedTuple):
     intercept: Float[Array | np.ndarray, "..."]
 
 
+class ParamsPath(NamedTuple):
+    """Params at every penalty of a grid, along a leading axis.
+
+    A type of its own, because with as many penalties as features the shapes alone would
+    not tell a path of one target from one fit of several.
+
+    Attributes
+    ----------
+    coef : array of shape (n_lams, n_features) or (n_lams, n_features, n_targets)
+        In units of `y` per unit of `X`.
+    intercept : array of shape (n_lams,) or (n_lams, n_targets)
+        In units of `y`; 0 in a model without intercept.
+    """
+
+    coef: Float[Array | np.ndarray, "..."]
+    intercept: Float[Array | np.ndarray, "..."]
+
+    def at(self, index: int) -> Params:
+        """Return the params at one penalty, by its place in the grid."""
+        return Params(self.coef[index], self.intercept[index])
+
+
 class GradientCheck(NamedTuple):
     """The gradient of J three ways, and how far apart they are.
 
@@ -290,7 +312,7 @@ def check_gradient(
     params = _float_params(params)
     autodiff = gradient(params, X, y, lam, weight)
     by_hand = gradient_by_hand(params, X, y, lam, weight)
-    central = _central_differences(params, X, y, lam, weight)
+    central = _central_differences(*_ready(params, X, y, lam, weight))
     if not fit_intercept:
         none = jnp.zeros_like(autodiff.intercept)
         autodiff, by_hand, central = (
@@ -306,20 +328,20 @@ def check_gradient(
 
 
 @in_kind_of_input
-def predict(params: Params, X: ArrayLike) -> Float[Array, "m *t"]:
+def predict(params: Params | ParamsPath, X: ArrayLike) -> Float[Array, "*lams m *t"]:
     """Predictions ``X @ coef + intercept``.
 
     Parameters
     ----------
-    params : Params
-        As returned by `solve` or `descend`.
+    params : Params or ParamsPath
+        As returned by `solve` or `descend`, or by `sweep` for every penalty.
     X : array of shape (n_samples, n_features)
         The rows, finite.
 
     Returns
     -------
-    array of shape (n_samples,) or (n_samples, n_targets)
-        In units of the target.
+    array of shape ([n_lams,] n_samples[, n_targets])
+        In units of the target; of a path, a leading axis of penalties.
 
     Raises
     ------
@@ -328,7 +350,7 @@ def predict(params: Params, X: ArrayLike) -> Float[Array, "m *t"]:
 
     Notes
     -----
-    O(m n t) time, O(m t) memory.
+    O(m n t) time, O(m t) memory, each times n_lams for a path.
 
     Examples
     --------
@@ -338,8 +360,9 @@ def predict(params: Params, X: ArrayLike) -> Float[Array, "m *t"]:
     """
     coef, intercept, X = as_floats(coef=params.coef, intercept=params.intercept, X=X)
     checks.design(X)
-    _params_fit(coef, intercept, X)
-    return _fitted(Params(coef, intercept), X)
+    if isinstance(params, ParamsPath):
+        return jax.vmap(lambda c, b: _predicted(c, b, X))(coef, intercept)
+    return _predicted(coef, intercept, X)
 
 
 def gradient_norm(derivative: Params, fit_intercept: bool) -> Float[Array, ""]:
@@ -348,6 +371,11 @@ def gradient_norm(derivative: Params, fit_intercept: bool) -> Float[Array, ""]:
     if fit_intercept:
         squares = squares + jnp.sum(derivative.intercept**2)
     return jnp.sqrt(squares)
+
+
+def _predicted(coef: Array, intercept: Array, X: Array) -> Array:
+    _params_fit(coef, intercept, X)
+    return _fitted(Params(coef, intercept), X)
 
 
 def _largest(params: Params) -> Array:
@@ -366,6 +394,10 @@ def _ready(
     params: Params, X: Any, y: Any, lam: Any, weight: Any
 ) -> tuple[Params, Array, Array, Array, Array]:
     """Check and convert the arguments of the cost."""
+    if isinstance(params, ParamsPath):
+        raise TypeError(
+            "`params` hold every penalty of a sweep: pick one, such as params.at(0)"
+        )
     given = {"coef": params.coef, "intercept": params.intercept, "X": X, "y": y}
     if weight is not None:
         given["weight"] = weight
@@ -397,8 +429,9 @@ def _params_fit(coef: Array, intercept: Array, X: Array) -> None:
         )
 
 
+@jax.jit
 def _central_differences(
-    params: Params, X: Any, y: Any, lam: Any, weight: Any
+    params: Params, X: Array, y: Array, lam: Array, weight: Array
 ) -> Params:
     flat, unravel = ravel_pytree(params)
     # J is a parabola, so only rounding errs: it is least for a step that changes J as

@@ -19,10 +19,11 @@ from numpy.typing import ArrayLike
 
 from jaxridge.choice import Scores, choose
 from jaxridge.descent import Descent
-from jaxridge.objective import Params
+from jaxridge.objective import ParamsPath
 
 STYLES = ("-", "--", "-.", ":")
 NAMED_CURVES = 8
+WIDE_RANGE = 30  # beyond which scores are drawn on a logarithmic axis
 
 
 def plot_fits(
@@ -118,7 +119,7 @@ def plot_history(fits: Descent, ax: Axes | None = None) -> Axes:
 
 def plot_coefficients(
     lams: ArrayLike,
-    params: Params,
+    params: ParamsPath,
     ax: Axes | None = None,
     *,
     names: Sequence[str] | None = None,
@@ -130,8 +131,8 @@ def plot_coefficients(
     ----------
     lams : array of shape (n_lams,)
         The penalties.
-    params : Params
-        coef of shape (n_lams, n_features), as a sweep returns it.
+    params : ParamsPath
+        Of one target, as `sweep` returns it.
     ax : matplotlib axes, optional
         Where to draw.
     names : sequence of str, optional
@@ -150,7 +151,7 @@ def plot_coefficients(
 
     Examples
     --------
-    >>> params = Params(np.array([[2.0], [1.0]]), np.array([0.0, 0.0]))
+    >>> params = ParamsPath(np.array([[2.0], [1.0]]), np.array([0.0, 0.0]))
     >>> plot_coefficients([0.1, 1.0], params).get_xscale()
     'log'
     """
@@ -174,7 +175,9 @@ def plot_coefficients(
         _mark(ax, at[np.searchsorted(lams[order], chosen)], "chosen λ", "-")
     ax.set(ylabel="coefficient", title="Coefficients against λ")
     if named.size or chosen is not None:
-        ax.legend(frameon=False, fontsize="small")
+        ax.legend(
+            frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5)
+        )
     return ax
 
 
@@ -202,7 +205,7 @@ def plot_validation(scores: Scores, ax: Axes | None = None) -> Axes:
     >>> X, y = np.arange(6.0)[:, None], np.array([1.0, 0.0, 2.0, 4.0, 3.0, 5.0])
     >>> from jaxridge.validation import cross_validate
     >>> plot_validation(cross_validate(X, y, [0.1, 10.0], folds=3)).get_ylabel()
-    'held-out score'
+    'held-out score (lower is better)'
     """
     mean, error = np.asarray(scores.mean), np.asarray(scores.standard_error)
     if mean.ndim != 1:
@@ -221,7 +224,10 @@ def plot_validation(scores: Scores, ax: Axes | None = None) -> Axes:
     _mark(ax, at[choose(scores).index], "best λ", "-")
     if len(scores.per_fold) > 1:
         _mark(ax, at[choose(scores, "1se").index], "1-SE λ", ":")
-    ax.set(ylabel="held-out score", title="Validation curve")
+    better = "higher" if scores.greater_is_better else "lower"
+    ax.set(ylabel=f"held-out score ({better} is better)", title="Validation curve")
+    if mean.min() > 0 and mean.max() > WIDE_RANGE * mean.min():
+        ax.set_yscale("log")
     ax.legend(frameon=False)
     return ax
 
@@ -258,7 +264,7 @@ def _spread(count: int) -> np.ndarray:
 def _on_log_axis(ax: Axes, lams: np.ndarray) -> np.ndarray:
     """Return where to draw each λ on a logarithmic axis, 0 beside the smallest."""
     ax.set_xscale("log")
-    ax.set_xlabel("penalty λ (squared units of x)")
+    ax.set_xlabel("penalty λ")
     positive = lams[lams > 0]
     if positive.size == lams.size:
         return lams

@@ -92,8 +92,8 @@ def solve(
     """
     data = as_data(X, y, weight)
     checks.single_penalty(lam)
-    params = solve_data(data, as_penalty("lam", lam, data.X.dtype), fit_intercept)
-    return drop_target_axis(params, y)
+    lam = as_penalty("lam", lam, data.X.dtype)
+    return drop_target_axis(_solved(data, lam, bool(fit_intercept)), y)
 
 
 def solve_data(data: Data, lam: Float[Array, ""], fit_intercept: bool) -> Params:
@@ -104,6 +104,9 @@ def solve_data(data: Data, lam: Float[Array, ""], fit_intercept: bool) -> Params
     root = jnp.where(weight > 0, jnp.sqrt(jnp.where(weight > 0, weight, 1)), 0)[:, None]
     coef = _coef(root * X, root * Y, lam)
     return Params(coef, intercept_at(coef, centre))
+
+
+_solved = jax.jit(solve_data, static_argnums=2)
 
 
 @jax.custom_jvp

@@ -26,7 +26,7 @@ from jaxridge.columns import (
 )
 from jaxridge.data import Data, as_data, drop_target_axis
 from jaxridge.descent import StepOptions
-from jaxridge.objective import Params
+from jaxridge.objective import Params, ParamsPath
 from jaxridge.validation import Work, cross_validate, train
 
 AUTO_COUNT = 60
@@ -64,7 +64,7 @@ class Study(NamedTuple):
     scores: Scores
     choice: Choice
     columns: Columns
-    params: Params
+    params: ParamsPath
     chosen: Params
     raw: Params
     converged: Array | np.ndarray
@@ -114,8 +114,8 @@ def study(
         every_row = data.weight[None]
         trained = train(data, target, every_row, lams, work, steps)
         columns, params, converged = jax.tree.map(lambda a: a[0], trained)
-        params = drop_target_axis(params, target)
-        chosen = jax.tree.map(lambda a: a[choice.index], params)
+        params = ParamsPath(*drop_target_axis(params, target))
+        chosen = Params(params.coef[choice.index], params.intercept[choice.index])
         found = Study(
             scores,
             choice,

@@ -12,11 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
-from tqdm import tqdm
+
+from jaxridge.progress import bar
 
 PARQUET_MAGIC = b"PAR1"
 SEPARATORS = ",;\t|"
 DICTIONARY_LEVELS = 1000
+CHUNK_BYTES = 2**22
 
 
 def read_table(path: str | Path, *, progress: bool = False) -> pa.Table:
@@ -73,21 +75,34 @@ def _read_csv(path: Path, progress: bool) -> pa.Table:
             f"{path} starts with numbers ({header[:40].strip()}): its first line must "
             "hold the column names"
         )
-    with path.open("rb") as raw, _watched(raw, path, progress) as file:
-        stream = pa.PythonFile(file, mode="r")
-        if path.suffix == ".gz":
-            stream = pa.CompressedInputStream(stream, "gzip")
-        return pa.csv.read_csv(
-            stream,
-            parse_options=pa.csv.ParseOptions(
-                delimiter=separator, newlines_in_values=True
-            ),
-            convert_options=pa.csv.ConvertOptions(
-                strings_can_be_null=True,
-                auto_dict_encode=True,
-                auto_dict_max_cardinality=DICTIONARY_LEVELS,
-            ),
-        )
+    stream = pa.BufferReader(_loaded(path, progress))
+    if path.suffix == ".gz":
+        stream = pa.CompressedInputStream(stream, "gzip")
+    return pa.csv.read_csv(
+        stream,
+        parse_options=pa.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+        convert_options=pa.csv.ConvertOptions(
+            strings_can_be_null=True,
+            auto_dict_encode=True,
+            auto_dict_max_cardinality=DICTIONARY_LEVELS,
+        ),
+    )
+
+
+def _loaded(path: Path, progress: bool) -> pa.Buffer:
+    """Return the bytes of a file, in memory that Arrow's own threads can let go of.
+
+    Arrow could read from a Python file itself, but would do so from a thread of its
+    own, which aborts the process if that is about to end.
+    """
+    buffer = pa.allocate_buffer(path.stat().st_size)
+    rest = memoryview(buffer)
+    what = f"reading {path.name}"
+    with path.open("rb") as file, bar(len(rest), what, "B", wanted=progress) as shown:
+        while count := file.readinto(rest[:CHUNK_BYTES]):
+            rest = rest[count:]
+            shown.update(count)
+    return buffer
 
 
 def _header(path: Path) -> str:
@@ -107,18 +122,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _watched(file: Any, path: Path, progress: bool) -> Any:
-    return tqdm.wrapattr(
-        file,
-        "read",
-        total=path.stat().st_size,
-        desc=f"reading {path.name}",
-        disable=None if progress else True,
-        leave=False,
-        delay=0.5,
-    )
 
 
 def _check_names(path: Path, names: list[str]) -> None:

@@ -4,6 +4,7 @@ Every fold leaves its held-out rows out by weight 0, so that all folds have the 
 shape, and one compiled program trains all folds and all penalties.
 """
 
+import warnings
 from functools import partial
 from typing import Any, NamedTuple, Unpack
 
@@ -126,6 +127,11 @@ def cross_validate(
         If shapes do not fit; for negative, NaN or infinite values; for folds without
         rows on one side; for an unknown method or scoring; and if a descent diverges.
 
+    Warns
+    -----
+    UserWarning
+        If a full-batch descent stopped at `max_steps` before it converged.
+
     Notes
     -----
     Compressed descents and "solve" read the rows once a fold, O(k m n²) time, and then
@@ -154,6 +160,7 @@ def cross_validate(
     grid = as_penalty("lams", lams, data.X.dtype)
     work = Work(prepare or untouched, fit_intercept, method)
     trained = train(data, y, weights, grid, work, options)
+    _warn_unless_converged(trained, options)
     per_fold = drop_target_axis(_held_out_mse(data, held, trained), y)
     return Scores(
         lams=grid,
@@ -162,6 +169,19 @@ def cross_validate(
         standard_error=standard_error(per_fold),
         greater_is_better=jnp.asarray(False),
     )
+
+
+def _warn_unless_converged(trained: Trained, options: StepOptions) -> None:
+    """Warn of descents cut short; those by mini-batches are never expected to end."""
+    if checks.is_traced(trained.converged) or options.get("batch_size"):
+        return
+    short = int((~trained.converged).sum())
+    if short:
+        warnings.warn(
+            f"{short} of {trained.converged.size} descents stopped before they "
+            'converged: raise `max_steps`, or use method="solve"',
+            stacklevel=4,
+        )
 
 
 def _every_fold_counts(masks: Folds, data: Data) -> None:
@@ -203,7 +223,8 @@ def train(
     else:
         outcome, columns = _descend_folds(data, weights, start, rule, learner)
     descent.refuse_divergence(outcome, data, rule)
-    return Trained(columns, outcome.fit.params, outcome.fit.converged)
+    fit = outcome.fit
+    return Trained(columns, Params(*fit.params), fit.converged)
 
 
 @partial(jax.jit, static_argnums=(3, 4))

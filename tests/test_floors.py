@@ -1,0 +1,61 @@
+"""A module imports only from floors below its own."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import jaxridge
+
+HOUSE = Path(jaxridge.__file__).parent
+FLOORS = (
+    ("version", "checks", "products", "progress", "tiles"),
+    ("data",),
+    ("objective",),
+    ("folds", "compression", "columns", "optimizers"),
+    ("descent", "solvers"),
+    ("choice",),
+    ("validation",),
+    ("encoding", "estimators", "plots", "report", "store", "study", "tables"),
+    ("demo", "fitting"),
+    ("cli",),
+)
+FLOOR = {module: floor for floor, row in enumerate(FLOORS) for module in row}
+MODULES = sorted(p.stem for p in HOUSE.glob("**/*.py") if p.stem != "__init__")
+IMPORTS = ast.Import | ast.ImportFrom
+
+
+def tree(module):
+    return ast.parse((HOUSE / f"{module}.py").read_text())
+
+
+def imported(node):
+    """Return the modules of this package that an import statement names."""
+    if isinstance(node, ast.ImportFrom):
+        names = [f"{node.module}.{alias.name}" for alias in node.names]
+    else:
+        names = [alias.name for alias in node.names]
+    return {name.split(".")[1] for name in names if name.startswith("jaxridge.")}
+
+
+def test_every_module_has_a_floor():
+    assert set(MODULES) <= set(FLOOR)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_come_from_lower_floors(module):
+    for node in ast.walk(tree(module)):
+        if isinstance(node, IMPORTS):
+            assert not getattr(node, "level", 0), "relative import"
+            for other in imported(node):
+                assert FLOOR[other] < FLOOR[module], ast.unparse(node)
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {"cli"}))
+def test_no_import_hides_in_a_function_and_no_setting_of_jax_is_touched(module):
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            assert not any(isinstance(inner, IMPORTS) for inner in ast.walk(node))
+        if isinstance(node, ast.Attribute | ast.ImportFrom):
+            text = ast.unparse(node)
+            assert not text.startswith(("jax.config", "from jax import config"))

@@ -1,0 +1,232 @@
+"""The exact line search on parabolas, and when two optimisers are the same."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import assert_close
+
+from jaxridge.optimizers import Same, exact_line_search, lbfgs, safe_step
+
+
+def quadratic(n, condition=1e3, seed=0):
+    """Return H with eigenvalues from 1 to `condition`, b, and the minimum H⁻¹b."""
+    rng = np.random.default_rng(seed)
+    Q = np.linalg.qr(rng.normal(size=(n, n)))[0]
+    H = (Q * np.geomspace(1, condition, n)) @ Q.T
+    b = rng.normal(size=n)
+    return H, b, np.linalg.solve(H, b)
+
+
+def descended(optimizer, H, b, steps):
+    """Return where `optimizer` ends from 0, and the relative gradient norm there."""
+
+    def cost(theta):
+        return theta @ H @ theta / 2 - b @ theta
+
+    def step(carry, _):
+        theta, memory = carry
+        value, slope = jax.value_and_grad(cost)(theta)
+        updates, memory = optimizer.update(
+            slope, memory, theta, value=value, grad=slope, value_fn=cost
+        )
+        return (optax.apply_updates(theta, updates), memory), None
+
+    with jax.enable_x64(True):
+        start = jnp.zeros(len(b))
+        end = np.asarray(
+            jax.lax.scan(step, (start, optimizer.init(start)), length=steps)[0][0]
+        )
+    return end, np.linalg.norm(H @ end - b) / np.linalg.norm(b)
+
+
+@pytest.mark.parametrize("direction", ["downhill", "uphill", "mixed"])
+def test_line_search_lands_at_the_minimum_along_the_direction(direction):
+    H, b, _ = quadratic(4)
+    theta = np.arange(4.0)
+    slope = H @ theta - b
+    d = {"downhill": -slope, "uphill": 3 * slope, "mixed": np.array([1.0, 0, -2, 0])}
+    d = d[direction]
+    search = exact_line_search()
+    with jax.enable_x64(True):
+        move, _ = search.update(
+            jnp.asarray(d),
+            search.init(theta),
+            jnp.asarray(theta),
+            grad=jnp.asarray(slope),
+            value_fn=lambda theta: theta @ H @ theta / 2 - b @ theta,
+        )
+        move = np.asarray(move)
+    assert_close(move, -(slope @ d) / (d @ H @ d) * d)
+    landed = H @ (theta + move) - b
+    assert abs(landed @ d) <= 1e-12 * np.linalg.norm(slope) * np.linalg.norm(d)
+
+
+def test_line_search_stays_where_the_direction_is_zero():
+    search, zero = exact_line_search(), jnp.zeros(2)
+    move, _ = search.update(
+        zero, search.init(zero), zero, grad=zero, value_fn=lambda theta: theta @ theta
+    )
+    assert not np.any(move)
+
+
+@pytest.mark.parametrize("n", [1, 3, 8])
+def test_lbfgs_needs_about_as_many_steps_as_features(n):
+    H, b, answer = quadratic(n)
+    end, norm = descended(lbfgs(), H, b, n + 2)
+    assert norm <= 1e-9
+    assert np.linalg.norm(end - answer) <= 1e-9 * np.linalg.norm(answer)
+
+
+def test_lbfgs_with_more_features_than_memory_still_beats_plain_descent():
+    H, b, _ = quadratic(40)
+    plain = optax.with_extra_args_support(optax.sgd(1e-3))
+    assert descended(lbfgs(), H, b, 150)[1] <= 1e-9
+    assert descended(plain, H, b, 150)[1] >= 1e-2
+
+
+@pytest.mark.parametrize(
+    ("curvature", "lam", "step"), [(2.0, 0.0, 0.5), (2.0, 40.0, 0.1), (0.0, 0.0, 1.0)]
+)
+def test_safe_step_is_one_over_the_largest_curvature(curvature, lam, step):
+    m = 5.0
+    assert_close(safe_step(*map(jnp.float32, (curvature, lam, m))), step)
+
+
+def test_safe_step_of_a_grid_is_one_for_each_penalty():
+    lams = jnp.array([0.0, 1.0, 10.0])
+    assert_close(safe_step(jnp.float32(1), lams, jnp.float32(1)), 1 / (1 + lams))
+
+
+def by_closure(rate, times=1):
+    def update(updates, state, params=None, *, sign=-1.0):
+        return jax.tree.map(lambda g: sign * rate * times * g, updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def by_other_closure(rate):
+    def update(updates, state, params=None):
+        return jax.tree.map(lambda g: -2 * rate * g, updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def recursive(rate):
+    def halved(g, times):
+        return g if times == 0 else halved(g / 2, times - 1)
+
+    def update(updates, state, params=None):
+        return jax.tree.map(lambda g: -rate * halved(g, 3), updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def mutually_recursive(rate):
+    def even(g, times):
+        return g if times == 0 else odd(g / 2, times - 1)
+
+    def odd(g, times):
+        return even(g / rate, times - 1)
+
+    def update(updates, state, params=None):
+        return jax.tree.map(lambda g: even(g, 4), updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def never_filled(rate):
+    def update(updates, state, params=None):
+        scale = rate if rate else fallback
+        return jax.tree.map(lambda g: -scale * g, updates), state
+
+    if not rate:
+        fallback = 1.0
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+RULES = {
+    "sgd": lambda rate: optax.sgd(rate),
+    "momentum": lambda rate: optax.sgd(rate, momentum=0.9),
+    "nesterov": lambda rate: optax.sgd(rate, momentum=0.9, nesterov=True),
+    "adam": lambda rate: optax.adam(rate),
+    "adamw": lambda rate: optax.adamw(rate, weight_decay=0.1),
+    "rmsprop": lambda rate: optax.rmsprop(rate),
+    "lion": lambda rate: optax.lion(rate),
+    "chain": lambda rate: optax.chain(optax.clip(1.0), optax.sgd(rate)),
+    "clipped adam": lambda rate: optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adam(rate)
+    ),
+    "exponential decay": lambda rate: optax.sgd(optax.exponential_decay(rate, 10, 0.9)),
+    "cosine decay": lambda rate: optax.sgd(optax.cosine_decay_schedule(rate, 100)),
+    "linear decay": lambda rate: optax.adam(optax.linear_schedule(rate, 0.0, 100)),
+    "closure": by_closure,
+    "other closure": by_other_closure,
+    "recursive closure": recursive,
+    "mutually recursive closures": mutually_recursive,
+    "closure over an empty cell": never_filled,
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rules_built_alike_are_the_same(name):
+    first, again = Same(RULES[name](0.1)), Same(RULES[name](0.1))
+    assert first == again
+    assert hash(first) == hash(again)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rules_with_another_constant_are_not_the_same(name):
+    assert not Same(RULES[name](0.1)) == Same(RULES[name](0.2))
+
+
+def test_unequal_is_the_opposite_of_equal():
+    first, again, other = (Same(optax.sgd(rate)) for rate in (0.1, 0.1, 0.2))
+    assert (first != again, first != other) == (False, True)
+
+
+def test_rules_of_another_kind_are_not_the_same():
+    made = [Same(rule(0.1)) for rule in RULES.values()]
+    alike = [
+        (a, b)
+        for i, a in enumerate(RULES)
+        for j, b in enumerate(RULES)
+        if i < j and made[i] == made[j]
+    ]
+    assert not alike
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (optax.sgd(0.1, momentum=0.9), optax.sgd(0.1, momentum=0.8)),
+        (optax.sgd(0.1, momentum=0.9), optax.sgd(0.1, momentum=0.9, nesterov=True)),
+        (optax.adam(0.1), optax.adam(0.1, b1=0.8)),
+        (optax.adam(0.1), optax.adam(0.1, eps=1e-6)),
+        (
+            optax.chain(optax.clip(1.0), optax.sgd(0.1)),
+            optax.chain(optax.sgd(0.1), optax.clip(1.0)),
+        ),
+        (by_closure(1), by_closure(1.0)),
+        (by_closure(1), by_closure(True)),
+        (by_closure(0.1), by_closure(0.1, times=2)),
+    ],
+)
+def test_rules_that_differ_in_one_option_are_not_the_same(one, other):
+    assert not Same(one) == Same(other)
+
+
+def test_an_enclosed_array_counts_by_identity():
+    rate = jnp.array(0.1)
+    assert Same(by_closure(rate)) == Same(by_closure(rate))
+    assert hash(Same(by_closure(rate))) == hash(Same(by_closure(rate)))
+    assert not Same(by_closure(rate)) == Same(by_closure(jnp.array(0.1)))
+
+
+def test_an_optimizer_is_nothing_but_another_optimizer():
+    rule = optax.sgd(0.1)
+    assert not Same(rule) == rule
+    assert not Same(rule) == (rule,)
+    assert not Same(rule) == "sgd"
+    assert {Same(optax.sgd(0.1)): "found"}[Same(optax.sgd(0.1))] == "found"

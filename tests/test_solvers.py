@@ -1,0 +1,257 @@
+"""The closed form against other routes to it, and its derivatives."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import (
+    DTYPES,
+    KNOWN,
+    SHAPES,
+    assert_close,
+    assert_params_close,
+    brute,
+    compilations,
+    norm,
+    problem,
+)
+from sklearn.linear_model import Ridge
+
+from jaxridge import Params, solve
+
+LAMS = (0.02, 0.7, 1e3)
+IN_FLOAT32 = set(SHAPES) - {"square", "one column", "one target as a matrix"}
+EVERYWHERE = [(shape, np.float64) for shape in SHAPES]
+EVERYWHERE += [(shape, np.float32) for shape in sorted(IN_FLOAT32)]
+SINGULAR = ("rank-deficient", "duplicate columns", "wide", "square")
+
+
+@pytest.mark.parametrize(("shape", "dtype"), EVERYWHERE)
+def test_solution_is_that_of_numpy(shape, dtype):
+    X, y, weight = SHAPES[shape].astype(dtype)
+    for lam in LAMS:
+        fit = solve(X, y, lam, weight=weight)
+        assert fit.coef.dtype == fit.intercept.dtype == dtype
+        assert_params_close(fit, brute(X, y, lam, weight), X, y)
+
+
+@pytest.mark.parametrize("shape", sorted(IN_FLOAT32))
+def test_solution_without_intercept_is_that_of_numpy(shape):
+    X, y, weight = SHAPES[shape].astype(np.float64)
+    for lam in (0.0, *LAMS):
+        fit = solve(X, y, lam, weight=weight, fit_intercept=False)
+        assert_close(fit.coef, brute(X, y, lam, weight, fit_intercept=False).coef)
+        assert not np.any(fit.intercept)
+
+
+@pytest.mark.parametrize("shape", KNOWN)
+def test_solution_is_the_one_the_data_were_built_from(shape):
+    made = KNOWN[shape]
+    fit = solve(made.X, made.y, 0.7, weight=made.weight)
+    assert_close(fit.coef, made.coef(0.7))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_lam_is_the_alpha_of_scikit_learn(shape):
+    X, y, weight = SHAPES[shape].astype(np.float64)
+    fit = solve(X, y, 0.7, weight=weight)
+    peer = Ridge(alpha=0.7, solver="svd").fit(X, y, sample_weight=weight)
+    coef = peer.coef_.T.reshape(fit.coef.shape)
+    intercept = np.reshape(peer.intercept_, fit.intercept.shape)
+    assert_params_close(fit, Params(coef, intercept), X, y)
+
+
+@pytest.mark.parametrize(("shape", "dtype"), EVERYWHERE)
+def test_without_a_penalty_the_answer_has_minimum_norm(shape, dtype):
+    X, y, weight = SHAPES[shape].astype(dtype)
+    fit = solve(X, y, 0.0, weight=weight)
+    assert_params_close(fit, brute(X, y, 0.0, weight), X, y)
+
+
+@pytest.mark.parametrize("shape", SINGULAR)
+def test_tiny_penalties_approach_the_minimum_norm_answer(shape):
+    X, y, _ = SHAPES[shape].astype(np.float64)
+    assert_close(solve(X, y, 1e-13).coef, solve(X, y, 0.0).coef)
+
+
+def test_huge_penalties_leave_the_mean():
+    X, y, _ = SHAPES["several targets"].astype(np.float64)
+    fit = solve(X, y, 1e30)
+    assert norm(fit.coef) < 1e-25
+    assert_close(fit.intercept, y.mean(axis=0))
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.7])
+@pytest.mark.parametrize("shape", ["wide", "tall"])
+def test_primal_and_dual_agree(shape, lam):
+    X, y, _ = SHAPES[shape].astype(np.float64)
+    m, n = X.shape
+    fit = solve(X, y, lam)
+    if m < n:  # rows that do not count make it tall
+        spare = n - m + 1
+        more = np.concatenate([X, np.ones((spare, n))]), np.append(y, np.ones(spare))
+        other = solve(*more, lam, weight=np.repeat([1.0, 0.0], [m, spare])).coef
+    else:  # columns of zeros make it wide
+        other, rest = np.split(solve(np.pad(X, ((0, 0), (0, m))), y, lam).coef, [n])
+        assert not np.any(rest)
+    assert_close(other, fit.coef)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.7])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_constant_column_has_coefficient_zero_exactly(dtype, lam):
+    X, y, weight = SHAPES["constant columns"].astype(dtype)
+    for weights in (weight, 1 + np.arange(len(y), dtype=dtype) % 3):
+        coef = solve(X, y, lam, weight=weights).coef
+        assert np.array_equal(np.flatnonzero(coef), [1, 2])
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.7])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", ["tall", "wide"])
+def test_constant_target_is_all_intercept_exactly(shape, dtype, lam):
+    X, y, _ = SHAPES[shape].astype(dtype)
+    fit = solve(X, np.full_like(y, 0.1), lam)
+    assert not np.any(fit.coef)
+    assert fit.intercept == dtype(0.1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_means_a_thousand_times_the_spread_cost_no_digits(dtype):
+    X, y, _ = problem(12, 4, mean=2000.0).astype(dtype)
+    fit = solve(X, y + 1000, 0.7)
+    assert_params_close(fit, brute(X, y + 1000, 0.7), X, y + 1000)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_full_rank_columns_of_unlike_units_are_not_taken_for_dependent(dtype):
+    X, y, _ = SHAPES["tall"].astype(dtype)
+    units = 10.0 ** np.array([-12, -4, 4, 12], dtype)
+    coef = solve(X * units, y, 0.0).coef * units
+    assert_close(coef, brute(X, y, 0.0).coef)
+
+
+@pytest.mark.parametrize("unit", [1e-25, 1e25])
+def test_units_whose_squares_float32_cannot_hold_change_nothing(unit):
+    X, y, _ = SHAPES["tall"].astype(np.float32)
+    coef = solve(X * np.float32(unit), y, 0.0).coef
+    assert_close(coef * np.float32(unit), brute(X, y, 0.0).coef)
+
+
+@pytest.mark.parametrize("lam", [1e-9, 1e-6, 1e-3])
+def test_penalties_below_the_rounding_of_the_gram_still_count(lam):
+    made = KNOWN["tall"]
+    s = np.array([1.0, 1e-1, 1e-2, 1e-4])
+    made = made._replace(
+        X=(made.X - made.X.mean(0)) @ made.Vt.T / made.s * s @ made.Vt, s=s
+    )
+    X, y, _ = made.astype(np.float32)
+    expected = made.coef(lam)
+    # A float32 matrix says no more about a direction of singular value s than eps/s,
+    # and ridge asks for it with gain s/(s² + lam) at most 1/(2√lam).
+    allowed = 10 * np.finfo(np.float32).eps / np.sqrt(lam)
+    assert norm(solve(X, y, lam).coef - expected) <= allowed * norm(expected)
+
+
+@pytest.mark.parametrize("shape", ["tall", "wide"])
+def test_many_penalties_by_vmap_are_a_loop(shape):
+    X, y, _ = SHAPES[shape].astype(np.float64)
+    with jax.enable_x64(True):
+        fits = jax.jit(jax.vmap(partial(solve, X, y)))(jnp.array([0.0, *LAMS]))
+    for i, lam in enumerate([0.0, *LAMS]):
+        assert_params_close(
+            Params(fits.coef[i], fits.intercept[i]), solve(X, y, lam), X, y
+        )
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_jit_changes_nothing_but_the_kind_of_array(x64):
+    X, y, weight = SHAPES["weights, wide, several targets"].astype(np.float32)
+    with jax.enable_x64(x64):
+        X, y, weight = (jnp.asarray(a, jnp.result_type(float)) for a in (X, y, weight))
+        jitted = jax.jit(solve)(X, y, 0.7, weight=weight)
+        assert jitted.coef.dtype == X.dtype
+    plain = solve(*map(np.asarray, (X, y)), 0.7, weight=np.asarray(weight))
+    assert_params_close(jitted, plain, X, y)
+
+
+def test_a_second_call_compiles_nothing():
+    X, y, _ = SHAPES["tall"].astype(np.float64)
+    solve(X, y, 0.7)
+    with compilations() as count:
+        solve(X + 1, 2 * y, 0.8)
+    assert count() == 0
+
+
+DIFFERENTIABLE = {
+    "wide": KNOWN["weights, wide, several targets"].astype(np.float64),
+    "rank-deficient": KNOWN["rank-deficient"].astype(np.float64),
+    # Singular values that repeat.
+    "one-hot": (np.eye(3)[[0, 1, 2, 0, 1, 2]], np.array([1.0, 2, 4, 3, 5, 7]), None),
+}
+
+
+def smooth(params):
+    """Return some smooth number made of a solution."""
+    return (params.coef**2 / (1 + params.coef**2)).sum() + (params.intercept**2).sum()
+
+
+@pytest.mark.parametrize("shape", DIFFERENTIABLE)
+def test_derivative_is_that_of_finite_differences(shape):
+    X, y, weight = DIFFERENTIABLE[shape]
+    rng = np.random.default_rng(0)
+    weight = rng.uniform(1, 2, len(X)) if weight is None else weight
+    given = [X, y, np.float64(0.7), weight]
+
+    def value(X, y, lam, weight):
+        return smooth(solve(X, y, lam, weight=weight))
+
+    with jax.enable_x64(True):
+        slopes = jax.jit(jax.grad(value, argnums=(0, 1, 2, 3)))(*given)
+    for at, slope in enumerate(np.asarray(part) for part in slopes):
+        h = 1e-5 * rng.normal(size=slope.shape)
+        up, down = (
+            smooth(brute(*given[:at], given[at] + step, *given[at + 1 :]))
+            for step in (h, -h)
+        )
+        allowed = 1e-7 * norm(slope) * norm(h)  # truncation of order h², and rounding
+        assert abs((up - down) / 2 - np.sum(slope * h)) <= allowed
+
+
+@pytest.mark.parametrize("shape", ["wide", "rank-deficient"])
+def test_first_and_second_derivatives_in_lam_are_the_known_ones(shape):
+    made = KNOWN[shape]
+    with jax.enable_x64(True):
+        coef = lambda lam: solve(made.X, made.y, lam).coef  # noqa: E731
+        first, second = jax.jacfwd(coef), jax.jacfwd(jax.jacrev(coef))
+        slopes = jax.jit(lambda lam: (first(lam), second(lam)))(0.7)
+    for actual, expected in zip(slopes, made.coef_by_lam(0.7), strict=True):
+        assert_close(actual, expected)
+
+
+def test_derivative_in_a_weight_of_zero_is_the_influence_of_its_row():
+    X, y, _ = SHAPES["tall"].astype(np.float64)
+    weight = np.append(0.0, np.ones(len(X) - 1))
+    left_out = brute(X, y, 0.7, weight)
+    # J is linear in the weight, so the minimiser moves by −H⁻¹ (row's own gradient).
+    rows = np.column_stack([X, np.ones(len(X))])
+    damping = 0.7 * np.diag(np.append(np.ones(X.shape[1]), 0))
+    error = rows[0] @ np.append(left_out.coef, left_out.intercept) - y[0]
+    influence = -np.linalg.solve((rows.T * weight) @ rows + damping, rows[0] * error)
+
+    def fit(first):
+        return solve(X, y, 0.7, weight=jnp.append(first, weight[1:]))
+
+    with jax.enable_x64(True):
+        slope = jax.jit(jax.jacfwd(fit))(0.0)
+    assert_close(slope.coef, influence[:-1])
+    assert_close(slope.intercept, influence[-1])
+
+
+def test_derivative_without_penalty_is_that_of_least_squares():
+    X, y, _ = SHAPES["tall"].astype(np.float64)
+    with jax.enable_x64(True):
+        by_y = jax.jit(jax.jacrev(lambda y: solve(X, y, 0.0).coef))(y)
+    assert_close(by_y, np.linalg.pinv(X - X.mean(axis=0)))

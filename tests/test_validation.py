@@ -1,0 +1,430 @@
+"""Held-out scores against scikit-learn refitted in every fold."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import compilations
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    ShuffleSplit,
+    TimeSeriesSplit,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from jaxridge import Params, Scores, choose, cross_validate
+from jaxridge.columns import imputed, scaled, standardized
+
+M = 60
+RNG = np.random.default_rng(11)
+X = RNG.normal(size=(M, 3)) * [1.0, 3.0, 0.5] + [5.0, 0.0, -1.0]
+Y = X @ RNG.normal(size=(3, 2)) + [2.0, -7.0] + RNG.normal(size=(M, 2))
+y = Y[:, 0]
+WIDE = RNG.normal(size=(M, 80))
+WEIGHT = RNG.integers(0, 4, M).astype(float)
+LAMS = np.array([0.1, 3.0, 100.0])
+GROUPS = RNG.permutation(np.repeat(np.arange(6), 10))
+HOLEY = np.where(RNG.random((M, 3)) < 0.2, np.nan, X)
+METHODS = ("descent", "solve")
+WEIGHTED = ("standardscaler", "ridge")
+
+
+def ridge(lam, fit_intercept):
+    return Ridge(lam, fit_intercept=fit_intercept, solver="svd")
+
+
+def losses_by_refitting(
+    X, y, lams, pairs, *, model=ridge, weight=None, fit_intercept=True
+):
+    """Return the held-out losses (k, L[, t]) of a model refitted for each of them."""
+    weight = np.ones(len(X)) if weight is None else weight
+    losses = []
+    for train, held in pairs:
+        for lam in lams:
+            fit = model(lam, fit_intercept)
+            steps = [name for name, _ in getattr(fit, "steps", [])]
+            names = [f"{step}__sample_weight" for step in steps if step in WEIGHTED]
+            names = names or ["sample_weight"]
+            fit.fit(X[train], y[train], **dict.fromkeys(names, weight[train]))
+            error = fit.predict(X[held]) - y[held]
+            losses.append(np.average(error**2, axis=0, weights=weight[held]))
+    return np.reshape(losses, (-1, len(lams), *np.shape(y)[1:]))
+
+
+def assert_scores(scores, losses, rtol=1e-6):
+    """Assert the scores of every fold, and what is made of them."""
+    k = len(losses)
+    np.testing.assert_allclose(scores.per_fold, losses, rtol=rtol)
+    np.testing.assert_allclose(scores.mean, losses.mean(axis=0), rtol=rtol)
+    error = scores.per_fold.std(axis=0, ddof=1) / np.sqrt(k)
+    np.testing.assert_allclose(scores.standard_error, error, rtol=rtol)
+    assert not scores.greater_is_better
+
+
+PROBLEMS = {
+    "one target": (X, y, {}),
+    "weights": (X, y, {"weight": WEIGHT}),
+    "several targets, no intercept": (
+        X,
+        Y,
+        {"weight": WEIGHT, "fit_intercept": False},
+    ),
+    "wide": (WIDE, y, {"weight": WEIGHT}),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_scores_are_those_of_refits_in_every_fold(name, method):
+    X, y, options = PROBLEMS[name]
+    scores = cross_validate(X, y, LAMS, 3, method=method, **options)
+    assert isinstance(scores, Scores)
+    np.testing.assert_array_equal(scores.lams, LAMS)
+    assert_scores(scores, losses_by_refitting(X, y, LAMS, KFold(3).split(X), **options))
+
+
+UNEVEN = np.repeat([5, -1, 2], [30, 20, 10])
+FOLDS = {
+    "fold numbers": (UNEVEN, None),
+    "KFold": (KFold(3, shuffle=True, random_state=0), None),
+    "ShuffleSplit": (ShuffleSplit(3, test_size=20, random_state=0), None),
+    "TimeSeriesSplit": (TimeSeriesSplit(3, max_train_size=20), None),
+    "GroupKFold": (GroupKFold(3), GROUPS),
+    "pairs": (
+        [(range(20, 60), range(20)), (range(9), range(9, 49)), ([0, 1], [2])],
+        None,
+    ),
+}
+
+
+def pairs_of(folds, groups):
+    if isinstance(folds, np.ndarray):
+        names = np.unique(folds)
+        return [(np.flatnonzero(folds != i), np.flatnonzero(folds == i)) for i in names]
+    if isinstance(folds, list):
+        return [tuple(np.array(side) for side in pair) for pair in folds]
+    return list(folds.split(X, y, groups))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", FOLDS)
+def test_every_kind_of_folds_is_held_out(name, method):
+    folds, groups = FOLDS[name]
+    weight = WEIGHT + 1
+    scores = cross_validate(
+        X, y, LAMS, folds, method=method, groups=groups, weight=weight
+    )
+    pairs = pairs_of(folds, groups)
+    losses = losses_by_refitting(X, y, LAMS, pairs, weight=weight)
+    np.testing.assert_allclose(scores.per_fold, losses, rtol=1e-6)
+
+
+def test_penalties_keep_their_order_and_repeats():
+    lams = LAMS[[2, 0, 2]]
+    scores = cross_validate(X, y, lams, 3, method="solve")
+    np.testing.assert_array_equal(scores.lams, lams)
+    assert_scores(scores, losses_by_refitting(X, y, lams, KFold(3).split(X)))
+
+
+def test_five_contiguous_folds_are_the_default():
+    scores = jax.eval_shape(lambda X, y: cross_validate(X, y, LAMS), X, y)
+    assert scores.per_fold.shape == (5, 3)
+
+
+def test_integer_weights_are_repeated_rows_of_the_same_fold():
+    weight, ids = np.tile([0, 2], 30), np.repeat([0, 1, 2], 20)
+    by_weight = cross_validate(X, y, LAMS, ids, weight=weight, method="solve")
+    X_rows, y_rows, ids = (np.repeat(a, weight, axis=0) for a in (X, y, ids))
+    by_rows = cross_validate(X_rows, y_rows, LAMS, ids, method="solve")
+    np.testing.assert_allclose(by_weight.per_fold, by_rows.per_fold, rtol=1e-9)
+
+
+# --- precision and kind ---------------------------------------------------------
+
+
+def leaves_are(tree, kinds, dtype):
+    leaves = jax.tree.leaves(tree._replace(greater_is_better=tree.mean))
+    return all(isinstance(leaf, kinds) and leaf.dtype == dtype for leaf in leaves)
+
+
+def test_numpy_scores_come_in_the_precision_of_the_data():
+    losses = losses_by_refitting(X, y, LAMS, KFold(3).split(X))
+    data = X.astype(np.float32), y.astype(np.float32)
+    single = cross_validate(*data, LAMS, 3, method="solve")
+    double = cross_validate(X, y, LAMS, 3, method="solve")
+    assert leaves_are(single, np.ndarray, np.float32)
+    assert leaves_are(double, np.ndarray, np.float64)
+    assert isinstance(double.greater_is_better, np.bool_)
+    assert_scores(single, losses, 1e-4)
+
+
+def test_jax_scores_come_from_inside_jit():
+    def score(X, y, lams):
+        scores = cross_validate(X, y, lams, UNEVEN)
+        return scores, choose(scores).lam
+
+    data = (jnp.asarray(a, jnp.float32) for a in (X, y, LAMS))
+    scores, lam = jax.jit(score)(*data)
+    assert leaves_are(scores, jax.Array, jnp.float32)
+    losses = losses_by_refitting(X, y, LAMS, pairs_of(UNEVEN, None))
+    assert_scores(jax.tree.map(np.asarray, scores), losses, 1e-4)
+    assert lam == np.float32(LAMS[losses.mean(axis=0).argmin()])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["fold numbers", "KFold", "GroupKFold", "pairs"])
+def test_folds_that_need_no_values_are_made_while_tracing(name, method):
+    folds, groups = FOLDS[name]
+
+    def score(X, y):
+        return cross_validate(X, y, LAMS, folds, groups=groups, method=method)
+
+    assert jax.eval_shape(score, jnp.asarray(X), jnp.asarray(y)).mean.shape == (3,)
+
+
+# --- preparation of the columns -------------------------------------------------
+
+
+class RootMeanSquareScaler(TransformerMixin, BaseEstimator):
+    """Divide by √mean(x²) of the values that are there."""
+
+    def fit(self, X, y=None):
+        self.scale_ = np.sqrt(np.nanmean(X**2, axis=0))
+        return self
+
+    def transform(self, X):
+        return X / self.scale_
+
+
+def standardizing(lam, fit_intercept):
+    fill = SimpleImputer(strategy="constant", fill_value=0)
+    return make_pipeline(StandardScaler(), fill, ridge(lam, fit_intercept))
+
+
+def imputing(lam, fit_intercept):
+    return make_pipeline(SimpleImputer(), ridge(lam, fit_intercept))
+
+
+def scaling(lam, fit_intercept):
+    scaler, fill = RootMeanSquareScaler(), SimpleImputer()
+    return make_pipeline(scaler, fill, ridge(lam, fit_intercept))
+
+
+PREPARED = {
+    "standardized": (standardized, standardizing, X, {"weight": WEIGHT}, "descent"),
+    "standardized, missing values": (standardized, standardizing, HOLEY, {}, "solve"),
+    "standardized, both": (
+        standardized,
+        standardizing,
+        HOLEY,
+        {"weight": WEIGHT},
+        "descent",
+    ),
+    "imputed": (imputed, imputing, HOLEY, {}, "solve"),
+    "scaled": (scaled, scaling, HOLEY, {"fit_intercept": False}, "solve"),
+}
+
+
+@pytest.mark.parametrize("name", PREPARED)
+def test_columns_are_prepared_by_each_folds_training_rows_alone(name):
+    learner, model, X, options, method = PREPARED[name]
+    scores = cross_validate(X, y, LAMS, 3, prepare=learner, method=method, **options)
+    pairs = KFold(3).split(X)
+    losses = losses_by_refitting(X, y, LAMS, pairs, model=model, **options)
+    assert_scores(scores, losses)
+
+
+def test_a_column_without_values_in_a_fold_counts_as_zeros():
+    gone = np.where((np.arange(M) >= 20)[:, None] & [True, False, False], np.nan, X)
+    scores = cross_validate(gone, y, LAMS, 3, prepare=standardized, method="solve")
+    without = losses_by_refitting(
+        X[:, 1:], y, LAMS, KFold(3).split(X), model=standardizing
+    )
+    np.testing.assert_allclose(scores.per_fold[0], without[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("bad", "prepare", "message"),
+    [
+        (np.nan, None, "`X` must be finite, got nan at index (3, 1)"),
+        (np.inf, None, "`X` must be finite, got inf at index (3, 1)"),
+        (np.inf, standardized, "`X` must be finite, got inf at index (3, 1)"),
+    ],
+)
+def test_values_that_nobody_fills_are_refused(bad, prepare, message):
+    holey = X.copy()
+    holey[3, 1] = bad
+    with pytest.raises(ValueError, match=re.escape(message)):
+        cross_validate(holey, y, LAMS, 3, prepare=prepare)
+
+
+def test_missing_targets_are_refused():
+    holey = np.where(np.arange(M) == 3, np.nan, y)
+    with pytest.raises(ValueError, match="`y` must be finite"):
+        cross_validate(X, holey, LAMS, 3, prepare=standardized)
+
+
+# --- the options of descents ----------------------------------------------------
+
+PLAIN = {"learning_rate": 0.1, "max_steps": 200, "prepare": standardized, "tol": 0}
+
+
+def test_progress_changes_nothing_and_shows_nothing_without_a_terminal(capfd):
+    plain = cross_validate(X, y, LAMS, 3, **PLAIN)
+    watched = cross_validate(X, y, LAMS, 3, progress=True, **PLAIN)
+    assert capfd.readouterr() == ("", "")
+    np.testing.assert_allclose(watched.per_fold, plain.per_fold, rtol=1e-9)
+
+
+def test_every_fold_takes_the_steps_asked_for():
+    rates = np.array([1e-3, 0.01, 0.1])
+    scores = cross_validate(X, y, LAMS, 3, **PLAIN | {"learning_rate": rates})
+    train, held = next(KFold(3).split(X))
+    scaler = StandardScaler().fit(X[train])
+    rows = scaler.transform(X[train])
+    for lam, rate, loss in zip(LAMS, rates, scores.per_fold[0], strict=True):
+        coef, intercept = np.zeros(3), 0.0
+        for _ in range(200):
+            error = rows @ coef + intercept - y[train]
+            coef = coef - rate * (rows.T @ error + lam * coef) / 40
+            intercept -= rate * error.mean()
+        error = scaler.transform(X[held]) @ coef + intercept - y[held]
+        assert loss == pytest.approx(np.mean(error**2), rel=1e-9)
+
+
+@pytest.mark.parametrize("key", [5, jax.random.key(5)], ids=["int", "JAX key"])
+def test_batches_are_drawn_from_the_training_rows_alone(key):
+    batches = {"learning_rate": 0.01, "batch_size": 8, "max_steps": 20, "key": key}
+    rows = np.arange(M)
+    folds = [(rows[:20], rows[20:25]), (rows[25:45], rows[:25]), (rows[:9], rows[9:])]
+    scores = cross_validate(X, y, LAMS, iter(folds), **batches)
+    assert isinstance(scores.mean, np.ndarray)
+    wild = np.where(rows >= 45, 1e6, y)
+    others = cross_validate(X, wild, LAMS, iter(folds), **batches)
+    np.testing.assert_array_equal(scores.per_fold[:2], others.per_fold[:2])
+    np.testing.assert_array_less(scores.per_fold[2], others.per_fold[2])
+
+
+def named_step(message):
+    """Return the step size that an error names."""
+    return float(re.search(r"learning_rate=([0-9.e+-]+);", message)[1])
+
+
+ALIKE = RNG.normal(size=(M, 1)) + 0.1 * RNG.normal(size=(M, 3))
+
+
+FEW = (np.arange(5), np.arange(5, 20)), (np.arange(5, 20), np.arange(5))
+
+
+@pytest.mark.parametrize(
+    ("X", "folds", "lam"),
+    [
+        (ALIKE, 3, 1.0),
+        (ALIKE, TimeSeriesSplit(3), 1e3),
+        (ALIKE, (*FEW, FEW[0]), 1e3),
+        (1e-3 * ALIKE, 3, 1.0),
+        (1e3 * ALIKE, 3, 1.0),
+    ],
+    ids=["blocks", "few rows at first", "few rows", "small unit", "large unit"],
+)
+def test_a_descent_that_diverges_names_a_step_that_descends(X, folds, lam):
+    lams = lam * np.array([0.1, 1.0, 0.5])
+    with pytest.raises(ValueError, match="the descent diverged") as error:
+        cross_validate(X, y, lams, folds, **PLAIN | {"learning_rate": 50.0})
+    options = PLAIN | {"learning_rate": named_step(str(error.value))}
+    scores = cross_validate(X, y, lams, folds, **options)
+    assert np.all(scores.mean < 10 * np.var(y))
+
+
+# --- one program ----------------------------------------------------------------
+
+FRESH = {
+    "descent": {},
+    "solve": {"method": "solve"},
+    "steps": PLAIN,
+    "prepared": {"method": "solve", "prepare": standardized},
+}
+
+
+@pytest.mark.parametrize("rule", FRESH)
+def test_other_values_compile_nothing(rule):
+    def call(i):
+        data, lams = (X * i, y - i), LAMS / i
+        cross_validate(
+            *data, lams, np.roll(UNEVEN, i), weight=WEIGHT + i, **FRESH[rule]
+        )
+        cross_validate(*data, lams, UNEVEN, **FRESH[rule])
+
+    call(1)
+    with compilations() as count:
+        call(2)
+        call(3)
+    assert count() == 0
+
+
+# --- refusals -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "magic"}, "`method` must be one of descent, solve, got 'magic'"),
+        ({"scoring": "accuracy"}, "`scoring` must be one of"),
+        ({"folds": 1}, "`folds` must be at least 2"),
+        ({"folds": M + 1}, "`folds` must be at most the number of rows"),
+        ({"groups": GROUPS}, "`groups` needs a splitter"),
+        ({"lams": []}, "`lams` is empty"),
+        ({"lams": 1.0}, "`lams` must be a list of penalties"),
+        ({"lams": [1.0, -1.0]}, "`lams` must be at least 0, got -1.0"),
+        ({"lams": [1.0, np.nan]}, "`lams` must be finite"),
+        ({"weight": WEIGHT[:-1]}, "`weight` must have shape (60,)"),
+        ({"weight": -WEIGHT}, "`weight` must not be negative"),
+        ({"weight": 0 * WEIGHT}, "`weight` is zero for every row"),
+        (
+            {"weight": np.arange(M) < 20},
+            "`weight` is zero for all training rows of fold 0",
+        ),
+        (
+            {"weight": np.arange(M) < 40},
+            "`weight` is zero for all held-out rows of fold 2",
+        ),
+        ({"y": y[:-1]}, "`X` and `y` must have the same number of rows"),
+        ({"X": X[:, 0]}, "`X` must have shape (n_samples, n_features)"),
+        ({"batch_size": 8, "key": 0}, "`batch_size` needs a rule"),
+        ({"learning_rate": [0.1, 0.2]}, "`learning_rate` must be one number or one"),
+        ({"tol": -1}, "`tol` must be"),
+        (
+            {"init": Params(np.zeros(2), np.array(0.0))},
+            "`init` must have coef (3,)",
+        ),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused(options, message):
+    arguments = {"X": X, "y": y, "lams": LAMS, "folds": 3} | options
+    with pytest.raises(ValueError, match=re.escape(message)):
+        cross_validate(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "solve", "max_steps": 5}, "'solve' takes no option 'max_steps'"),
+        ({"max_step": 5}, "max_step"),
+        ({"folds": "three"}, "`folds` must be a number"),
+        ({"folds": None}, "`folds` must be a number"),
+        ({"folds": 2.5}, "`folds` must be a whole number"),
+        ({"X": np.full((M, 3), "a")}, "`X` must hold numbers"),
+        ({"optimizer": "adam"}, "`optimizer` must be an optax rule"),
+    ],
+)
+def test_arguments_of_another_type_are_refused(options, message):
+    arguments = {"X": X, "y": y, "lams": LAMS, "folds": 3} | options
+    with pytest.raises(TypeError, match=re.escape(message)):
+        cross_validate(**arguments)
