@@ -328,7 +328,7 @@ def check_gradient(
 
 
 @in_kind_of_input
-def predict(params: Params | ParamsPath, X: ArrayLike) -> Float[Array, "*lams m *t"]:
+def predict(params: Params | ParamsPath, X: ArrayLike) -> Float[Array, "..."]:
     """Predictions ``X @ coef + intercept``.
 
     Parameters
