@@ -43,8 +43,9 @@ def imputed(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
 def standardized(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
     """Learn to give each column mean 0 and variance 1, missing values filled by 0.
 
-    The variance is Σ w (x − mean)² / Σ w over the values that are there, as
-    scikit-learn's StandardScaler has it. A constant column keeps its unit.
+    The variance is Σ w (x − mean)² / Σ w once missing values are filled, as
+    scikit-learn's SimpleImputer and StandardScaler have it in a row. A constant column
+    keeps its unit.
     """
     mean, variance = _moments(X, weight)
     return Columns(mean, mean, _root_or_one(variance))
@@ -71,14 +72,15 @@ def original_units(columns: Columns, params: Params) -> Params:
 
 
 def _moments(X: Array, weight: Array) -> tuple[Array, Array]:
-    """Return mean and variance of the values that are there, 0 where none is."""
+    """Return mean and variance of columns filled with their means, 0 where empty."""
     total = column_sums(lambda x: ~jnp.isnan(x), weight, X)
     total = jnp.where(total > 0, total, 1)
     # About a value that is there: exact for a constant column, sharp for a large mean.
     nowhere = jnp.full(X.shape[1], jnp.nan, X.dtype)
     origin = jnp.nan_to_num(fold(_first_there, nowhere, weight, X))
     mean = origin + column_sums(lambda x: _apart(x, origin), weight, X) / total
-    variance = column_sums(lambda x: _apart(x, mean) ** 2, weight, X) / total
+    squares = column_sums(lambda x: _apart(x, mean) ** 2, weight, X)
+    variance = squares / jnp.sum(weight)
     return mean, variance
 
 

@@ -43,11 +43,11 @@ def dyadic(shape, largest):
     return numbers.map(lambda flat: np.reshape(flat, shape) / 8)
 
 
-GRIDS = st.permutations([0.0, 0.5, 1.0, 3.0, 8.0, 100.0])
-REPEATING = st.lists(st.sampled_from([0.0, 0.5, 3.0]), min_size=6, max_size=6)
+GRIDS = st.permutations([0.0, 0.5, 3.0, 8.0, 100.0])
+REPEATING = st.lists(st.sampled_from([0.0, 0.5, 3.0]), min_size=5, max_size=5)
 
 
-@given(dyadic((4, 6), 3), GRIDS | REPEATING)
+@given(dyadic((4, 5), 3), GRIDS | REPEATING)
 def test_both_rules_are_those_in_words(per_fold, lams):
     scores = scores_of(per_fold, lams)
     best, simple = choose(scores), choose(scores, "1se")
@@ -59,24 +59,24 @@ def test_both_rules_are_those_in_words(per_fold, lams):
         assert choice.at_edge == (choice.lam in (min(lams), max(lams)))
 
 
-@given(dyadic((4, 6, 3), 3), GRIDS, st.sampled_from(["min", "1se"]))
+@given(dyadic((4, 5, 2), 3), GRIDS, st.sampled_from(["min", "1se"]))
 def test_each_target_chooses_as_if_it_were_alone(per_fold, lams, rule):
     choice = choose(scores_of(per_fold, lams), rule, per_target=True)
-    expected = [chosen_by_hand(per_fold[..., j], lams, rule) for j in range(3)]
+    expected = [chosen_by_hand(per_fold[..., j], lams, rule) for j in range(2)]
     np.testing.assert_array_equal(choice.lam, expected)
     np.testing.assert_array_equal(np.array(lams)[choice.index], expected)
     edges = [lam in (min(lams), max(lams)) for lam in expected]
     np.testing.assert_array_equal(choice.at_edge, edges)
 
 
-@given(dyadic((4, 6, 2), 3), GRIDS, st.sampled_from(["min", "1se"]))
+@given(dyadic((4, 5, 2), 3), GRIDS, st.sampled_from(["min", "1se"]))
 def test_targets_share_the_choice_for_their_mean_score(per_fold, lams, rule):
     choice = choose(scores_of(per_fold, lams), rule)
     assert choice.lam == chosen_by_hand(per_fold.mean(axis=2), lams, rule)
     assert np.shape(choice.lam) == np.shape(choice.index) == ()
 
 
-@given(dyadic((4, 6), 3), GRIDS, st.sampled_from(["min", "1se"]))
+@given(dyadic((4, 5), 3), GRIDS, st.sampled_from(["min", "1se"]))
 def test_a_score_that_should_be_large_is_a_loss_upside_down(per_fold, lams, rule):
     loss = choose(scores_of(per_fold, lams), rule)
     score = choose(scores_of(1 - per_fold, lams, greater_is_better=True), rule)
@@ -110,12 +110,12 @@ def test_choices_worked_by_hand(losses, lams, rule, lam, at_edge):
 
 
 def test_shared_choice_uses_the_error_of_the_mean_over_targets():
-    opposite = np.stack([SPREAD, 2 - SPREAD], axis=2)
-    per_fold = np.array([3.0, 3.5])[:, None] + opposite
-    scores = scores_of(per_fold, [1.0, 10.0])
-    np.testing.assert_array_equal(scores.standard_error, 1)
-    assert choose(scores, "1se").lam == 1
-    assert list(choose(scores, "1se", per_target=True).lam) == [10, 10]
+    opposite = np.stack([SPREAD, 2 - SPREAD], axis=2).repeat(2, axis=0)
+    per_fold = np.array([3.0, 3.5, 9, 9, 9])[:, None] + opposite
+    scores = scores_of(per_fold)
+    assert np.all(scores.standard_error > 0.5)
+    assert choose(scores, "1se").lam == 0.1
+    assert list(choose(scores, "1se", per_target=True).lam) == [1, 1]
 
 
 def test_one_target_alone_has_one_choice():
@@ -136,7 +136,7 @@ def test_numpy_scores_make_a_numpy_choice(dtype):
 
 @pytest.mark.parametrize(("rule", "per_target"), [("min", True), ("1se", False)])
 def test_choosing_works_under_jit(rule, per_target):
-    per_fold = np.random.default_rng(0).uniform(1, 2, (3, 5, 2))
+    per_fold = np.random.default_rng(0).uniform(1, 2, (4, 5, 2))
     scores = jax.tree.map(jnp.asarray, scores_of(per_fold, dtype=np.float32))
     jitted = jax.jit(choose, static_argnums=(1, 2))(scores, rule, per_target)
     eager = choose(scores, rule, per_target)

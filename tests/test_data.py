@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse
-from helpers import DTYPES, SHAPES, assert_close, random_params
+from helpers import DTYPES, SHAPES, assert_close, compilations, random_params
 
 from jaxridge import (
     Params,
@@ -22,7 +22,8 @@ from jaxridge import (
     sweep,
 )
 
-STEPS = {"learning_rate": 0.01, "max_steps": 2}  # the quickest to compile
+# The quickest to compile and to converge.
+STEPS = {"learning_rate": 0.01, "tol": 0.9, "max_steps": 100}
 FUNCTIONS = {
     "cost": cost,
     "gradient": gradient,
@@ -193,6 +194,14 @@ def test_arrays_that_a_jitted_function_encloses_are_taken(name):
     jitted = jax.jit(lambda X: call(name, **given | {"X": X}))(given["X"])
     for a, b in zip(*map(jax.tree.leaves, (jitted, call(name, **given))), strict=True):
         assert_close(np.float32(a), b, scale=np.abs(b).max() + 0.1)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_second_call_compiles_nothing(name):
+    call(name)
+    with compilations() as count:
+        call(name, X=X + 1, y=2 * y, lam=0.8, lams=np.array([0.2, 2.0]))
+    assert count() == 0
 
 
 # What is refused, in words that name the argument.

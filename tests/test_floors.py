@@ -16,9 +16,11 @@ FLOORS = (
     ("descent", "solvers"),
     ("choice",),
     ("validation",),
-    ("encoding", "estimators", "plots", "report", "store", "study", "tables"),
+    ("encoding", "estimators", "examples", "plots"),
+    ("report", "store", "study", "tables"),
     ("demo", "fitting"),
     ("cli",),
+    ("__main__",),
 )
 FLOOR = {module: floor for floor, row in enumerate(FLOORS) for module in row}
 MODULES = sorted(p.stem for p in HOUSE.glob("**/*.py") if p.stem != "__init__")

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from jaxridge import (
     GradientCheck,
     Params,
+    ParamsPath,
     check_gradient,
     cost,
     gradient,
@@ -30,7 +31,7 @@ from jaxridge import (
 LAM = 0.7
 # How far apart the two gradients may be, in units of the sum of sizes of their terms.
 APART = {np.float64: 1e-12, np.float32: 1e-5}
-SIZES = ((8, 1, None), (12, 4, None), (5, 8, 3))
+SIZES = ((12, 4, None), (5, 8, 3))
 
 
 def three_decimals(shape):
@@ -215,6 +216,24 @@ def test_predictions_are_those_of_numpy(shape):
     X, y, _ = SHAPES[shape].astype(np.float64)
     params = random_params(X, y)
     assert_close(predict(params, X), X @ params.coef + params.intercept)
+
+
+@pytest.mark.parametrize("shape", ["tall", "several targets"])
+def test_predictions_of_a_path_are_those_of_each_penalty(shape):
+    X, y, _ = SHAPES[shape].astype(np.float64)
+    both = [random_params(X, y, seed) for seed in (1, 2)]
+    path = ParamsPath(*(np.stack(parts) for parts in zip(*both, strict=True)))
+    for i, predicted in enumerate(predict(path, X)):
+        assert_close(predicted, predict(both[i], X))
+        assert path.at(i).coef.tolist() == both[i].coef.tolist()
+
+
+@pytest.mark.parametrize("function", [cost, gradient, gradient_by_hand, check_gradient])
+def test_cost_of_a_path_is_refused(function):
+    # As many penalties as features and targets: the shapes alone would do.
+    path = ParamsPath(np.ones((4, 4)), np.ones(4))
+    with pytest.raises(TypeError, match="`params` hold every penalty"):
+        function(path, np.ones((12, 4)), np.ones((12, 4)), LAM)
 
 
 @pytest.mark.parametrize("x64", [False, True])

@@ -1,0 +1,340 @@
+"""The command line as a user meets it: files in, files and one-line errors out."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import Ridge
+from sklearn.metrics import mean_squared_error
+from sklearn.model_selection import KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from jaxridge.cli import main
+from jaxridge.examples import diabetes
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.fixture(autouse=True)
+def away(tmp_path, monkeypatch):
+    """Work in an empty folder, with a compilation cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line, and return (exit code, standard output, error)."""
+
+    def run(*args):
+        with pytest.raises(SystemExit) as ended:
+            main([str(arg) for arg in args])
+        out, err = capsys.readouterr()
+        return ended.value.code, out, err
+
+    return run
+
+
+def write(name, **columns):
+    pa.csv.write_csv(pa.table(columns), name)
+    return name
+
+
+def read(name):
+    with open(name, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def numbers(m=60, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(m, 2))
+    return {
+        "a": x[:, 0],
+        "b": 5 * x[:, 1] + 3,
+        "y": x @ [1.0, 2.0] + rng.normal(size=m),
+    }
+
+
+def test_fit_is_scikit_learns_pipeline_refitted_in_every_fold(run):
+    columns = numbers()
+    b = columns["b"].copy()
+    b[::7] = np.nan
+    write("data.csv", **columns | {"b": pa.array(b, from_pandas=True)})
+    lams = [0.1, 1.0, 30.0]
+    code, out, err = run(
+        *("fit", "data.csv", "--target", "y", "--lambdas", "0.1,1,30"),
+        *("--missing", "mean", "--cv", "4", "--seed", "3", "--out", "out"),
+    )
+    assert (code, err) == (0, "")
+    X, y = np.column_stack([columns["a"], b]), columns["y"]
+
+    def model(lam):
+        return make_pipeline(SimpleImputer(), StandardScaler(), Ridge(alpha=lam))
+
+    folds = list(KFold(4, shuffle=True, random_state=3).split(X))
+    expected = [
+        [
+            mean_squared_error(y[b], model(lam).fit(X[a], y[a]).predict(X[b]))
+            for a, b in folds
+        ]
+        for lam in lams
+    ]
+    scores = read("out/scores.csv")
+    found = [[float(row[f"fold_{i + 1}"]) for i in range(4)] for row in scores]
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+    result = json.loads(Path("out/result.json").read_text())
+    assert result["lam"] == lams[int(np.mean(expected, axis=1).argmin())]
+    whole = model(result["lam"]).fit(X, y)
+    raw = whole[2].coef_ / whole[1].scale_
+    np.testing.assert_allclose(result["coef"], raw, rtol=1e-7)
+    assert f"chosen lambda: {result['lam']:.6g}" in out
+
+    code, _, err = run("predict", "out", "data.csv", "-o", "p.csv")
+    assert code == 0 and "wrote 60 predictions of 'y'" in err
+    found = [float(row["prediction"]) for row in read("p.csv")]
+    np.testing.assert_allclose(found, whole.predict(X), rtol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["descent", "solve"])
+def test_fit_without_a_file_fits_the_diabetes_data(run, method):
+    code, out, _ = run("fit", "--out", "out", "--method", method, "--test", "0.2")
+    assert code == 0
+    for text in (
+        "example diabetes data: 354 rows, 10 columns as 10 features",
+        "held-out MSE",
+        "of the mean alone",
+        "with lambda = 0",
+        "test MSE, on 88 rows",
+        "largest of 10 coefficients",
+    ):
+        assert text in out
+    wanted = {"result.json", "coefficients.csv", "scores.csv"}
+    wanted |= {"validation.png", "coefficients.png"}
+    assert {p.name for p in Path("out").iterdir()} == wanted
+    assert len(read("out/scores.csv")) == 60
+    assert len(read("out/coefficients.csv")) == 11
+
+
+def test_options_change_the_fit_as_they_say(run):
+    columns = numbers() | {"w": np.ones(60), "city": ["x", "y", "z"] * 20}
+    write("data.csv", **columns)
+    base = ("fit", "data.csv", "--target", "y", "--lambdas", "1:100:3", "--out", "out")
+    options = ("--weight", "w", "--categorical", "onehot", "--drop", "b")
+    code, out, _ = run(*base, *options, "--no-standardize", "--no-intercept")
+    assert code == 0 and "in their own units" in out
+    result = json.loads(Path("out/result.json").read_text())
+    assert result["features"] == ["a", "city=x", "city=y", "city=z"]
+    assert result["intercept"] == 0
+    X = np.column_stack(
+        [columns["a"], *(np.array(columns["city"]) == c for c in "xyz")]
+    )
+    exact = Ridge(alpha=result["lam"], fit_intercept=False).fit(X, columns["y"])
+    np.testing.assert_allclose(result["coef"], exact.coef_, rtol=1e-6)
+
+
+def test_test_rows_of_another_file_give_the_error_of_predict(run):
+    write("train.csv", **numbers())
+    held = numbers(seed=1)
+    write("test.csv", **held)
+    base = ("fit", "train.csv", "--target", "y", "--method", "solve", "--out", "out")
+    code, out, _ = run(*base, "--test", "test.csv", "--no-intercept", "--rule", "1se")
+    assert code == 0
+    run("predict", "out/result.json", "test.csv", "-o", "p.csv")
+    p = np.array([float(row["prediction"]) for row in read("p.csv")])
+    result = json.loads(Path("out/result.json").read_text())
+    np.testing.assert_allclose(result["test"]["mse"], np.mean((p - held["y"]) ** 2))
+    assert result["lam"] == result["lam_1se"]
+
+
+def test_constant_columns_and_targets_are_said_and_harmless(run):
+    columns = numbers() | {"c": np.full(60, 0.1), "y": np.full(60, 2.5)}
+    write("data.csv", **columns)
+    code, out, _ = run("fit", "data.csv", "--target", "y", "--out", "out")
+    assert code == 0
+    assert "column 'c' is constant" in out and "the target 'y' is constant" in out
+    result = json.loads(Path("out/result.json").read_text())
+    assert result["coef"] == [0, 0, 0] and result["intercept"] == 2.5
+
+
+def test_unconverged_descents_and_the_edge_of_the_grid_are_said(run, monkeypatch):
+    write("data.csv", **numbers())
+    base = ("fit", "data.csv", "--target", "y", "--out", "out", "--lambdas")
+    code, out, _ = run(*base, "100,1000")
+    assert code == 0 and "at the edge of the grid" in out
+
+
+def test_predict_says_what_it_meets(run):
+    write("data.csv", **numbers() | {"city": ["x", "y", "z"] * 20})
+    fit = ("fit", "data.csv", "--target", "y", "--categorical", "onehot", "--out")
+    assert run(*fit, "mean", "--missing", "mean")[0] == 0
+    assert run(*fit, "drop", "--missing", "drop")[0] == 0
+    assert run(*fit, "error")[0] == 0
+    write("new.csv", b=[1.0, None, 2.0], a=[0.5, 0.5, 1.0], city=["x", "y", "q"])
+    code, _, err = run("predict", "mean", "new.csv", "-o", "p.csv")
+    assert code == 0 and "1 rows have a level that the fit did not see" in err
+    assert all(np.isfinite(float(row["prediction"])) for row in read("p.csv"))
+    code, _, err = run("predict", "drop", "new.csv", "-o", "p.csv")
+    assert code == 0 and "1 rows miss a value and get no prediction" in err
+    lines = Path("p.csv").read_text().splitlines()
+    assert len(lines) == 4 and lines[2] in ("", '""')
+    code, _, err = run("predict", "error", "new.csv", "-o", "q.csv")
+    assert code == 2 and "'b' (1)" in err and not Path("q.csv").exists()
+
+
+BAD_CALLS = {
+    "no such file": (("fit", "no.csv", "--target", "y"), "no.csv: no such file"),
+    "no such column": (("fit", "data.csv", "--target", "z"), "no column 'z'"),
+    "no target": (("fit", "data.csv"), "--target is needed"),
+    "no such option": (("fit", "data.csv", "--foo"), "--foo"),
+    "no such command": (("fot",), "fot"),
+    "one fold": (("fit", "data.csv", "--target", "y", "--cv", "1"), "--cv"),
+    "too many folds": (("fit", "data.csv", "--target", "y", "--cv", "99"), "--cv 99"),
+    "negative": (("fit", "data.csv", "--target", "y", "--lambdas", "-1"), "'-1'"),
+    "no lambdas": (("fit", "data.csv", "--target", "y", "--lambdas", ""), "--lambdas"),
+    "bad grid": (("fit", "data.csv", "--target", "y", "--lambdas", "0:1:9"), "0:1:9"),
+    "unknown drop": (("fit", "data.csv", "--target", "y", "--drop", "q"), "'q'"),
+    "bad fraction": (("fit", "data.csv", "--target", "y", "--test", "1.5"), "--test"),
+    "no test file": (("fit", "data.csv", "--target", "y", "--test", "t.csv"), "t.csv"),
+    "bad test file": (
+        ("fit", "data.csv", "--target", "y", "--test", "other.csv"),
+        "--test: the table has no column",
+    ),
+    "text": (("fit", "text.csv", "--target", "y"), "'city'"),
+    "no model": (("predict", "no", "data.csv", "-o", "p.csv"), "no: no such file"),
+    "not a model": (("predict", "data.csv", "data.csv", "-o", "p.csv"), "not a result"),
+    "infinite": (("fit", "inf.csv", "--target", "y"), "'a' holds infinity"),
+    "weights": (("fit", "bad_w.csv", "--target", "y", "--weight", "w"), "`weight`"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_CALLS)
+def test_mistakes_are_one_line_and_exit_code_2(run, what):
+    columns = numbers(m=20)
+    write("data.csv", **columns)
+    write("other.csv", q=[1.0, 2.0])
+    write("text.csv", **columns | {"city": ["x", "y"] * 10})
+    write("inf.csv", **columns | {"a": np.full(20, np.inf)})
+    write("bad_w.csv", **columns | {"w": np.full(20, -1.0)})
+    args, message = BAD_CALLS[what]
+    code, _, err = run(*args)
+    assert code == 2
+    assert err.startswith("jaxridge: ") and err.count("\n") == 1
+    assert message in err and "Traceback" not in err
+    assert not Path("jaxridge-fit").exists() and not Path("p.csv").exists()
+
+
+def test_damaged_models_are_refused(run):
+    write("data.csv", **numbers())
+    run("fit", "data.csv", "--target", "y", "--method", "solve", "--out", "out")
+    result = json.loads(Path("out/result.json").read_text())
+    for change in ({"columns": [{}]}, {"coef": [1.0]}, {"intercept": "x"}):
+        Path("bad.json").write_text(json.dumps(result | change))
+        code, _, err = run("predict", "bad.json", "data.csv", "-o", "p.csv")
+        assert code == 2 and "bad.json is damaged" in err
+
+
+def test_other_failures_are_one_line_too(run, monkeypatch):
+    def fails(*args):
+        raise MemoryError("no room\nat all")
+
+    monkeypatch.setattr("jaxridge.fitting.read_table", fails)
+    code, _, err = run("fit", "x.csv", "--target", "y")
+    assert (code, err) == (1, "jaxridge: MemoryError: no room at all\n")
+
+
+def test_demo_shows_the_tutorial(run):
+    code, out, _ = run("demo", "--out", "pictures")
+    assert code == 0
+    assert "autodiff - by hand: at most" in out and "closed form" in out
+    table = re.findall(r"^(\d+) .*?(\d\.\de-\d\d) ", out, re.M)
+    assert [lam for lam, _ in table] == ["0", "1", "10", "100", "1000"]
+    assert all(float(difference) < 1e-6 for _, difference in table)
+    assert {p.name for p in Path("pictures").iterdir()} == {"fits.png", "history.png"}
+
+
+def test_info_names_versions_and_devices(run):
+    code, out, _ = run("info")
+    assert code == 0 and "jaxlib" in out and "device" in out and "float64" in out
+
+
+def test_no_cache_folder_is_no_obstacle(run, monkeypatch, away):
+    (away / "file").touch()
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(away / "file" / "cache"))
+    assert "none (not writable)" in run("info")[1]
+
+
+@pytest.mark.parametrize("args", [(), ("--help",), ("fit", "--help")])
+def test_help_does_not_load_jax(args):
+    code = (
+        "import sys; from jaxridge.cli import main\n"
+        f"try: main({list(args)!r})\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "print(sorted({'jax', 'numpy', 'pyarrow', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("Usage: jaxridge") and done.stdout.endswith("[]\n")
+
+
+def test_version_is_the_packages(run):
+    import jaxridge
+
+    assert jaxridge.__version__ in run("--version")[1]
+
+
+def test_second_run_of_the_same_shape_compiles_less(away):
+    write("data.csv", **numbers())
+    args = [sys.executable, "-m", "jaxridge", "fit", "data.csv", "--target", "y"]
+    seconds = []
+    for _ in range(2):
+        subprocess.run(args, check=True, capture_output=True)
+        result = json.loads(Path("jaxridge-fit/result.json").read_text())
+        seconds.append(result["seconds"]["compile"])
+    assert any((away / "cache").iterdir())
+    assert seconds[1] < seconds[0]
+
+
+def test_interrupted_fit_leaves_no_half_written_file(away):
+    write("data.csv", **numbers())
+    args = [sys.executable, "-m", "jaxridge", "fit", "data.csv", "--target", "y"]
+    process = subprocess.Popen(args, stderr=subprocess.PIPE, text=True)
+    time.sleep(2.5)
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    folder = away / "jaxridge-fit"
+    names = {p.name for p in folder.iterdir()} if folder.exists() else set()
+    assert not any(name.startswith(".") for name in names)
+    if "result.json" in names:
+        assert json.loads((folder / "result.json").read_text())["target"] == "y"
+    else:
+        assert process.returncode == 130 and "interrupted" in err
+
+
+def test_readme_commands_run(run):
+    text = re.search(r"```console\n(.*?)```", README.read_text(), re.S)[1]
+    columns = numbers() | {"city": ["x", "y", "z"] * 20}
+    write("data.csv", **{"price" if k == "y" else k: v for k, v in columns.items()})
+    write("new.csv", a=columns["a"], b=columns["b"], city=columns["city"])
+    for line in text.splitlines():
+        command, *args = line.removeprefix("$ ").split()
+        assert command == "jaxridge"
+        assert run(*args)[0] == 0, line
+
+
+def test_example_data_are_scikit_learns():
+    table = diabetes()
+    assert table.num_rows == 442 and table.column_names[-1] == "progression"

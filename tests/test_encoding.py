@@ -1,0 +1,157 @@
+"""Table columns to numbers: one-hot levels, missing values, refusals."""
+
+import datetime
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from jaxridge.encoding import encode, encode_features, learn_encoding, unseen_levels
+
+COLOURS = ["red", "blue", "red", "green", "red", "blue"]
+TABLE = pa.table(
+    {
+        "y": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+        "x": [1, 2, 2, 4, 5, 6],
+        "flag": [True, False, True, True, False, False],
+        "colour": COLOURS,
+    }
+)
+
+
+def with_column(name, values):
+    return TABLE.append_column(name, pa.array(values))
+
+
+def test_numbers_bools_and_levels_become_columns():
+    encoding = learn_encoding(TABLE, "y", categorical="onehot")
+    assert encoding.features == [
+        "x",
+        "flag",
+        "colour=red",
+        "colour=blue",
+        "colour=green",
+    ]
+    rows = encode(TABLE, encoding)
+    np.testing.assert_array_equal(rows.y, [1, 2, 3, 4, 5, 6])
+    np.testing.assert_array_equal(rows.X[:, 0], [1, 2, 2, 4, 5, 6])
+    np.testing.assert_array_equal(rows.X[:, 1], [1, 0, 1, 1, 0, 0])
+    for j, level in enumerate(("red", "blue", "green")):
+        np.testing.assert_array_equal(rows.X[:, 2 + j], np.array(COLOURS) == level)
+
+
+def test_rare_and_unseen_levels_are_pooled_and_counted():
+    encoding = learn_encoding(TABLE, "y", categorical="onehot", max_levels=1)
+    assert encoding.features[2:] == ["colour=red", "colour=(other)"]
+    assert "pooled 2 others (3 rows)" in encoding.notes[0]
+    new = TABLE.set_column(3, "colour", pa.array(["pink", "red", *COLOURS[:4]]))
+    np.testing.assert_array_equal(encode_features(new, encoding)[0, 2:], [0, 1])
+    assert unseen_levels(new, encoding) == {"colour": 3}
+
+
+def test_levels_unseen_where_none_was_pooled_are_all_zeros():
+    encoding = learn_encoding(TABLE, "y", categorical="onehot")
+    new = TABLE.set_column(3, "colour", pa.array(["pink"] * 6))
+    assert not encode_features(new, encoding)[:, 2:].any()
+    assert unseen_levels(new, encoding) == {"colour": 6}
+
+
+def test_missing_values_by_policy():
+    table = with_column("z", [1.0, None, 3.0, np.nan, 5.0, 6.0])
+    table = table.set_column(3, "colour", pa.array(["red", "blue", None, *COLOURS[3:]]))
+    with pytest.raises(ValueError, match=r"'colour' \(1\), 'z' \(2\).*--missing"):
+        encode(table, learn_encoding(table, "y", categorical="onehot"))
+    dropping = learn_encoding(table, "y", categorical="onehot", missing="drop")
+    np.testing.assert_array_equal(encode(table, dropping).kept, [0, 4, 5])
+    filling = learn_encoding(table, "y", categorical="onehot", missing="mean")
+    X = encode(table, filling).X
+    assert filling.features[-2:] == ["colour=(missing)", "z"]
+    np.testing.assert_array_equal(X[:, -2], [0, 0, 1, 0, 0, 0])
+    np.testing.assert_array_equal(np.isnan(X[:, -1]), [0, 1, 0, 1, 0, 0])
+
+
+def test_rows_without_target_or_weight_are_left_out():
+    table = TABLE.drop_columns(["colour", "flag"])
+    table = table.set_column(0, "y", pa.array([1.0, None, 3.0, 4.0, 5.0, 6.0]))
+    table = table.append_column("w", pa.array([1.0, 1.0, None, 1.0, 2.0, 1.0]))
+    rows = encode(table, learn_encoding(table, "y", weight="w", missing="mean"))
+    np.testing.assert_array_equal(rows.kept, [0, 3, 4, 5])
+    np.testing.assert_array_equal(rows.weight, [1, 1, 2, 1])
+    with pytest.raises(ValueError, match=r"missing in column\(s\) 'y' \(1\)"):
+        encode(table, learn_encoding(table, "y", weight="w"))
+
+
+def test_text_is_refused_or_dropped_by_policy():
+    with pytest.raises(ValueError, match="'colour' hold text: --categorical onehot"):
+        learn_encoding(TABLE, "y")
+    encoding = learn_encoding(TABLE, "y", categorical="drop")
+    assert encoding.features == ["x", "flag"]
+    assert "left out column 'colour'" in encoding.notes[0]
+
+
+DAYS = [datetime.date(2020, 1, d) for d in range(1, 7)]
+BAD_COLUMNS = {
+    "dates": (DAYS, "'c' holds dates"),
+    "dates as text": ([f"{d}/3/2020" for d in range(1, 7)], "'c' holds dates"),
+    "nothing": ([None] * 6, "'c' is empty"),
+    "lists": ([[1], [2], [3], [4], [5], [6]], "neither numbers nor text"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_COLUMNS)
+def test_bad_columns_are_refused_by_name(what):
+    values, message = BAD_COLUMNS[what]
+    with pytest.raises(ValueError, match=message):
+        learn_encoding(with_column("c", values), "y", categorical="onehot")
+
+
+@pytest.mark.parametrize("rows", [12, 300])
+def test_ids_are_refused(rows):
+    table = pa.table({"y": np.arange(rows) * 1.0, "id": [f"p{i}" for i in range(rows)]})
+    with pytest.raises(ValueError, match=f"'id' has {rows} levels in {rows} rows"):
+        learn_encoding(table, "y", categorical="onehot")
+
+
+def test_row_numbers_are_left_out_or_pointed_at():
+    table = pa.table(
+        {"": np.arange(12), "n": np.arange(12), "x": np.ones(12), "y": np.ones(12)}
+    )
+    encoding = learn_encoding(table, "y")
+    assert encoding.features == ["n", "x"]
+    assert "unnamed first column" in encoding.notes[0]
+    assert "'n' only counts the rows" in encoding.notes[1]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"target": "colour"}, "'colour' must hold numbers"),
+        ({"target": "yy"}, "no column 'yy'.*did you mean 'y'|no column 'yy'"),
+        ({"target": "y", "weight": "colour"}, "'colour' must hold numbers"),
+        ({"target": "y", "drop": ["nope"]}, "no column 'nope'"),
+        ({"target": "y", "drop": ["x", "flag", "colour"]}, "no column is left"),
+    ],
+)
+def test_bad_roles_are_refused(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        learn_encoding(TABLE, **kwargs)
+
+
+def test_later_tables_must_have_the_columns_in_their_kind():
+    encoding = learn_encoding(TABLE, "y", categorical="drop")
+    with pytest.raises(ValueError, match="no column 'x'"):
+        encode_features(TABLE.drop_columns(["x"]), encoding)
+    text = TABLE.set_column(1, "x", pa.array(["a"] * 6))
+    with pytest.raises(ValueError, match="'x' must hold numbers, got string"):
+        encode_features(text, encoding)
+    infinite = TABLE.set_column(1, "x", pa.array([1.0, np.inf, 1, 1, 1, 1]))
+    with pytest.raises(ValueError, match="'x' holds infinity, first in row 2"):
+        encode_features(infinite, encoding)
+
+
+def test_no_row_left_is_an_error():
+    table = with_column("z", [1.0, None, None, None, None, None])
+    table = table.set_column(0, "y", pa.array([None, 1.0, 1.0, 1.0, 1.0, 1.0]))
+    encoding = learn_encoding(table, "y", categorical="drop", missing="drop")
+    with pytest.raises(ValueError, match="no row is left"):
+        encode(table, encoding)

@@ -1,0 +1,87 @@
+"""Files to tables: what is read, and what is refused in which words."""
+
+import gzip
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from jaxridge.tables import read_table
+
+CSV = "a,b,city\n1,2.5,x\n2,,y\n3,4.5,x\n"
+
+
+def written(tmp_path, content, name="data.csv"):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_separators_are_recognised(tmp_path, separator):
+    table = read_table(written(tmp_path, CSV.replace(",", separator)))
+    assert table.column_names == ["a", "b", "city"]
+    assert table.column("b").null_count == 1
+    assert table.column("a").to_pylist() == [1, 2, 3]
+
+
+def test_gzip_parquet_and_a_byte_order_mark_are_read(tmp_path):
+    plain = read_table(written(tmp_path, CSV))
+    zipped = written(tmp_path, gzip.compress(CSV.encode()), "data.csv.gz")
+    marked = written(tmp_path, b"\xef\xbb\xbf" + CSV.encode(), "marked.csv")
+    pa.parquet.write_table(plain, tmp_path / "data.parquet")
+    for path in (zipped, marked, tmp_path / "data.parquet"):
+        assert read_table(path).to_pylist() == plain.to_pylist()
+
+
+def test_types_are_found_beyond_the_first_block(tmp_path):
+    values = ["1"] * 400_000 + ["2.5"]
+    table = read_table(written(tmp_path, "a,b\n" + "".join(f"{v},0\n" for v in values)))
+    assert table.column("a").type == pa.float64()
+    assert np.isclose(table.column("a").to_numpy().sum(), 400_002.5)
+
+
+def test_line_breaks_inside_quotes_are_part_of_the_value(tmp_path):
+    table = read_table(written(tmp_path, 'a,b\n1,"two\nlines"\n2,x\n'))
+    assert table.column("b").to_pylist() == ["two\nlines", "x"]
+
+
+BAD_FILES = {
+    "empty": (b"", "is empty"),
+    "a blank line": (b"\n1,2\n", "is empty"),
+    "no rows": (b"a,b\n", "no rows"),
+    "a row cut short": (b"a,b,c\n1,2,3\n4,5", "cannot be read as a table.*columns"),
+    "a row too long": (b"a,b\n1,2\n1,2,3\n", "cannot be read as a table.*columns"),
+    "duplicate names": (b"a,b,a\n1,2,3\n", "two columns named 'a'"),
+    "an unnamed column": (b"a,,c\n1,2,3\n", "column 2 has no name"),
+    "no header": (b"1,2\n3,4\n", "first line must hold the column names"),
+    "binary": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", "cannot be read|binary"),
+    "another encoding": ("é,b\n1,2\n".encode("latin-1"), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_FILES)
+def test_bad_csv_is_refused_by_name(tmp_path, what):
+    content, message = BAD_FILES[what]
+    with pytest.raises(ValueError, match=message) as caught:
+        read_table(written(tmp_path, content))
+    assert "data.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_folder_and_false_parquet_are_refused(tmp_path):
+    whole = tmp_path / "whole.parquet"
+    pa.parquet.write_table(pa.table({"a": [1.0] * 1000}), whole)
+    cut = written(tmp_path, whole.read_bytes()[:200], "cut.parquet")
+    false = written(tmp_path, CSV, "false.parquet")
+    bad_zip = written(tmp_path, gzip.compress(CSV.encode())[:20], "cut.csv.gz")
+    for path, message in (
+        (tmp_path / "none.csv", "no such file"),
+        (tmp_path, "is a folder"),
+        (cut, "cannot be read"),
+        (false, "is not a Parquet file"),
+        (bad_zip, "cannot be read"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_table(path)
