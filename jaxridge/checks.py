@@ -100,12 +100,13 @@ def weights(weight: Any, n_samples: int) -> None:
     finite("weight", weight)
     if is_traced(weight):
         return
-    if bool((weight < 0).any()):
+    values = np.asarray(weight)
+    if (values < 0).any():
         raise ValueError(
-            f"`weight` must not be negative, got {float(weight.min())}: a row that "
+            f"`weight` must not be negative, got {float(values.min())}: a row that "
             "must not count has weight 0"
         )
-    if not bool((weight > 0).any()):
+    if not (values > 0).any():
         raise ValueError("`weight` is zero for every row: at least one must count")
 
 

@@ -10,7 +10,7 @@ every row has a weight; both are settled here, once.
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,13 @@ from jaxtyping import Array, Float
 
 from jaxridge import checks
 from jaxridge.tiles import View, as_stored, column_sums
+
+# What public functions take: anything that NumPy makes an array of, and tracers. Which
+# of it they really take is for checks to say, in words.
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike as ArrayLike
+else:
+    ArrayLike = Any
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -109,7 +116,8 @@ def as_penalty(name: str, lam: Any, dtype: Any) -> Array:
     lam = _as_array(name, lam)
     checks.numeric(name, lam)
     checks.penalty(name, lam)
-    cast = jnp.asarray(lam, dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        cast = jnp.asarray(lam, dtype)
     if not (checks.is_traced(cast) or checks.is_traced(lam)):
         lost = (np.asarray(lam) > 0) & (np.asarray(cast) == 0) | ~np.isfinite(cast)
         if lost.any():
@@ -170,6 +178,8 @@ def intercept_at(
 
 def _as_array(name: str, array: Any) -> Any:
     """Return anything array-like as it is, or as the NumPy array that it describes."""
+    if isinstance(array, np.ndarray) and not array.dtype.isnative:
+        return array.astype(array.dtype.newbyteorder("="))
     if isinstance(array, jax.Array | np.ndarray | float | int):
         return array
     if hasattr(array, "toarray"):

@@ -18,12 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
-from numpy.typing import ArrayLike
 from tabulate import tabulate
 
 from jaxridge import checks
 from jaxridge.compression import compress, is_worthwhile
 from jaxridge.data import (
+    ArrayLike,
     Centre,
     Data,
     as_data,

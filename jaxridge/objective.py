@@ -15,11 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
-from numpy.typing import ArrayLike
 from tabulate import tabulate
 
 from jaxridge import checks
-from jaxridge.data import as_floats, as_penalty, in_kind_of_input
+from jaxridge.data import ArrayLike, as_floats, as_penalty, in_kind_of_input
 from jaxridge.products import matmul
 
 ROWS_SHOWN = 10
@@ -334,7 +333,8 @@ def predict(params: Params | ParamsPath, X: ArrayLike) -> Float[Array, "..."]:
     Parameters
     ----------
     params : Params or ParamsPath
-        As returned by `solve` or `descend`, or by `sweep` for every penalty.
+        As returned by `solve` or `descend`, which minimise J of `cost`, or by `sweep`
+        for every penalty of a grid.
     X : array of shape (n_samples, n_features)
         The rows, finite.
 
@@ -387,6 +387,10 @@ def _fitted(params: Params, X: Float[Array, "m n"]) -> Float[Array, "m *t"]:
 
 
 def _float_params(params: Params) -> Params:
+    if isinstance(params, ParamsPath):
+        raise TypeError(
+            "`params` hold every penalty of a sweep: pick one, such as params.at(0)"
+        )
     return Params(*as_floats(coef=params.coef, intercept=params.intercept))
 
 
@@ -394,10 +398,7 @@ def _ready(
     params: Params, X: Any, y: Any, lam: Any, weight: Any
 ) -> tuple[Params, Array, Array, Array, Array]:
     """Check and convert the arguments of the cost."""
-    if isinstance(params, ParamsPath):
-        raise TypeError(
-            "`params` hold every penalty of a sweep: pick one, such as params.at(0)"
-        )
+    params = _float_params(params)
     given = {"coef": params.coef, "intercept": params.intercept, "X": X, "y": y}
     if weight is not None:
         given["weight"] = weight
@@ -419,12 +420,12 @@ def _ready(
 def _params_fit(coef: Array, intercept: Array, X: Array) -> None:
     if coef.ndim not in (1, 2) or coef.shape[0] != X.shape[1]:
         raise ValueError(
-            f"`X` has {X.shape[1]} column(s), so coef must have shape "
+            f"`X` has {X.shape[1]} column(s), so `coef` must have shape "
             f"({X.shape[1]},) or ({X.shape[1]}, n_targets), got {coef.shape}"
         )
     if intercept.shape != coef.shape[1:]:
         raise ValueError(
-            f"intercept must have shape {coef.shape[1:]} beside coef {coef.shape}, "
+            f"`intercept` must have shape {coef.shape[1:]} beside coef {coef.shape}, "
             f"got {intercept.shape}"
         )
 

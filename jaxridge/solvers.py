@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float
-from numpy.typing import ArrayLike
 
 from jaxridge import checks
 from jaxridge.data import (
+    ArrayLike,
     Data,
     as_data,
     as_penalty,
@@ -99,10 +99,7 @@ def solve(
 def solve_data(data: Data, lam: Float[Array, ""], fit_intercept: bool) -> Params:
     """Return the minimiser of J on checked data."""
     centre = centre_of(data, fit_intercept)
-    X, Y, weight = centred(data, centre)
-    # √w has no derivative at 0, where its row is absent from the answer anyway.
-    root = jnp.where(weight > 0, jnp.sqrt(jnp.where(weight > 0, weight, 1)), 0)[:, None]
-    coef = _coef(root * X, root * Y, lam)
+    coef = _coef(*centred(data, centre), lam)
     return Params(coef, intercept_at(coef, centre))
 
 
@@ -111,42 +108,62 @@ _solved = jax.jit(solve_data, static_argnums=2)
 
 @jax.custom_jvp
 def _coef(
-    X: Float[Array, "m n"], Y: Float[Array, "m t"], lam: Float[Array, ""]
+    X: Float[Array, "m n"],
+    Y: Float[Array, "m t"],
+    weight: Float[Array, " m"],
+    lam: Float[Array, ""],
 ) -> Float[Array, "n t"]:
-    """Return (XᵀX + λ)⁻¹ XᵀY, of minimum norm at λ = 0."""
+    """Return (XᵀWX + λ)⁻¹ XᵀWY, of minimum norm at λ = 0."""
+    unit, X, Y, lam = _in_units(X, Y, weight, lam)
     m, n = X.shape
     square = matmul(X.T, X) if n <= m else matmul(X, X.T)
     factor = jnp.linalg.cholesky(square + lam * jnp.eye(min(m, n), dtype=X.dtype))
-    return jax.lax.cond(
+    coef = jax.lax.cond(
         _keeps_half_the_digits(factor),
         _by_cholesky,
         lambda factor, X, Y: _by_svd(X, Y, lam),
         *(factor, X, Y),
     )
+    return coef / unit
 
 
 @_coef.defjvp
 def _coef_derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    """Differentiate the equation F(θ) = Xᵀ(Xθ − Y) + λθ = 0 that the answer solves.
+    """Differentiate the equation F(θ) = XᵀW(Xθ − Y) + λθ = 0 that the answer solves.
 
-    dF + (XᵀX + λ) dθ = 0 with dF the change of F at fixed θ: one more solve with the
+    dF + (XᵀWX + λ) dθ = 0 with dF the change of F at fixed θ: one more solve with the
     same matrix, and no derivative of a factorisation, which would be NaN wherever two
-    singular values are equal.
+    singular values are equal; nor of √w, which has none at 0.
     """
-    X, _, lam = primals
+    X, _, weight, lam = primals
     coef = _coef(*primals)
 
-    def equation(X: Array, Y: Array, lam: Array) -> Array:
-        return matmul(X.T, matmul(X, coef) - Y) + lam * coef
+    def equation(X: Array, Y: Array, weight: Array, lam: Array) -> Array:
+        return matmul(X.T, weight[:, None] * (matmul(X, coef) - Y)) + lam * coef
 
     change = jax.jvp(equation, primals, tangents)[1]
     derivative = jax.lax.custom_linear_solve(
-        lambda v: matmul(X.T, matmul(X, v)) + lam * v,
+        lambda v: matmul(X.T, weight[:, None] * matmul(X, v)) + lam * v,
         -change,
-        lambda _, b: _inverse(*jax.lax.stop_gradient((X, lam)), b),
+        lambda _, b: _inverse(*jax.lax.stop_gradient((X, weight, lam)), b),
         symmetric=True,
     )
     return coef, derivative
+
+
+def _in_units(
+    X: Array, Y: Array, weight: Array, lam: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Return a unit, √w X and λ in it, and √w Y, so that no square leaves the range.
+
+    X = unit · X' and λ = unit² λ' give θ = θ' / unit. The unit is a power of 2, so that
+    nothing is rounded, and the size of the larger of X and √λ.
+    """
+    root = jnp.sqrt(weight)[:, None]
+    X, Y = root * X, root * Y
+    size = jnp.maximum(jnp.max(jnp.abs(X)), jnp.sqrt(lam))
+    unit = jnp.exp2(jnp.floor(jnp.log2(jnp.where(size > 0, size, 1))))
+    return unit, X / unit, Y, lam / unit / unit
 
 
 def _keeps_half_the_digits(factor: Float[Array, "k k"]) -> Array:
@@ -159,7 +176,7 @@ def _keeps_half_the_digits(factor: Float[Array, "k k"]) -> Array:
     start = jax.random.normal(jax.random.key(0), (factor.shape[0],), factor.dtype)
 
     def grown(product: Any) -> Array:
-        def step(_: int, v: Array) -> Array:
+        def step(_: Array, v: Array) -> Array:
             return product(v / jnp.linalg.norm(v))
 
         return jnp.linalg.norm(jax.lax.fori_loop(0, POWER_STEPS, step, start))
@@ -176,20 +193,43 @@ def _by_cholesky(factor: Array, X: Array, Y: Array) -> Array:
 
 
 def _by_svd(X: Array, Y: Array, lam: Array) -> Array:
+    return jax.lax.cond(lam > 0, _penalized, _least_squares, X, Y, lam)
+
+
+def _penalized(X: Array, Y: Array, lam: Array) -> Array:
     U, s, Vt = _svd(X)
     gain = jnp.where(s > 0, s / jnp.where(s > 0, s**2 + lam, 1), 0)
     return matmul(Vt.T, gain[:, None] * matmul(U.T, Y))
 
 
-def _inverse(X: Array, lam: Array, b: Array) -> Array:
-    """Return (XᵀX + λ)⁻¹ b, where b outside the row space is 0 if λ is 0."""
+def _least_squares(X: Array, Y: Array, lam: Array) -> Array:
+    """Return the least-squares answer, of minimum norm where it is not the only one.
+
+    Rank is a matter of directions, not of units: it is judged on columns of like size,
+    and where they are independent the answer is found there (van der Sluis 1969).
+    """
+    sizes = jnp.max(jnp.abs(X), axis=0)
+    sizes = jnp.where(sizes > 0, sizes, 1)
+    U, s, Vt = _svd(X / sizes)
+    independent = (X.shape[1] <= X.shape[0]) & (s[-1] > 0)
+    safe = jnp.where(s > 0, s, 1)
+    return jax.lax.cond(
+        independent,
+        lambda: matmul(Vt.T, matmul(U.T, Y) / safe[:, None]) / sizes[:, None],
+        lambda: _penalized(X, Y, lam),
+    )
+
+
+def _inverse(X: Array, weight: Array, lam: Array, b: Array) -> Array:
+    """Return (XᵀWX + λ)⁻¹ b, where b outside the row space is 0 if λ is 0."""
+    unit, X, _, lam = _in_units(X, b[:1], weight, lam)
     _, s, Vt = _svd(X)
     damped = s**2 + lam
     inside = matmul(Vt, b)
     outside = b - matmul(Vt.T, inside)
     gain = jnp.where(damped > 0, 1 / jnp.where(damped > 0, damped, 1), 0)
     beyond = jnp.where(lam > 0, 1 / jnp.where(lam > 0, lam, 1), 0)
-    return matmul(Vt.T, gain[:, None] * inside) + beyond * outside
+    return (matmul(Vt.T, gain[:, None] * inside) + beyond * outside) / unit / unit
 
 
 def _svd(X: Float[Array, "m n"]) -> tuple[Array, Array, Array]:

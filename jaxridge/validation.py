@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from numpy.typing import ArrayLike
 
 from jaxridge import checks, descent
 from jaxridge.choice import Scores, standard_error
 from jaxridge.columns import Columns, Learner, prepared, untouched
 from jaxridge.compression import compress, is_worthwhile
 from jaxridge.data import (
+    ArrayLike,
     Data,
     as_data,
     as_penalty,

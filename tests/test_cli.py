@@ -250,7 +250,7 @@ def test_other_failures_are_one_line_too(run, monkeypatch):
     def fails(*args):
         raise MemoryError("no room\nat all")
 
-    monkeypatch.setattr("jaxridge.fitting.read_table", fails)
+    monkeypatch.setattr("jaxridge.fitting._table", fails)
     code, _, err = run("fit", "x.csv", "--target", "y")
     assert (code, err) == (1, "jaxridge: MemoryError: no room at all\n")
 

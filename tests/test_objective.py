@@ -207,7 +207,7 @@ def test_params_that_do_not_fit_are_refused(coef, intercept):
     params = Params(np.ones(coef), np.ones(intercept))
     X, y = np.ones((4, 2)), np.ones((4, *coef[1:]))
     for call in (lambda: cost(params, X, y, LAM), lambda: predict(params, X)):
-        with pytest.raises(ValueError, match="coef must have|intercept must have"):
+        with pytest.raises(ValueError, match="`coef` must have|`intercept` must have"):
             call()
 
 
