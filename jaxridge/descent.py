@@ -166,6 +166,7 @@ class State(NamedTuple):
     step: Int[Array, ""]
     params: Params
     memory: optax.OptState
+    first: Float[Array, ""]  # J where it started
     value: Float[Array, ""]
     gradient: Params
     running: Bool[Array, ""]
@@ -561,7 +562,10 @@ def _begin(rows: Rows, start: Start, rule: Rule) -> tuple[State, Array]:
     memory = _optimizer(rows, start, rule).init(start.init)
     blocks = -(-rule.max_steps // BLOCK)
     history = jnp.zeros(blocks * BLOCK, value.dtype)
-    return State(step, start.init, memory, value, gradient, running, ~finite), history
+    state = State(
+        step, start.init, memory, value, value, gradient, running, blew_up=~finite
+    )
+    return state, history
 
 
 def _block(
@@ -607,7 +611,16 @@ def _step(rows: Rows, start: Start, rule: Rule, state: State) -> State:
     running = finite & (step < rule.max_steps)
     if not rule.batch_size:
         running &= _relative_norm(gradient, rows, rule) > start.tol
-    moved = State(step, params, memory, value, gradient, running, jnp.asarray(False))
+    moved = State(
+        step,
+        params,
+        memory,
+        state.first,
+        value,
+        gradient,
+        running,
+        blew_up=jnp.asarray(False),
+    )
     stayed = state._replace(running=running, blew_up=jnp.asarray(True))
     return jax.tree.map(lambda new, old: jnp.where(finite, new, old), moved, stayed)
 
@@ -616,10 +629,12 @@ def _finish(
     rows: Rows, start: Start, rule: Rule, state: State, history: Array
 ) -> Outcome:
     """Describe where the descent ended, with J and gradient over all rows."""
-    every_row = rule._replace(batch_size=0)
-    last, gradient = _evaluate(state.params, state.step, rows, start, every_row)
-    first = _evaluate_at(start.init, state.step, rows, start, every_row)
-    norm = _relative_norm(gradient, rows, every_row)
+    first, last, gradient = state.first, state.value, state.gradient
+    if rule.batch_size:
+        every_row = rule._replace(batch_size=0)
+        first = _evaluate_at(start.init, state.step, rows, start, every_row)
+        last, gradient = _evaluate(state.params, state.step, rows, start, every_row)
+    norm = _relative_norm(gradient, rows, rule)
     taken = jnp.arange(history.size) < state.step
     history = jnp.where(taken, history, state.value)[: rule.max_steps]
     intercept = state.params.intercept

@@ -8,6 +8,7 @@ other and with finite differences. Minimising J is minimising Σ w e² + λ‖co
 scikit-learn's ``alpha``. With several targets J is summed over them.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -308,10 +309,16 @@ def check_gradient(
     >>> float(check_gradient(params, X, y, lam=1.0).absolute_difference)
     0.0
     """
-    params = _float_params(params)
+    return _checked(*_ready(params, X, y, lam, weight), bool(fit_intercept))
+
+
+@partial(jax.jit, static_argnames="fit_intercept")
+def _checked(
+    params: Params, X: Array, y: Array, lam: Array, weight: Array, fit_intercept: bool
+) -> GradientCheck:
     autodiff = gradient(params, X, y, lam, weight)
     by_hand = gradient_by_hand(params, X, y, lam, weight)
-    central = _central_differences(*_ready(params, X, y, lam, weight))
+    central = _central_differences(params, X, y, lam, weight)
     if not fit_intercept:
         none = jnp.zeros_like(autodiff.intercept)
         autodiff, by_hand, central = (
@@ -430,7 +437,6 @@ def _params_fit(coef: Array, intercept: Array, X: Array) -> None:
         )
 
 
-@jax.jit
 def _central_differences(
     params: Params, X: Array, y: Array, lam: Array, weight: Array
 ) -> Params:

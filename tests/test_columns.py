@@ -57,7 +57,7 @@ def assert_each_close(actual, expected):
 
 
 def moments():
-    """Return means over what is there, 0 where nothing is, and variances once filled."""
+    """Return means of what is there, 0 where nothing is, and variances once filled."""
     means, variances = np.zeros((2, X.shape[1]))
     for j in PRESENT:
         there = ~np.isnan(X[:, j])

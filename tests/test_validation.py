@@ -138,11 +138,14 @@ def test_five_contiguous_folds_are_the_default():
     assert scores.per_fold.shape == (5, 3)
 
 
-def test_integer_weights_are_repeated_rows_of_the_same_fold():
+@pytest.mark.parametrize("prepare", [None, standardized])
+def test_integer_weights_are_repeated_rows_of_the_same_fold(prepare):
+    rows = X if prepare is None else HOLEY
     weight, ids = np.tile([0, 2], 30), np.repeat([0, 1, 2], 20)
-    by_weight = cross_validate(X, y, LAMS, ids, weight=weight, method="solve")
-    X_rows, y_rows, ids = (np.repeat(a, weight, axis=0) for a in (X, y, ids))
-    by_rows = cross_validate(X_rows, y_rows, LAMS, ids, method="solve")
+    repeated = [np.repeat(a, weight, axis=0) for a in (rows, y, ids)]
+    options = {"method": "solve", "prepare": prepare}
+    by_weight = cross_validate(rows, y, LAMS, ids, weight=weight, **options)
+    by_rows = cross_validate(*repeated[:2], LAMS, repeated[2], **options)
     np.testing.assert_allclose(by_weight.per_fold, by_rows.per_fold, rtol=1e-9)
 
 
@@ -193,10 +196,10 @@ def test_folds_that_need_no_values_are_made_while_tracing(name, method):
 
 
 class RootMeanSquareScaler(TransformerMixin, BaseEstimator):
-    """Divide by √mean(x²) of the values that are there."""
+    """Divide by √mean(x²)."""
 
     def fit(self, X, y=None):
-        self.scale_ = np.sqrt(np.nanmean(X**2, axis=0))
+        self.scale_ = np.sqrt(np.mean(X**2, axis=0))
         return self
 
     def transform(self, X):
@@ -204,8 +207,8 @@ class RootMeanSquareScaler(TransformerMixin, BaseEstimator):
 
 
 def standardizing(lam, fit_intercept):
-    fill = SimpleImputer(strategy="constant", fill_value=0)
-    return make_pipeline(StandardScaler(), fill, ridge(lam, fit_intercept))
+    model = ridge(lam, fit_intercept)
+    return make_pipeline(SimpleImputer(), StandardScaler(), model)
 
 
 def imputing(lam, fit_intercept):
@@ -213,13 +216,13 @@ def imputing(lam, fit_intercept):
 
 
 def scaling(lam, fit_intercept):
-    scaler, fill = RootMeanSquareScaler(), SimpleImputer()
-    return make_pipeline(scaler, fill, ridge(lam, fit_intercept))
+    model = ridge(lam, fit_intercept)
+    return make_pipeline(SimpleImputer(), RootMeanSquareScaler(), model)
 
 
 PREPARED = {
-    "standardized": (standardized, standardizing, X, {}),
-    "standardized, missing": (standardized, standardizing, HOLEY, {"weight": WEIGHT}),
+    "standardized": (standardized, standardizing, X, {"weight": WEIGHT}),
+    "standardized, missing": (standardized, standardizing, HOLEY, {}),
     "imputed": (imputed, imputing, HOLEY, {}),
     "scaled": (scaled, scaling, HOLEY, {"fit_intercept": False}),
 }
@@ -270,15 +273,18 @@ PLAIN = {"learning_rate": 0.1, "max_steps": 200, "prepare": standardized, "tol":
 
 
 def test_progress_changes_nothing_and_shows_nothing_without_a_terminal(capfd):
-    plain = cross_validate(X, y, LAMS, 3, **PLAIN)
-    watched = cross_validate(X, y, LAMS, 3, progress=True, **PLAIN)
+    options = PLAIN | {"tol": 1e-4}
+    plain = cross_validate(X, y, LAMS, 3, **options)
+    watched = cross_validate(X, y, LAMS, 3, progress=True, **options)
     assert capfd.readouterr() == ("", "")
     np.testing.assert_allclose(watched.per_fold, plain.per_fold, rtol=1e-9)
 
 
 def test_every_fold_takes_the_steps_asked_for():
     rates = np.array([1e-3, 0.01, 0.1])
-    scores = cross_validate(X, y, LAMS, 3, **PLAIN | {"learning_rate": rates})
+    with pytest.warns(UserWarning, match="9 of 9 descents stopped before") as warned:
+        scores = cross_validate(X, y, LAMS, 3, **PLAIN | {"learning_rate": rates})
+    assert [warning.filename for warning in warned] == [__file__]
     train, held = next(KFold(3).split(X))
     scaler = StandardScaler().fit(X[train])
     rows = scaler.transform(X[train])
@@ -316,6 +322,7 @@ ALIKE = RNG.normal(size=(M, 1)) + 0.1 * RNG.normal(size=(M, 3))
 FEW = (np.arange(5), np.arange(5, 20)), (np.arange(5, 20), np.arange(5))
 
 
+@pytest.mark.filterwarnings("ignore:.*stopped before they converged")
 @pytest.mark.parametrize(
     ("X", "folds", "lam"),
     [
@@ -341,7 +348,7 @@ def test_a_descent_that_diverges_names_a_step_that_descends(X, folds, lam):
 FRESH = {
     "descent": {},
     "solve": {"method": "solve"},
-    "steps": PLAIN,
+    "steps": PLAIN | {"tol": 0.9},
     "prepared": {"method": "solve", "prepare": standardized},
 }
 
