@@ -56,6 +56,7 @@ def in_kind_of_input(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def face(*args: P.args, **kwargs: P.kwargs) -> R:
         given = signature.bind(*args, **kwargs).arguments
+        given |= given.pop("options", {})
         data = {name: value for name, value in given.items() if name not in NOT_DATA}
         if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(data)):
             return function(*args, **kwargs)

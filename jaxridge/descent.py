@@ -44,6 +44,7 @@ from jaxridge.tiles import View, as_stored
 # Steps between two looks at the progress bar, and between two writes to the history.
 BLOCK = 50
 ROWS_SHOWN = 12
+BATCH_NOISE = 0.1
 
 
 class Descent(NamedTuple):
@@ -142,6 +143,7 @@ class Rows(NamedTuple):
     data: Data
     rest: Float[Array, ""]  # J of the data is J of the rows + rest / 2m
     centre: Centre  # the means that a profiled intercept is recovered from
+    until: Float[Array, " _"]  # cumulative weights, where mini-batches are drawn
     steepness: Float[Array, ""]  # ‖∇J(0)‖, the same at every λ
     curvature: Float[Array, ""]  # largest eigenvalue of XᵀWX/m, for rule "auto" only
 
@@ -341,6 +343,7 @@ def sweep(
 
 def rule_for(data: Data, options: StepOptions, fit_intercept: bool) -> Rule:
     """Return the static part of the options, checked."""
+    _options_are_known(options)
     optimizer = options.get("optimizer")
     learning_rate = options.get("learning_rate")
     update: Same | str
@@ -376,6 +379,12 @@ def rule_for(data: Data, options: StepOptions, fit_intercept: bool) -> Rule:
         batch_size=batch_size or 0,
         compress=_compresses(data, options.get("compress", "auto"), batch_size),
     )
+
+
+def _options_are_known(options: StepOptions) -> None:
+    unknown = set(options) - set(DescentOptions.__annotations__)
+    if unknown:
+        raise TypeError(f"there is no option {sorted(unknown)[0]!r}: see `descend`")
 
 
 def _batches_are_possible(
@@ -416,7 +425,7 @@ def start_for(data: Data, y: Any, lam: Any, rule: Rule, options: StepOptions) ->
     elif not checks.is_traced(tol) and not tol >= 0:
         raise ValueError(f"`tol` must be a number of at least 0, got {tol}")
     key = options.get("key")
-    if key is None or not hasattr(key, "dtype") or not hasattr(key, "shape"):
+    if not isinstance(key, jax.Array):
         key = jax.random.key(checks.count("key", 0 if key is None else key, 0))
     return Start(
         lam,
@@ -464,21 +473,23 @@ def _zero(data: Data) -> Params:
 
 def _descended(X: Any, y: Any, lam: Any, options: DescentOptions) -> Descent:
     """Check, train, and refuse to return a descent that went up."""
-    unknown = set(options) - set(DescentOptions.__annotations__)
-    if unknown:
-        raise TypeError(f"unknown option {sorted(unknown)[0]!r}: see `descend`")
     data = as_data(X, y, options.get("weight"))
     rule = rule_for(data, options, options.get("fit_intercept", True))
     start = start_for(data, y, lam, rule, options)
-    if options.get("progress") and not checks.is_traced(data.X):
+    if options.get("progress") and not any_traced(data, start):
         rows = jax.jit(prepare, static_argnames="rule")(data, rule)
         outcome = watch(rows, start, rule)
     else:
         outcome = _train(data, start, rule)
-    refuse_divergence(outcome, data, rule)
+    refuse_divergence(outcome, lambda _: data, rule)
     fit = outcome.fit
     params = drop_target_axis(fit.params, y)
     return fit._replace(params=ParamsPath(*params) if fit.lam.ndim else params)
+
+
+def any_traced(*trees: Any) -> bool:
+    """Whether a transformation is tracing any of the arrays."""
+    return any(checks.is_traced(leaf) for leaf in jax.tree.leaves(trees))
 
 
 def prepare(data: Data, rule: Rule, view: View = as_stored) -> Rows:
@@ -493,9 +504,9 @@ def prepare(data: Data, rule: Rule, view: View = as_stored) -> Rows:
             data = centred(data, centre)
     at_zero = jax.grad(cost)(_zero(data), data.X, data.Y, 0.0, data.weight)
     curvature = _curvature(data) if rule.update == "auto" else jnp.zeros_like(rest)
-    return Rows(
-        data, rest, centre, gradient_norm(at_zero, rule.descends_intercept), curvature
-    )
+    steepness = gradient_norm(at_zero, rule.descends_intercept)
+    until = _cumulative(data.weight if rule.batch_size else data.weight[:0])
+    return Rows(data, rest, centre, until, steepness, curvature)
 
 
 def run(rows: Rows, start: Start, rule: Rule) -> Outcome:
@@ -648,9 +659,11 @@ def _finish(
         norm <= start.tol,
         norm,
     )
-    # Rounding in J is no ascent.
-    slack = 100 * jnp.finfo(first.dtype).eps * jnp.abs(first)
-    return Outcome(fit, state.blew_up | ~(last <= first + slack))
+    # Rounding in J is no ascent, nor is the noise of batches about its minimum.
+    slack = BATCH_NOISE if rule.batch_size else 100 * jnp.finfo(first.dtype).eps
+    vanished = (first <= 0) & (rows.steepness > 0)
+    went_up = ~(last <= (1 + slack) * first)
+    return Outcome(fit, state.blew_up | went_up | vanished)
 
 
 def _optimizer(
@@ -673,9 +686,8 @@ def _evaluate_at(
     data = rows.data
     m = jnp.sum(data.weight)
     if rule.batch_size:
-        chosen = _draw(
-            jax.random.fold_in(start.key, step), data.weight, rule.batch_size
-        )
+        key = jax.random.fold_in(start.key, step)
+        chosen = _draw(key, rows.until, rule.batch_size)
         share = jnp.full(rule.batch_size, m / rule.batch_size, data.X.dtype)
         data = Data(data.X[chosen], data.Y[chosen], share)
     return cost(params, data.X, data.Y, start.lam, data.weight) + rows.rest / (2 * m)
@@ -693,10 +705,15 @@ def _frozen(change: Params) -> Params:
     return change._replace(intercept=jnp.zeros_like(change.intercept))
 
 
-def _draw(key: Array, weight: Float[Array, " m"], size: int) -> Int[Array, " size"]:
+def _cumulative(weight: Float[Array, " m"]) -> Float[Array, " m"]:
+    """Return cumulative weights that do not rise, by rounding or else, at weight 0."""
+    sums = jnp.where(weight > 0, jnp.cumsum(weight), 0)
+    return jax.lax.cummax(sums)
+
+
+def _draw(key: Array, until: Float[Array, " m"], size: int) -> Int[Array, " size"]:
     """Draw rows in proportion to their weights, with replacement."""
-    until = jnp.cumsum(weight)
-    at = jax.random.uniform(key, (size,), weight.dtype) * until[-1]
+    at = jax.random.uniform(key, (size,), until.dtype) * until[-1]
     # Rounding must not reach past the last row that counts.
     at = jnp.minimum(at, jnp.nextafter(until[-1], jnp.zeros_like(until[-1])))
     return jnp.searchsorted(until, at, side="right")
@@ -717,29 +734,43 @@ def _curvature(data: Data) -> Float[Array, ""]:
     return jnp.linalg.eigvalsh(square)[-1] / jnp.sum(data.weight)
 
 
-def refuse_divergence(outcome: Outcome, data: Data, rule: Rule) -> None:
-    """Raise if a descent went up, naming a step that goes down; not when traced."""
+def refuse_divergence(
+    outcome: Outcome, data_of_fold: Callable[[int], Data], rule: Rule
+) -> None:
+    """Raise if a descent went up, naming a step that goes down; not when traced.
+
+    `data_of_fold` gives the rows that a fold descended on, uncentred; without folds
+    there is fold 0.
+    """
     if checks.is_traced(outcome.diverged) or not bool(outcome.diverged.any()):
         return
-    fit = jax.tree.map(np.atleast_1d, outcome.fit)
-    bad = np.atleast_1d(outcome.diverged)
-    if not np.isfinite(np.atleast_2d(fit.history)[bad][0, 0]):
+    lams = np.atleast_2d(outcome.fit.lam)
+    bad = np.atleast_2d(outcome.diverged)
+    step = min(
+        _step_that_descends(data_of_fold(int(k)), float(lams[k][bad[k]].max()), rule)
+        for k in np.flatnonzero(bad.any(axis=1))
+    )
+    first = np.asarray(outcome.fit.history).reshape(bad.size, -1)[bad.ravel(), 0]
+    if not (np.isfinite(first).all() and first.min() > 0 < step):
         raise ValueError(
-            "J is too large for this dtype already where the descent starts: scale the "
-            "columns of `X` and `y` down, or pass float64"
+            "J is out of the range of this dtype where the descent starts: bring `X` "
+            "and `y` to a size nearer 1, or pass float64"
         )
-    largest = float(fit.lam[bad].max())
-    rows = data._replace(X=jnp.nan_to_num(data.X))
-    if rule.descends_intercept:
-        ones = jnp.ones_like(rows.X[:, :1])
-        rows = rows._replace(X=jnp.concatenate([rows.X, ones], axis=1))
-    step = safe_step(_curvature(rows), jnp.asarray(largest), jnp.sum(data.weight))
     others = f" ({int(bad.sum())} of {bad.size} descents)" if bad.size > 1 else ""
     raise ValueError(
-        f"the descent diverged at lam = {largest:g}{others}: its steps are too "
-        "large. Plain descent goes down with "
-        f'learning_rate={float(step):.3g}; "auto" finds such a step for each penalty'
+        f"the descent diverged at lam = {lams[bad].max():g}{others}: its steps are too "
+        f"large. Plain descent goes down with learning_rate={step:.3g}; "
+        '"auto" finds such a step for each penalty'
     )
+
+
+def _step_that_descends(data: Data, lam: float, rule: Rule) -> float:
+    if rule.descends_intercept:
+        ones = jnp.ones_like(data.X[:, :1])
+        data = data._replace(X=jnp.concatenate([data.X, ones], axis=1))
+    m = jnp.sum(data.weight)
+    step = float(safe_step(_curvature(data), jnp.asarray(lam, m.dtype), m))
+    return step if np.isfinite(step) else 0.0
 
 
 _watched_begin = _jitted_everywhere(_begin)

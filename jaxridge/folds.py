@@ -54,19 +54,21 @@ def split(folds: Any, y: Any, groups: Any = None) -> Folds:
     """
     m = np.shape(y)[0]
     groups = _groups(groups, m)
+    if isinstance(folds, str | bytes) or folds is None:
+        raise TypeError(_what_folds_are(folds))
     if hasattr(folds, "split"):
-        # Splitters look at the number of rows of X, not at what is in it.
-        return _from_pairs(folds.split(np.zeros((m, 1)), np.asarray(y), groups), m)
+        # Splitters look at the number of rows of X, not at what is in it; nor can they
+        # at targets that are being traced.
+        seen = np.zeros(m) if checks.is_traced(y) else np.asarray(y)
+        return _from_pairs(folds.split(np.zeros((m, 1)), seen, groups), m)
     if groups is not None:
         raise ValueError(
             "`groups` needs a splitter that uses them as `folds`, such as "
             f"sklearn.model_selection.GroupKFold, got {type(folds).__name__}"
         )
-    if isinstance(folds, str | bytes) or folds is None:
-        raise TypeError(_what_folds_are(folds))
-    if np.ndim(folds) == 0 and not isinstance(folds, Iterable):
+    if np.isscalar(folds) or not isinstance(folds, Iterable):
         return _from_ids(_contiguous(checks.count("folds", folds, 2), m), m)
-    if hasattr(folds, "dtype") and np.ndim(folds) == 1 and folds.dtype != object:
+    if getattr(folds, "ndim", 0) == 1:
         return _from_ids(np.asarray(folds), m)
     return _from_pairs(folds, m)
 

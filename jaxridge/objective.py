@@ -374,10 +374,14 @@ def predict(params: Params | ParamsPath, X: ArrayLike) -> Float[Array, "..."]:
 
 def gradient_norm(derivative: Params, fit_intercept: bool) -> Float[Array, ""]:
     """Return ‖∂J/∂θ‖, over coef alone in a model without intercept."""
-    squares = jnp.sum(derivative.coef**2)
-    if fit_intercept:
-        squares = squares + jnp.sum(derivative.intercept**2)
-    return jnp.sqrt(squares)
+    if not fit_intercept:
+        none = jnp.zeros_like(derivative.intercept)
+        derivative = derivative._replace(intercept=none)
+    # In units of its largest component, so that no square leaves the dtype's range.
+    largest = _largest(derivative)
+    unit = jnp.where(largest > 0, largest, 1)
+    squares = jax.tree.map(lambda g: jnp.sum((g / unit) ** 2), derivative)
+    return unit * jnp.sqrt(squares.coef + squares.intercept)
 
 
 def _predicted(coef: Array, intercept: Array, X: Array) -> Array:

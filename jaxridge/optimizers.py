@@ -6,8 +6,9 @@ the line search that a parabola deserves, the exact one.
 """
 
 from collections.abc import Hashable
-from types import FunctionType
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from types import CellType, FunctionType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +58,8 @@ def safe_step(
     return jnp.where(largest > 0, 1 / jnp.where(largest > 0, largest, 1), 1)
 
 
-class Same(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Same:
     """An optimiser that equals every other one built the same way.
 
     ``optax.sgd(0.1) == optax.sgd(0.1)`` is False, because each call makes new closures,
@@ -77,6 +79,13 @@ class Same(NamedTuple):
         return hash(_recipe(self.optimizer))
 
 
+def _contents(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # a name that the enclosing function never came to set
+        return None
+
+
 def _recipe(value: Any, seen: frozenset[int] = frozenset()) -> Hashable:
     """Describe what `value` computes, as far as its code and constants tell."""
     if value is None or isinstance(value, bool | int | float | str):
@@ -87,7 +96,7 @@ def _recipe(value: Any, seen: frozenset[int] = frozenset()) -> Hashable:
     if isinstance(value, tuple):
         return type(value), tuple(_recipe(part, seen) for part in value)
     if isinstance(value, FunctionType):
-        cells = tuple(cell.cell_contents for cell in value.__closure__ or ())
+        cells = tuple(_contents(cell) for cell in value.__closure__ or ())
         named = tuple((value.__kwdefaults__ or {}).items())
         enclosed = _recipe((cells, value.__defaults__, named), seen)
         return value.__code__, id(value.__globals__), enclosed

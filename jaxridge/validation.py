@@ -215,14 +215,19 @@ def train(
         return _solved(data, weights, grid, learner, work.fit_intercept)
     rule = descent.rule_for(data, options, work.fit_intercept)
     start = descent.start_for(data, y, grid, rule, options)
-    if options.get("progress") and not checks.is_traced(data.X):
+    if options.get("progress") and not descent.any_traced(data, start):
         rows, columns = jax.jit(_rows_of_folds, static_argnums=(2, 3))(
             data, weights, rule, learner
         )
         outcome = descent.watch(rows, start, rule)
     else:
         outcome, columns = _descend_folds(data, weights, start, rule, learner)
-    descent.refuse_divergence(outcome, data, rule)
+
+    def data_of_fold(k: int) -> Data:
+        X = prepared(learner(data.X, weights[k]), data.X)
+        return data._replace(X=X, weight=weights[k])
+
+    descent.refuse_divergence(outcome, data_of_fold, rule)
     fit = outcome.fit
     return Trained(columns, Params(*fit.params), fit.converged)
 

@@ -12,7 +12,7 @@ from helpers import assert_close, brute, brute_cost, compilations, norm
 from sklearn.datasets import load_diabetes
 
 from jaxridge import Descent, Params, descend, sweep
-from jaxridge.descent import BLOCK, _draw
+from jaxridge.descent import BLOCK, _cumulative, _draw
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(40, 3)) * [1.0, 2.0, 0.5] + [0.5, -1.0, 0.0]
@@ -209,9 +209,8 @@ def test_units_of_the_target_do_not_matter_in_float32(scale):
 
 def test_a_gradient_whose_square_underflows_is_not_taken_for_zero():
     X, y = diabetes(True)
-    fit = descend(X.astype(np.float32), (y * 1e-25).astype(np.float32), LAM)
-    error = norm(fit.params.coef * 1e25 - brute(X, y, LAM).coef)
-    assert not fit.converged or error <= 1e-4 * norm(brute(X, y, LAM).coef)
+    with pytest.raises(ValueError, match="out of the range of this dtype"):
+        descend(X.astype(np.float32), (y * 1e-25).astype(np.float32), LAM)
 
 
 def test_integer_weights_are_repeated_rows():
@@ -467,8 +466,8 @@ def test_batches_of_rows_that_are_all_alike_are_the_whole():
 def test_rows_are_drawn_in_proportion_to_their_weights_and_never_at_zero():
     rng = np.random.default_rng(0)
     weight = np.repeat(WEIGHT, 500) * rng.integers(0, 2, 20_000) * rng.random(20_000)
-    draw = jax.jit(_draw, static_argnums=2)
-    drawn = draw(jax.random.key(0), jnp.asarray(weight, jnp.float32), 500_000)
+    draw = jax.jit(lambda key, w: _draw(key, _cumulative(w), 500_000))
+    drawn = draw(jax.random.key(0), jnp.asarray(weight, jnp.float32))
     share = np.bincount(drawn // 500, minlength=40) / 500_000
     expected = weight.reshape(40, 500).sum(axis=1) / weight.sum()
     np.testing.assert_allclose(share, expected, atol=0.002)
@@ -558,7 +557,7 @@ def test_divergence_says_where_and_how_many():
     ids=["J overflows", "its gradient overflows"],
 )
 def test_data_too_large_for_the_dtype_are_refused(X, y):
-    with pytest.raises(ValueError, match="too large for this dtype"):
+    with pytest.raises(ValueError, match="out of the range of this dtype"):
         descend(X, y, LAM, **DEFAULT)
 
 
