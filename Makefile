@@ -39,16 +39,21 @@ lint: .venv/installed-dev
 types: .venv/installed-dev
 	$(BIN)/mypy
 
-# Shapes in annotations are checked at every call of the test run.
+# Most of the time goes into compiling small programs: compile them quickly, and let the
+# two workers have a core each.
+unit: export XLA_FLAGS = --xla_backend_optimization_level=0 \
+	--xla_llvm_disable_expensive_passes=true
+unit: export OMP_NUM_THREADS = 1
+unit: export OPENBLAS_NUM_THREADS = 1
 unit: .venv/installed-dev
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term \
-		--jaxtyping-packages=jaxridge,beartype.beartype
+	$(BIN)/python -m pytest -n 2 -q --cov --cov-report=term
+	$(BIN)/python -m pytest README.md -q
 
 notebooks: .venv/installed-dev
 	$(BIN)/python -m pytest --nbmake --override-ini testpaths=notebooks -q
 
 bench-toy: .venv/installed-dev
-	$(BIN)/python -m pytest benchmarks --toy --benchmark-disable-gc -q
+	$(BIN)/python -m pytest benchmarks --toy -q --benchmark-columns=median
 
 bench: .venv/installed-dev
 	$(BIN)/python -m pytest benchmarks -q --benchmark-json=$(RECORDS)/latest.json

@@ -769,8 +769,9 @@ def _step_that_descends(data: Data, lam: float, rule: Rule) -> float:
         ones = jnp.ones_like(data.X[:, :1])
         data = data._replace(X=jnp.concatenate([data.X, ones], axis=1))
     m = jnp.sum(data.weight)
-    step = float(safe_step(_curvature(data), jnp.asarray(lam, m.dtype), m))
-    return step if np.isfinite(step) else 0.0
+    curvature = _curvature(data)
+    step = safe_step(curvature, jnp.asarray(lam, m.dtype), m)
+    return float(jnp.where(jnp.isfinite(curvature), step, 0))
 
 
 _watched_begin = _jitted_everywhere(_begin)

@@ -144,8 +144,8 @@ def cross_validate(
     >>> print(cross_validate(X, y, [0.1, 10.0], folds=3))
       lam    score    standard error
     -----  -------  ----------------
-      0.1  1.66319          0.468764
-     10    3.36466          1.27178
+      0.1  1.09735          0.101931
+     10    2.77604          1.25914
     """
     checks.grid(lams)
     checks.one_of("method", method, METHODS)
