@@ -110,7 +110,7 @@ def test_sweep(
     first = time.perf_counter() - start
     error = float(np.abs(coef - truth).max() / np.abs(truth).max())
     assert error < 1e-4
-    rounds = 1 if toy else 3 if "loop" in name else 9
+    rounds = 1 if toy else 2 if "loop" in name else 7
     benchmark.pedantic(fit, rounds=rounds)
     if benchmark.stats is not None:
         benchmark.extra_info.update(
