@@ -128,7 +128,7 @@ def test_sweep(
     compile_seconds = sum(compiling) - before
     error = float(np.abs(coef - truth).max() / np.abs(truth).max())
     assert error < 1e-4
-    rounds = 1 if toy else 2 if "loop" in name else 7
+    rounds = 1 if toy or "loop" in name else 5
     benchmark.pedantic(fit, rounds=rounds)
     if benchmark.stats is not None:
         benchmark.extra_info.update(

@@ -14,5 +14,4 @@ def bar(total: int, what: str, unit: str, *, wanted: bool) -> "tqdm[Never]":
         unit_scale=unit == "B",
         disable=None if wanted else True,
         leave=False,
-        delay=0.5,
     )

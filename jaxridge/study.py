@@ -27,8 +27,10 @@ from jaxridge.columns import (
 from jaxridge.data import Data, as_data, drop_target_axis
 from jaxridge.descent import StepOptions
 from jaxridge.objective import Params, ParamsPath
+from jaxridge.progress import bar
 from jaxridge.validation import Work, cross_validate, train
 
+STAGES = 4  # every λ, the mean alone, λ = 0, the final fit
 AUTO_COUNT = 60
 AUTO_LOWEST, AUTO_HIGHEST = 1e-6, 1e2  # times the largest eigenvalue of XcᵀWXc
 
@@ -85,13 +87,15 @@ def study(
     `X` may hold NaN, which is filled with the mean of each fold's training rows.
     """
     folds = KFold(plan.folds, shuffle=True, random_state=plan.seed)
-    with jax.enable_x64(True):
+    stages = bar(STAGES, "choosing lambda", "stage", wanted=progress)
+    with jax.enable_x64(True), stages as shown:
         data = as_data(X, y, weight, missing=True)
         target = data.Y[:, 0]
         lams = auto_grid(data, plan) if plan.lams is None else jnp.asarray(plan.lams)
         steps: StepOptions = {"progress": progress} if plan.method == "descent" else {}
 
         def scored(X: Array, grid: Array, work: Work, steps: StepOptions) -> Scores:
+            shown.update()
             return cross_validate(
                 X,
                 target,
@@ -111,6 +115,7 @@ def study(
         mean_only = scored(none, zero, Work(imputed, True, "solve"), {})
         unpenalized = scored(data.X, zero, work._replace(method="solve"), {})
         # The final fit is a fold that holds nothing out.
+        shown.update()
         every_row = data.weight[None]
         trained = train(data, target, every_row, lams, work, steps)
         columns, params, converged = jax.tree.map(lambda a: a[0], trained)
