@@ -477,8 +477,7 @@ def _descended(X: Any, y: Any, lam: Any, options: DescentOptions) -> Descent:
     rule = rule_for(data, options, options.get("fit_intercept", True))
     start = start_for(data, y, lam, rule, options)
     if options.get("progress") and not any_traced(data, start):
-        rows = jax.jit(prepare, static_argnames="rule")(data, rule)
-        outcome = watch(rows, start, rule)
+        outcome = watch(_watched_rows(data, rule), start, rule)
     else:
         outcome = _train(data, start, rule)
     refuse_divergence(outcome, lambda _: data, rule)
@@ -774,6 +773,7 @@ def _step_that_descends(data: Data, lam: float, rule: Rule) -> float:
     return float(jnp.where(jnp.isfinite(curvature), step, 0))
 
 
+_watched_rows = jax.jit(prepare, static_argnames="rule")
 _watched_begin = _jitted_everywhere(_begin)
 _watched_block = _jitted_everywhere(_block)
 _watched_finish = _jitted_everywhere(_finish)

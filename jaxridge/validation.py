@@ -216,9 +216,7 @@ def train(
     rule = descent.rule_for(data, options, work.fit_intercept)
     start = descent.start_for(data, y, grid, rule, options)
     if options.get("progress") and not descent.any_traced(data, start):
-        rows, columns = jax.jit(_rows_of_folds, static_argnums=(2, 3))(
-            data, weights, rule, learner
-        )
+        rows, columns = _watched_rows(data, weights, rule, learner)
         outcome = descent.watch(rows, start, rule)
     else:
         outcome, columns = _descend_folds(data, weights, start, rule, learner)
@@ -257,6 +255,9 @@ def _rows_of_folds(
         return _rows(data, weight, rule, learner)
 
     return (jax.lax.map if rule.compress else _vmapped)(one_fold, weights)
+
+
+_watched_rows = jax.jit(_rows_of_folds, static_argnums=(2, 3))
 
 
 def _vmapped(function: Any, over: Array) -> Any:
