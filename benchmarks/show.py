@@ -3,29 +3,68 @@
 import json
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
 
+class Contender(NamedTuple):
+    """What a record says of one contender, over all its rounds."""
+
+    name: str
+    seconds: np.ndarray  # the median of each round
+    compiling: float
+    error: float
+
+
+def contenders(record: dict) -> list[Contender]:
+    """Return the contenders of a record, slowest first."""
+    rounds: dict[str, list[dict]] = {}
+    for case in record["benchmarks"]:
+        rounds.setdefault(case["extra_info"]["contender"], []).append(case)
+    found = [
+        Contender(
+            name,
+            np.array([case["stats"]["median"] for case in cases]),
+            cases[0]["extra_info"]["compile_seconds"],
+            cases[0]["extra_info"]["error_against_float64"],
+        )
+        for name, cases in rounds.items()
+    ]
+    return sorted(found, key=lambda one: -np.median(one.seconds))
+
+
 def table(record: dict) -> str:
-    """Return the contenders of a record, slowest first, with ratios to the slowest."""
-    cases = sorted(record["benchmarks"], key=lambda case: -case["stats"]["median"])
-    slowest = cases[0]["stats"]["median"]
+    """Return medians over rounds, and the median ratio to every slower contender.
+
+    A ratio is taken within a round, so that a machine that slows down between rounds
+    does not count for or against anyone.
+    """
+    found = contenders(record)
     rows = [
         (
-            case["extra_info"]["contender"],
-            case["stats"]["median"],
-            case["stats"]["iqr"],
-            slowest / case["stats"]["median"],
-            case["extra_info"]["compile_seconds"],
-            case["extra_info"]["error_against_float64"],
+            one.name,
+            np.median(one.seconds),
+            np.ptp(one.seconds),
+            *(_ratio(other, one) for other in found[:-1]),
+            one.compiling,
+            one.error,
         )
-        for case in cases
+        for one in found
     ]
-    headers = ["", "seconds", "spread", "times faster", "compiling", "error"]
-    formats = ("", ".3f", ".3f", ".1f", ".2f", ".1e")
-    return tabulate(rows, headers, floatfmt=formats)
+    headers = ["", "seconds", "range"]
+    headers += [f"times faster than {other.name}" for other in found[:-1]]
+    headers += ["compiling", "error"]
+    formats = ("", ".3f", ".3f", *[".1f"] * (len(found) - 1), ".2f", ".1e")
+    return tabulate(rows, headers, floatfmt=formats, maxheadercolwidths=14)
+
+
+def _ratio(slow: Contender, fast: Contender) -> float | str:
+    if slow is fast or np.median(slow.seconds) < np.median(fast.seconds):
+        return ""
+    return float(np.median(slow.seconds / fast.seconds))
 
 
 def title(record: dict) -> str:
@@ -41,9 +80,9 @@ def title(record: dict) -> str:
 
 def picture(record: dict, path: Path) -> None:
     """Draw the seconds of each contender."""
-    cases = sorted(record["benchmarks"], key=lambda case: case["stats"]["median"])
-    names = [case["extra_info"]["contender"] for case in cases]
-    seconds = [case["stats"]["median"] for case in cases]
+    found = contenders(record)[::-1]
+    names = [one.name for one in found]
+    seconds = [np.median(one.seconds) for one in found]
     figure = Figure(figsize=(8, 2.8), layout="constrained")
     ax = figure.subplots()
     bars = ax.barh(names, seconds, color="0.55")

@@ -1,5 +1,5 @@
 from .choice import Choice, Scores, choose
-from .descent import Descent, descend, sweep
+from .descent import descend, sweep
 from .objective import (
     GradientCheck,
     Params,
@@ -11,6 +11,7 @@ from .objective import (
     predict,
 )
 from .solvers import solve
+from .trajectory import Descent
 from .validation import cross_validate
 from .version import __version__
 

@@ -19,6 +19,11 @@ def is_traced(array: Any) -> bool:
     return isinstance(array, jax.core.Tracer)
 
 
+def any_traced(*trees: Any) -> bool:
+    """Whether a transformation is tracing any of the arrays."""
+    return any(is_traced(leaf) for leaf in jax.tree.leaves(trees))
+
+
 def numeric(name: str, array: Any) -> None:
     """Refuse text, objects, complex and masked arrays, and sparse matrices."""
     if isinstance(array, np.ma.MaskedArray):

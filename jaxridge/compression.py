@@ -23,6 +23,7 @@ from jaxridge.data import Centre, Data
 from jaxridge.tiles import View, as_stored, fold
 
 WORTHWHILE = 4  # compress when there are this many times more rows than columns
+TILE_BYTES = 32 * 2**20  # the taller a tile, the less it costs to stack R on it
 
 
 class Compressed(NamedTuple):
@@ -69,7 +70,15 @@ def _triangle(data: Data, centre: Centre, view: View) -> Float[Array, "c c"]:
         return jnp.linalg.qr(jnp.concatenate([R, rows]), mode="r")
 
     empty = jnp.zeros((columns, columns), data.X.dtype)
-    return fold(absorb, empty, data.weight, data.X, data.Y, least=4 * columns)
+    return fold(
+        absorb,
+        empty,
+        data.weight,
+        data.X,
+        data.Y,
+        least=4 * columns,
+        at_once=TILE_BYTES,
+    )
 
 
 def _spread(rows: Float[Array, "r c"]) -> Float[Array, "r c"]:

@@ -8,6 +8,7 @@ other and with finite differences. Minimising J is minimising Σ w e² + λ‖co
 scikit-learn's ``alpha``. With several targets J is summed over them.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -167,8 +168,20 @@ def cost(
     1.5
     """
     params, X, y, lam, weight = _ready(params, X, y, lam, weight)
+    return cost_of_rows(params, X, y, weight, lam)
+
+
+def cost_of_rows(
+    params: Params,
+    X: Float[Array, "m n"],
+    y: Float[Array, "m *t"],
+    weight: Float[Array, " m"],
+    lam: Float[Array, ""],
+    product: Callable[..., Array] = matmul,
+) -> Float[Array, ""]:
+    """Return J of checked arguments, X @ coef being formed by `product`."""
     m = jnp.sum(weight)
-    residual = _fitted(params, X) - y
+    residual = product(X, params.coef) + params.intercept - y
     squares = jnp.tensordot(
         weight, residual**2, axes=1, precision=jax.lax.Precision.HIGHEST
     )

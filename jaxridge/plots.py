@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from jaxridge.choice import Scores, choose
-from jaxridge.descent import Descent
 from jaxridge.objective import ParamsPath
+from jaxridge.trajectory import Descent
 
 STYLES = ("-", "--", "-.", ":")
 NAMED_CURVES = 8

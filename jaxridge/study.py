@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Array, Float
 from sklearn.model_selection import KFold
 
-from jaxridge import descent
 from jaxridge.choice import Choice, Scores, choose
 from jaxridge.columns import (
     Columns,
@@ -25,9 +24,10 @@ from jaxridge.columns import (
     standardized,
 )
 from jaxridge.data import Data, as_data, drop_target_axis
-from jaxridge.descent import StepOptions
 from jaxridge.objective import Params, ParamsPath
 from jaxridge.progress import bar
+from jaxridge.rules import Rule, StepOptions, rule_for
+from jaxridge.trajectory import prepare
 from jaxridge.validation import Work, cross_validate, train
 
 STAGES = 4  # every λ, the mean alone, λ = 0, the final fit
@@ -141,14 +141,14 @@ def auto_grid(data: Data, plan: Plan) -> Float[Array, " L"]:
     Log-spaced from 1e-6 to 100 times the largest eigenvalue of XcᵀWXc, the scatter of
     the prepared columns; 1 stands in for it if all columns are constant.
     """
-    rule = descent.rule_for(data, {"learning_rate": "auto"}, plan.fit_intercept)
-
-    @jax.jit
-    def largest(data: Data) -> Array:
-        columns = plan.learner(data.X, data.weight)
-        rows = descent.prepare(data, rule, partial(prepared, columns))
-        return rows.curvature * jnp.sum(data.weight)
-
-    top = float(largest(data))
+    rule = rule_for(data, {"learning_rate": "auto"}, plan.fit_intercept)
+    top = float(_largest(data, rule, plan.learner))
     top = top if top > 0 else 1.0
     return jnp.geomspace(AUTO_LOWEST * top, AUTO_HIGHEST * top, AUTO_COUNT)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _largest(data: Data, rule: Rule, learner: Learner) -> Float[Array, ""]:
+    columns = learner(data.X, data.weight)
+    rows = prepare(data, rule, partial(prepared, columns))
+    return rows.curvature * jnp.sum(data.weight)

@@ -30,16 +30,17 @@ def fold(
     weight: Float[Array, " m"],
     *arrays: Float[Array, "m _"],
     least: int = 1,
+    at_once: int = TILE_BYTES,
 ) -> S:
     """Return ``step(...step(step(state, first tile), second tile)...)``.
 
     `step` takes the state, the tile's weights and its rows of each array. All tiles
-    have the same number of rows, at least `least`; the last one is moved back to fit,
-    and the rows that it repeats have weight 0.
+    have the same number of rows, at least `least` and else as many as `at_once` bytes
+    hold; the last one is moved back to fit, and the rows that it repeats have weight 0.
     """
     m = weight.shape[0]
     row_bytes = sum(a.shape[1] for a in arrays) * weight.dtype.itemsize
-    tile = max(least, TILE_BYTES // row_bytes)
+    tile = max(least, at_once // row_bytes)
     if tile >= m:
         return step(state, weight, *arrays)
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxridge import checks, descent
+from jaxridge import checks, trajectory
 from jaxridge.choice import Scores, standard_error
 from jaxridge.columns import Columns, Learner, prepared, untouched
 from jaxridge.compression import compress, is_worthwhile
@@ -28,11 +28,13 @@ from jaxridge.data import (
     in_kind_of_input,
     intercept_at,
 )
-from jaxridge.descent import Outcome, Rows, Rule, Start, StepOptions
+from jaxridge.divergence import refuse_divergence
 from jaxridge.folds import Folds, split
 from jaxridge.objective import Params
 from jaxridge.products import matmul
+from jaxridge.rules import Rule, Start, StepOptions, rule_for, start_for
 from jaxridge.solvers import solve_data
+from jaxridge.trajectory import Outcome, Rows
 
 METHODS = ("descent", "solve")
 
@@ -213,11 +215,11 @@ def train(
     learner = work.learner
     if work.method == "solve":
         return _solved(data, weights, grid, learner, work.fit_intercept)
-    rule = descent.rule_for(data, options, work.fit_intercept)
-    start = descent.start_for(data, y, grid, rule, options)
-    if options.get("progress") and not descent.any_traced(data, start):
+    rule = rule_for(data, options, work.fit_intercept)
+    start = start_for(data, y, grid, rule, options)
+    if options.get("progress") and not checks.any_traced(data, start):
         rows, columns = _watched_rows(data, weights, rule, learner)
-        outcome = descent.watch(rows, start, rule)
+        outcome = trajectory.watch(rows, start, rule)
     else:
         outcome, columns = _descend_folds(data, weights, start, rule, learner)
 
@@ -225,7 +227,7 @@ def train(
         X = prepared(learner(data.X, weights[k]), data.X)
         return data._replace(X=X, weight=weights[k])
 
-    descent.refuse_divergence(outcome, data_of_fold, rule)
+    refuse_divergence(outcome, data_of_fold, rule)
     fit = outcome.fit
     return Trained(columns, Params(*fit.params), fit.converged)
 
@@ -236,11 +238,11 @@ def _descend_folds(
 ) -> tuple[Outcome, Columns]:
     if rule.compress:
         rows, columns = _rows_of_folds(data, weights, rule, learner)
-        return descent.run(rows, start, rule), columns
+        return trajectory.run(rows, start, rule), columns
 
     def one_fold(weight: Array) -> tuple[Outcome, Columns]:
         rows, columns = _rows(data, weight, rule, learner)
-        return descent.run(rows, start, rule), columns
+        return trajectory.run(rows, start, rule), columns
 
     # Mapped as a whole, so that rows that are the same in every fold are not copied.
     return jax.vmap(one_fold)(weights)
@@ -269,7 +271,7 @@ def _rows(
 ) -> tuple[Rows, Columns]:
     columns = learner(data.X, weight)
     data = data._replace(weight=weight)
-    return descent.prepare(data, rule, partial(prepared, columns)), columns
+    return trajectory.prepare(data, rule, partial(prepared, columns)), columns
 
 
 @partial(jax.jit, static_argnums=(3, 4))

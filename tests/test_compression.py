@@ -17,7 +17,7 @@ from helpers import (
     sizes_of_terms,
 )
 
-from jaxridge import compression, tiles
+from jaxridge import compression
 from jaxridge.data import as_data, centre_of, centred
 
 LAM = 0.7
@@ -39,7 +39,7 @@ MODES = ("no intercept", "intercept", "intercept at its best")
 def small_tiles():
     """Make tiles of some twenty rows, which do not divide the rows there are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiles, "TILE_BYTES", 1000)
+        patch.setattr(compression, "TILE_BYTES", 1000)
         yield
 
 

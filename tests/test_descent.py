@@ -12,7 +12,7 @@ from helpers import assert_close, brute, brute_cost, compilations, norm
 from sklearn.datasets import load_diabetes
 
 from jaxridge import Descent, Params, descend, sweep
-from jaxridge.descent import BLOCK, _cumulative, _draw
+from jaxridge.trajectory import BLOCK, _cumulative, _draw
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(40, 3)) * [1.0, 2.0, 0.5] + [0.5, -1.0, 0.0]

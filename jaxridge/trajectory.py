@@ -1,0 +1,366 @@
+"""A descent under way: rows to descend on, one step after another, and where it ended.
+
+One program descends at every penalty of a sweep, and on the rows of every fold: the
+loop is written for one of each and mapped over both.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int
+from tabulate import tabulate
+
+from jaxridge.compression import compress
+from jaxridge.data import Centre, Data, centre_of, centred, intercept_at
+from jaxridge.objective import Params, ParamsPath, cost_of_rows, gradient_norm
+from jaxridge.optimizers import Same, lbfgs, safe_step
+from jaxridge.products import matmul, matmul_for_descent
+from jaxridge.progress import bar
+from jaxridge.rules import Rule, Start, at_zero
+from jaxridge.tiles import View, as_stored
+
+# Steps between two looks at the progress bar, and between two writes to the history.
+BLOCK = 50
+ROWS_SHOWN = 12
+BATCH_NOISE = 0.1
+# A sweep maps over the penalties and their steps; everything else is shared.
+OVER_LAMS: Any = {"lam": 0, "learning_rate": 0, "tol": None, "init": None, "key": None}
+
+
+class Descent(NamedTuple):
+    """Where descents on J ended, and how they got there.
+
+    A sweep has a leading axis of penalties (L,) on every field.
+
+    Attributes
+    ----------
+    lam : array of shape ([L])
+        The penalty.
+    params : Params, or of a sweep ParamsPath
+        coef ([L,] n_features[, n_targets]) and intercept ([L,][n_targets]).
+    history : array of shape ([L,] max_steps)
+        J before each step; after the last step taken, J where it stopped. With
+        mini-batches, J as estimated by that step's batch.
+    steps : int array of shape ([L])
+        Steps taken.
+    converged : bool array of shape ([L])
+        Whether ``gradient_norm <= tol``.
+    gradient_norm : array of shape ([L])
+        ‖∇J‖ at the end over ‖∇J‖ at coef = 0, intercept = 0 (its best value where the
+        rule keeps it there). The intercept counts only if fitted.
+    """
+
+    lam: Float[Array, "*lams"]
+    params: Params | ParamsPath
+    history: Float[Array, "*lams max_steps"]
+    steps: Int[Array, "*lams"]
+    converged: Bool[Array, "*lams"]
+    gradient_norm: Float[Array, "*lams"]
+
+    def __str__(self) -> str:
+        """Return one line for each penalty, at most twelve spread over the grid."""
+        columns = (
+            np.atleast_1d(self.lam),
+            np.atleast_2d(self.history)[:, 0],
+            np.atleast_2d(self.history)[:, -1],
+            np.atleast_1d(self.steps),
+            np.where(np.atleast_1d(self.converged), "yes", "no"),
+            np.atleast_1d(self.gradient_norm),
+        )
+        rows = list(zip(*columns, strict=True))
+        shown = np.unique(np.linspace(0, len(rows) - 1, ROWS_SHOWN).round().astype(int))
+        return tabulate(
+            [rows[i] for i in shown],
+            ["lam", "first J", "last J", "steps", "converged", "gradient norm"],
+            floatfmt=("g", ".6g", ".6g", "", "", ".1e"),
+        )
+
+
+class Rows(NamedTuple):
+    """What every penalty descends on: rows with the J of the data."""
+
+    data: Data
+    rest: Float[Array, ""]  # J of the data is J of the rows + rest / 2m
+    centre: Centre  # the means that a profiled intercept is recovered from
+    until: Float[Array, " _"]  # cumulative weights, where mini-batches are drawn
+    steepness: Float[Array, ""]  # ‖∇J(0)‖, the same at every λ
+    curvature: Float[Array, ""]  # largest eigenvalue of XᵀWX/m, for rule "auto" only
+
+
+class State(NamedTuple):
+    """A descent under way, with J and its gradient at the present point."""
+
+    step: Int[Array, ""]
+    params: Params
+    memory: optax.OptState
+    first: Float[Array, ""]  # J where it started
+    value: Float[Array, ""]
+    gradient: Params
+    running: Bool[Array, ""]
+    blew_up: Bool[Array, ""]
+
+
+class Outcome(NamedTuple):
+    """A descent that ended, and whether it went up instead of down."""
+
+    fit: Descent
+    diverged: Bool[Array, "*lams"]
+
+
+def prepare(data: Data, rule: Rule, view: View = as_stored) -> Rows:
+    """Return the rows to descend on: centred, compressed, or as they are in `view`."""
+    centre = centre_of(data, rule.fit_intercept, view)
+    rest = jnp.zeros((), data.X.dtype)
+    if rule.compress:
+        data, rest = compress(data, centre, rule.descends_intercept, view)
+    else:
+        data = data._replace(X=view(data.X))
+        if rule.profiles_intercept:
+            data = centred(data, centre)
+    gradient = jax.grad(_cost)(at_zero(data), data, jnp.zeros_like(rest))
+    curvature = curvature_of(data) if rule.update == "auto" else jnp.zeros_like(rest)
+    steepness = gradient_norm(gradient, rule.descends_intercept)
+    until = _cumulative(data.weight if rule.batch_size else data.weight[:0])
+    return Rows(data, rest, centre, until, steepness, curvature)
+
+
+def run(rows: Rows, start: Start, rule: Rule) -> Outcome:
+    """Descend at each penalty of `start` on each fold of `rows`; either may be one."""
+    return _everywhere(_run, rows, start, rule)
+
+
+def watch(rows: Rows, start: Start, rule: Rule) -> Outcome:
+    """Descend like `run`, coming back after each block to move a progress bar."""
+    state, history = _watched_begin(rows, start, rule)
+    with bar(rule.max_steps, "descent", "step", wanted=True) as progress:
+        while bool(state.running.any()):
+            state, history = _watched_block(rows, start, rule, state, history)
+            progress.update(int(state.step.max()) - progress.n)
+    return _watched_finish(rows, start, rule, state, history)
+
+
+def _everywhere(
+    function: Callable[..., Any], rows: Rows, start: Start, rule: Rule, *state: Any
+) -> Any:
+    """Map a function of one penalty and one set of rows over penalties and folds."""
+
+    def one(rows: Rows, start: Start, *state: Any) -> Any:
+        return function(rows, start, rule, *state)
+
+    carried = [0] * len(state)
+    if start.lam.ndim == 1:
+        one = jax.vmap(one, in_axes=(None, Start(**OVER_LAMS), *carried))
+    if rows.rest.ndim == 1:
+        one = jax.vmap(one, in_axes=(0, None, *carried))
+    return one(rows, start, *state)
+
+
+def _jitted_everywhere(function: Callable[..., Any]) -> Callable[..., Any]:
+    @partial(jax.jit, static_argnames="rule")
+    def jitted(rows: Rows, start: Start, rule: Rule, *state: Any) -> Any:
+        return _everywhere(function, rows, start, rule, *state)
+
+    return jitted
+
+
+def _run(rows: Rows, start: Start, rule: Rule) -> Outcome:
+    state, history = jax.lax.while_loop(
+        lambda carry: carry[0].running,
+        lambda carry: _block(rows, start, rule, *carry),
+        _begin(rows, start, rule),
+    )
+    return _finish(rows, start, rule, state, history)
+
+
+def _begin(rows: Rows, start: Start, rule: Rule) -> tuple[State, Array]:
+    step = jnp.zeros((), jnp.int32)
+    value, gradient = _evaluate(start.init, step, rows, start, rule)
+    finite = jnp.isfinite(value)
+    if rule.batch_size:
+        running = finite
+    else:
+        running = finite & (_relative_norm(gradient, rows) > start.tol)
+    memory = _optimizer(rows, start, rule).init(start.init)
+    blocks = -(-rule.max_steps // BLOCK)
+    history = jnp.zeros(blocks * BLOCK, value.dtype)
+    state = State(
+        step, start.init, memory, value, value, gradient, running, blew_up=~finite
+    )
+    return state, history
+
+
+def _block(
+    rows: Rows, start: Start, rule: Rule, state: State, history: Array
+) -> tuple[State, Array]:
+    """Take up to BLOCK steps.
+
+    The history of a block is small, so that a sweep, which must hold back the lanes
+    that have stopped, copies little in each step; the long one is written once a block.
+    """
+    first = state.step
+
+    def take(carry: tuple[State, Array]) -> tuple[State, Array]:
+        state, values = carry
+        values = values.at[state.step - first].set(state.value)
+        return _step(rows, start, rule, state), values
+
+    def going(carry: tuple[State, Array]) -> Array:
+        state, _ = carry
+        return state.running & (state.step - first < BLOCK)
+
+    values = jnp.zeros(BLOCK, history.dtype)
+    state, values = jax.lax.while_loop(going, take, (state, values))
+    return state, jax.lax.dynamic_update_slice_in_dim(history, values, first, 0)
+
+
+def _step(rows: Rows, start: Start, rule: Rule, state: State) -> State:
+    step = state.step + 1
+    updates, memory = _optimizer(rows, start, rule).update(
+        state.gradient,
+        state.memory,
+        state.params,
+        value=state.value,
+        grad=state.gradient,
+        value_fn=lambda params: _evaluate_at(params, state.step, rows, start, rule),
+    )
+    if not rule.descends_intercept:
+        updates = _frozen(updates)
+    params = optax.apply_updates(state.params, updates)
+    value, gradient = _evaluate(params, step, rows, start, rule)
+    norm = _relative_norm(gradient, rows)
+    finite = jnp.isfinite(value) & ~jnp.isnan(norm)
+    running = finite & (step < rule.max_steps)
+    if not rule.batch_size:
+        running &= norm > start.tol
+    moved = State(
+        step,
+        params,
+        memory,
+        state.first,
+        value,
+        gradient,
+        running,
+        blew_up=jnp.asarray(False),
+    )
+    stayed = state._replace(running=running, blew_up=jnp.asarray(True))
+    return jax.tree.map(lambda new, old: jnp.where(finite, new, old), moved, stayed)
+
+
+def _finish(
+    rows: Rows, start: Start, rule: Rule, state: State, history: Array
+) -> Outcome:
+    """Describe where the descent ended, with J and gradient over all rows."""
+    first, last, gradient = state.first, state.value, state.gradient
+    if rule.batch_size:
+        every_row = rule._replace(batch_size=0)
+        first = _evaluate_at(start.init, state.step, rows, start, every_row)
+        last, gradient = _evaluate(state.params, state.step, rows, start, every_row)
+    norm = _relative_norm(gradient, rows)
+    taken = jnp.arange(history.size) < state.step
+    history = jnp.where(taken, history, state.value)[: rule.max_steps]
+    intercept = state.params.intercept
+    if rule.profiles_intercept:
+        intercept = intercept_at(state.params.coef, rows.centre)
+    fit = Descent(
+        start.lam,
+        Params(state.params.coef, intercept),
+        history,
+        state.step,
+        norm <= start.tol,
+        norm,
+    )
+    # Rounding in J is no ascent, nor is the noise of batches about its minimum.
+    slack = BATCH_NOISE if rule.batch_size else 100 * jnp.finfo(first.dtype).eps
+    vanished = (first <= 0) & (rows.steepness > 0)
+    went_up = ~(last <= (1 + slack) * first)
+    return Outcome(fit, state.blew_up | went_up | vanished)
+
+
+def _optimizer(
+    rows: Rows, start: Start, rule: Rule
+) -> optax.GradientTransformationExtraArgs:
+    if isinstance(rule.update, Same):
+        return optax.with_extra_args_support(rule.update.optimizer)
+    if rule.update == "lbfgs":
+        return lbfgs()
+    rate = start.learning_rate
+    if rule.update == "auto":
+        rate = safe_step(rows.curvature, start.lam, jnp.sum(rows.data.weight))
+    return optax.with_extra_args_support(optax.sgd(rate))
+
+
+def _evaluate_at(
+    params: Params, step: Array, rows: Rows, start: Start, rule: Rule
+) -> Array:
+    """Return J, or at a mini-batch its estimate from the rows that `step` draws."""
+    data = rows.data
+    m = jnp.sum(data.weight)
+    if rule.batch_size:
+        key = jax.random.fold_in(start.key, step)
+        chosen = _draw(key, rows.until, rule.batch_size)
+        share = jnp.full(rule.batch_size, m / rule.batch_size, data.X.dtype)
+        data = Data(data.X[chosen], data.Y[chosen], share)
+    return _cost(params, data, start.lam) + rows.rest / (2 * m)
+
+
+def _cost(params: Params, data: Data, lam: Array) -> Array:
+    return cost_of_rows(params, *data, lam, matmul_for_descent)
+
+
+def _evaluate(
+    params: Params, step: Array, rows: Rows, start: Start, rule: Rule
+) -> tuple[Array, Params]:
+    value, gradient = jax.value_and_grad(_evaluate_at)(params, step, rows, start, rule)
+    return value, gradient if rule.descends_intercept else _frozen(gradient)
+
+
+def _frozen(change: Params) -> Params:
+    """Return the change of a model whose intercept is not descended."""
+    return change._replace(intercept=jnp.zeros_like(change.intercept))
+
+
+def _cumulative(weight: Float[Array, " m"]) -> Float[Array, " m"]:
+    """Return cumulative weights that do not rise, by rounding or else, at weight 0."""
+    sums = jnp.where(weight > 0, jnp.cumsum(weight), 0)
+    return jax.lax.cummax(sums)
+
+
+def _draw(key: Array, until: Float[Array, " m"], size: int) -> Int[Array, " size"]:
+    """Draw rows in proportion to their weights, with replacement."""
+    at = jax.random.uniform(key, (size,), until.dtype) * until[-1]
+    # Rounding must not reach past the last row that counts.
+    at = jnp.minimum(at, jnp.nextafter(until[-1], jnp.zeros_like(until[-1])))
+    return jnp.searchsorted(until, at, side="right")
+
+
+def _relative_norm(gradient: Params, rows: Rows) -> Array:
+    """Return ‖gradient‖ / ‖∇J(0)‖ of a gradient whose intercept is 0 unless descended.
+
+    It is squared last, so that no unit of the data leaves the dtype's range; as a
+    product, because XLA on a CPU is ten times slower at the sum of a quotient's square.
+    """
+    steep = rows.steepness > 0
+    unit = jnp.where(steep, rows.steepness, 1)
+    ratio = jnp.concatenate([gradient.coef.ravel(), gradient.intercept]) / unit
+    norm = jnp.sqrt(matmul(ratio, ratio))
+    return jnp.where(steep | (norm == 0), norm, jnp.inf)
+
+
+def curvature_of(data: Data) -> Float[Array, ""]:
+    """Return the largest eigenvalue of XᵀWX/m, from the smaller of its two Grams."""
+    rows = jnp.sqrt(data.weight)[:, None] * data.X
+    square = (
+        matmul(rows.T, rows) if rows.shape[1] <= rows.shape[0] else matmul(rows, rows.T)
+    )
+    return jnp.linalg.eigvalsh(square)[-1] / jnp.sum(data.weight)
+
+
+watched_rows = jax.jit(prepare, static_argnames="rule")
+_watched_begin = _jitted_everywhere(_begin)
+_watched_block = _jitted_everywhere(_block)
+_watched_finish = _jitted_everywhere(_finish)
