@@ -153,6 +153,8 @@ def count(name: str, value: Any, least: int) -> int:
         whole = operator.index(value)
     except TypeError:
         raise TypeError(f"`{name}` must be a whole number, got {value!r}") from None
+    if whole >= 2**63:
+        raise ValueError(f"`{name}` must be below 2**63, got {whole}")
     if whole < least:
         raise ValueError(f"`{name}` must be at least {least}, got {whole}")
     return whole

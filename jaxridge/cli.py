@@ -18,6 +18,7 @@ from jaxridge.version import __version__
 if TYPE_CHECKING:
     import numpy as np
 
+MOST_LAMS = 1_000_000
 TUTORIAL_LAMS = (0.0, 1.0, 10.0, 100.0, 1000.0)
 
 
@@ -32,7 +33,7 @@ def main(args: Sequence[str] | None = None) -> None:
         _fail(error.format_message() + hint)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted; no file was left half-written", 130)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ArithmeticError, LookupError) as error:
         _fail(str(error))
     except (MemoryError, RuntimeError) as error:
         _fail(f"{type(error).__name__}: {error}", 1)
@@ -111,7 +112,7 @@ def _lams(
     try:
         if ":" in text:
             low, high, count = text.split(":")
-            lams = np.geomspace(float(low), float(high), int(count))
+            lams = np.geomspace(float(low), float(high), min(int(count), MOST_LAMS + 1))
         else:
             lams = np.array([float(part) for part in text.split(",")])
     except ValueError:
@@ -121,6 +122,8 @@ def _lams(
             f"{text!r} must be LOW:HIGH:COUNT (above 0, log-spaced), numbers of at "
             "least 0 separated by commas, or auto"
         )
+    if lams.size > MOST_LAMS:
+        raise click.BadParameter(f"more than {MOST_LAMS} penalties")
     return lams
 
 
@@ -156,10 +159,10 @@ def _fit_options(command: Callable[..., None]) -> Callable[..., None]:
             ),
             option(
                 "--method",
-                type=click.Choice(["descent", "solve"]),
-                default="descent",
+                type=click.Choice(["exact", "descent"]),
+                default="exact",
                 show_default=True,
-                help="Descend J, or solve for its minimum.",
+                help="One factorisation for all penalties, or descend J.",
             ),
             option(
                 "--rule",
@@ -219,7 +222,7 @@ def _fit_options(command: Callable[..., None]) -> Callable[..., None]:
             ),
             option(
                 "--seed",
-                type=click.IntRange(min=0),
+                type=click.IntRange(min=0, max=2**32 - 1),
                 default=0,
                 show_default=True,
                 help="Decides the folds and the test rows.",

@@ -47,14 +47,14 @@ def standardized(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
     scikit-learn's SimpleImputer and StandardScaler have it in a row. A constant column
     keeps its unit.
     """
-    mean, variance = _moments(X, weight)
-    return Columns(mean, mean, _root_or_one(variance))
+    mean, deviation = _moments(X, weight)
+    return Columns(mean, mean, _or_one(deviation))
 
 
 def scaled(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
     """Learn to give each column mean square 1 about 0, for models without intercept."""
-    mean, variance = _moments(X, weight)
-    return Columns(mean, jnp.zeros_like(mean), _root_or_one(variance + mean**2))
+    mean, deviation = _moments(X, weight)
+    return Columns(mean, jnp.zeros_like(mean), _or_one(jnp.hypot(deviation, mean)))
 
 
 def prepared(columns: Columns, X: Float[Array, "m n"]) -> Float[Array, "m n"]:
@@ -72,16 +72,27 @@ def original_units(columns: Columns, params: Params) -> Params:
 
 
 def _moments(X: Array, weight: Array) -> tuple[Array, Array]:
-    """Return mean and variance of columns filled with their means, 0 where empty."""
+    """Return mean and deviation of columns filled with their means, 0 where empty.
+
+    Squares are taken in units of the largest, so that none leaves the dtype's range.
+    """
     total = column_sums(lambda x: ~jnp.isnan(x), weight, X)
     total = jnp.where(total > 0, total, 1)
     # About a value that is there: exact for a constant column, sharp for a large mean.
     nowhere = jnp.full(X.shape[1], jnp.nan, X.dtype)
     origin = jnp.nan_to_num(fold(_first_there, nowhere, weight, X))
     mean = origin + column_sums(lambda x: _apart(x, origin), weight, X) / total
-    squares = column_sums(lambda x: _apart(x, mean) ** 2, weight, X)
-    variance = squares / jnp.sum(weight)
-    return mean, variance
+    largest = fold(
+        lambda found, w, x: jnp.maximum(
+            found, jnp.max(jnp.abs(_apart(x, mean)) * (w > 0)[:, None], axis=0)
+        ),
+        jnp.zeros_like(mean),
+        weight,
+        X,
+    )
+    unit = _or_one(largest)
+    squares = column_sums(lambda x: (_apart(x, mean) / unit) ** 2, weight, X)
+    return mean, unit * jnp.sqrt(squares / jnp.sum(weight))
 
 
 def _first_there(found: Array, weight: Array, X: Array) -> Array:
@@ -97,5 +108,5 @@ def _apart(X: Array, origin: Array) -> Array:
     return jnp.where(jnp.isnan(X), 0, X - origin)
 
 
-def _root_or_one(square: Array) -> Array:
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 1)
+def _or_one(scale: Array) -> Array:
+    return jnp.where(scale > 0, scale, 1)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Pooled levels, and missing text: in brackets, so that no level is called the same.
+# Pooled levels, and missing text: a level that is called the same is refused.
 OTHER, MISSING = "(other)", "(missing)"
 DATE = r"^\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ].*)?\s*$"
 NUMBERS = (
@@ -112,6 +112,7 @@ def learn_encoding(
         `categorical` is "error"; and if no feature is left.
     """
     wanted = [target, *([weight] if weight else [])]
+    _refuse_two_roles([*wanted, *drop])
     used = {*wanted, *drop}
     for name in sorted(used):
         _known(name, table)
@@ -136,7 +137,9 @@ def learn_encoding(
             columns.append(_one_hot(name, values, max_levels, missing, notes))
     if not columns:
         raise ValueError(f"no column is left to predict {target!r} from")
-    return Encoding(target, tuple(columns), weight, missing, tuple(notes))
+    encoding = Encoding(target, tuple(columns), weight, missing, tuple(notes))
+    _refuse_namesakes(encoding.features)
+    return encoding
 
 
 def encode(table: pa.Table, encoding: Encoding) -> Rows:
@@ -183,13 +186,15 @@ def encode_features(table: pa.Table, encoding: Encoding) -> np.ndarray:
     return X
 
 
-def refuse_missing(holes: np.ndarray, encoding: Encoding) -> None:
+def refuse_missing(
+    holes: np.ndarray, encoding: Encoding, advice: str | None = None
+) -> None:
     """Raise ValueError if a design matrix has holes, naming their columns."""
     counts, start = {}, 0
     for column in encoding.columns:
         counts[column.name] = int(holes[:, start].sum())
         start += len(column.features)
-    _refuse(counts)
+    _refuse(counts, advice)
 
 
 def unseen_levels(table: pa.Table, encoding: Encoding) -> dict[str, int]:
@@ -236,8 +241,24 @@ def _kind(name: str, values: pa.ChunkedArray) -> str:
             f"column {name!r} holds {of}, neither numbers nor text: leave it out with "
             f"--drop {name}"
         )
-    looks = pc.match_substring_regex(_text(values).slice(0, 1000).drop_null(), DATE)
+    looks = pc.match_substring_regex(_text(values).drop_null().slice(0, 1000), DATE)
     return "dates" if pc.mean(looks).as_py() > 0.9 else "text"
+
+
+def _refuse_two_roles(names: list[str]) -> None:
+    for place, name in enumerate(names[:2]):
+        if name in names[place + 1 :]:
+            raise ValueError(
+                f"column {name!r} can have one role: target, weight or dropped"
+            )
+
+
+def _refuse_namesakes(features: list[str]) -> None:
+    seen = set[str]()
+    for name in features:
+        if name in seen:
+            raise ValueError(f"two features would be called {name!r}: rename a column")
+        seen.add(name)
 
 
 def _refuse_text(names: list[str]) -> None:
@@ -251,7 +272,12 @@ def _refuse_text(names: list[str]) -> None:
 
 def _refuse_other_than_numbers(table: pa.Table, names: list[str]) -> None:
     for name in names:
-        if (kind := _kind(name, table.column(name))) != "number":
+        values = table.column(name)
+        if pa.types.is_null(values.type) or values.null_count == len(values):
+            raise ValueError(
+                f"column {name!r} is empty: it has no number to learn from"
+            )
+        if (kind := _kind(name, values)) != "number":
             raise ValueError(f"column {name!r} must hold numbers, got {kind}")
 
 
@@ -300,6 +326,12 @@ def _one_hot(
             f"column {name!r} has {distinct} levels in {rows} rows, like an id or free "
             f"text: leave it out with --drop {name}"
         )
+    ours = {OTHER, MISSING} & {level for _, level in counted}
+    if ours:
+        raise ValueError(
+            f"column {name!r} has a level called {ours.pop()!r}, a name that is needed "
+            "for pooled or missing levels: rename it"
+        )
     levels = [level for _, level in counted[:max_levels]]
     pooled = [count for count, _ in counted[max_levels:]]
     if pooled:
@@ -308,6 +340,8 @@ def _one_hot(
             f"column {name!r}: kept the {max_levels} most frequent levels and pooled "
             f"{len(pooled)} others ({sum(pooled)} rows) as {OTHER}"
         )
+    else:
+        notes.append(f"column {name!r}: text, encoded as {distinct} levels")
     if text.null_count and missing == "mean":
         levels.append(MISSING)
         notes.append(f"column {name!r}: {text.null_count} rows are {MISSING}, a level")
@@ -328,7 +362,13 @@ def _numbers(table: pa.Table, name: str) -> np.ndarray:
             f"column {name!r} must hold numbers, got {values.type} (such as "
             f"{str(values.drop_null()[0].as_py())!r})"
         )
-    numbers = values.cast(pa.float64()).to_numpy()
+    try:
+        numbers = values.cast(pa.float64()).to_numpy()
+    except pa.ArrowInvalid:
+        raise ValueError(
+            f"column {name!r} holds whole numbers beyond 2**53, which float64 cannot "
+            "tell apart: an id? leave it out, or scale it"
+        ) from None
     if np.isinf(numbers).any():
         raise ValueError(
             f"column {name!r} holds infinity, first in row "
@@ -359,12 +399,12 @@ def _fill_one_hot(block: np.ndarray, table: pa.Table, column: Column) -> None:
     block[rows, at[rows]] = 1
 
 
-def _refuse(counts: dict[str, int]) -> None:
+def _refuse(counts: dict[str, int], advice: str | None = None) -> None:
     missing = {name: count for name, count in counts.items() if count}
     if missing:
         listed = ", ".join(f"{name!r} ({n})" for name, n in list(missing.items())[:8])
         more = ", ..." if len(missing) > 8 else ""
-        raise ValueError(
-            f"values are missing in column(s) {listed}{more}: --missing drop leaves "
-            "those rows out, --missing mean fills them"
+        advice = advice or (
+            "--missing drop leaves those rows out, --missing mean fills them"
         )
+        raise ValueError(f"values are missing in column(s) {listed}{more}: {advice}")

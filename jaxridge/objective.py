@@ -415,6 +415,8 @@ def _float_params(params: Params) -> Params:
         raise TypeError(
             "`params` hold every penalty of a sweep: pick one, such as params.at(0)"
         )
+    if not isinstance(params, Params):
+        raise TypeError(f"`params` must be Params, got {type(params).__name__}")
     return Params(*as_floats(coef=params.coef, intercept=params.intercept))
 
 

@@ -5,15 +5,19 @@ descent, whose step is an array so that a sweep can give each λ its own; and L-
 the line search that a parabola deserves, the exact one.
 """
 
-from collections.abc import Hashable
-from dataclasses import dataclass
-from types import CellType, FunctionType
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float
+
+from jaxridge import checks
 
 LBFGS_MEMORY = 10
 
@@ -64,19 +68,22 @@ class Same:
 
     ``optax.sgd(0.1) == optax.sgd(0.1)`` is False, because each call makes new closures,
     and a compiled program keyed by it would be compiled again at every call. Two
-    optimisers are the same here if their functions have the same code and enclose the
-    same constants; whatever else is enclosed (an array, an object) counts by identity.
+    optimisers are the same here if their functions have the same code and read the same
+    values, enclosed or global; objects count by identity and by their attributes.
     """
 
     optimizer: optax.GradientTransformation
+    # Made once: what it reads now may be something else when it is compared.
+    recipe: Hashable = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "recipe", _recipe(self.optimizer))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Same) and _recipe(self.optimizer) == _recipe(
-            other.optimizer
-        )
+        return isinstance(other, Same) and self.recipe == other.recipe
 
     def __hash__(self) -> int:
-        return hash(_recipe(self.optimizer))
+        return hash(self.recipe)
 
 
 def _contents(cell: CellType) -> Any:
@@ -87,17 +94,57 @@ def _contents(cell: CellType) -> Any:
 
 
 def _recipe(value: Any, seen: frozenset[int] = frozenset()) -> Hashable:
-    """Describe what `value` computes, as far as its code and constants tell."""
+    """Describe what `value` computes, as far as its code and what it reads tell."""
     if value is None or isinstance(value, bool | int | float | str):
         return type(value), value
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return _numbers(value)
     if id(value) in seen:  # a function that encloses itself
         return "again"
     seen = seen | {id(value)}
-    if isinstance(value, tuple):
-        return type(value), tuple(_recipe(part, seen) for part in value)
-    if isinstance(value, FunctionType):
-        cells = tuple(_contents(cell) for cell in value.__closure__ or ())
-        named = tuple((value.__kwdefaults__ or {}).items())
-        enclosed = _recipe((cells, value.__defaults__, named), seen)
-        return value.__code__, id(value.__globals__), enclosed
-    return type(value), id(value)
+    parts = tuple(_recipe(part, seen) for part in _parts(value))
+    return type(value), _identity(value), parts
+
+
+def _identity(value: Any) -> Hashable:
+    """Return what tells a value from another of the same type and the same parts."""
+    if isinstance(value, tuple | list | dict | partial):
+        return None
+    return value.__code__ if isinstance(value, FunctionType) else id(value)
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """Return the values that a value holds, and that a function reads."""
+    match value:
+        case tuple() | list():
+            return value
+        case dict():
+            return tuple(value.items())
+        case partial():
+            return value.func, value.args, value.keywords
+        case FunctionType():
+            cells = tuple(_contents(cell) for cell in value.__closure__ or ())
+            return cells, value.__defaults__, value.__kwdefaults__, _globals_read(value)
+        case ModuleType() | type():
+            return ()
+    return (getattr(value, "__dict__", None),)
+
+
+def _numbers(array: Any) -> Hashable:
+    if checks.is_traced(array):
+        return type(array), id(array)
+    values = np.asarray(array)
+    return type(array), values.dtype.str, values.shape, values.tobytes()
+
+
+def _globals_read(function: FunctionType) -> dict[str, Any]:
+    """Return the globals that a function names; those of libraries do not change."""
+    if function.__module__.partition(".")[0] in ("optax", "jax"):
+        return {}
+    names, codes = set[str](), [function.__code__]
+    while codes:
+        code = codes.pop()
+        names.update(code.co_names)
+        codes += [c for c in code.co_consts if isinstance(c, CodeType)]
+    known = function.__globals__
+    return {name: known[name] for name in sorted(names) if name in known}

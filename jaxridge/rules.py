@@ -4,7 +4,7 @@ A `Rule` is fixed when a descent is compiled; a `Start` may differ between two c
 one compiled program, so that a new λ or step size compiles nothing.
 """
 
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, SupportsFloat, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -151,8 +151,10 @@ def start_for(data: Data, y: Any, lam: Any, rule: Rule, options: StepOptions) ->
     tol = options.get("tol")
     if tol is None:
         tol = 1e-10 if dtype == np.float64 else 1e-5
-    elif not checks.is_traced(tol) and not tol >= 0:
-        raise ValueError(f"`tol` must be a number of at least 0, got {tol}")
+    elif not checks.is_traced(tol) and not (
+        np.ndim(tol) == 0 and isinstance(tol, SupportsFloat) and float(tol) >= 0
+    ):
+        raise ValueError(f"`tol` must be a number of at least 0, got {tol!r}")
     key = options.get("key")
     if not isinstance(key, jax.Array):
         key = jax.random.key(checks.count("key", 0 if key is None else key, 0))
@@ -181,6 +183,8 @@ def _init(init: Params | None, data: Data, y: Any, rule: Rule) -> Params:
     zero = at_zero(data)
     if init is None:
         return zero
+    if not isinstance(init, Params):
+        raise TypeError(f"`init` must be Params, got {type(init).__name__}")
     coef, intercept = as_floats(coef=init.coef, intercept=init.intercept)
     if coef.shape != (*data.X.shape[1:], *np.shape(y)[1:]) or (
         intercept.shape != np.shape(y)[1:]

@@ -5,6 +5,7 @@ header. What is no such file is refused with the file's name and what is wrong, 
 than read as something else.
 """
 
+import csv
 import gzip
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def read_table(path: str | Path, *, progress: bool = False) -> pa.Table:
         with path.open("rb") as file:
             start = file.read(len(PARQUET_MAGIC))
         if start == PARQUET_MAGIC:
+            _check_names(path, pa.parquet.read_schema(path).names)
             table = pa.parquet.read_table(path)
         elif path.suffix.lower() in (".parquet", ".pq"):
             raise ValueError(f"{path} is not a Parquet file, whatever its name says")
@@ -68,8 +70,10 @@ def read_table(path: str | Path, *, progress: bool = False) -> pa.Table:
 
 def _read_csv(path: Path, progress: bool) -> pa.Table:
     header = _header(path)
-    separator = max(SEPARATORS, key=header.count)
-    names = [name.strip().strip('"') for name in header.split(separator)]
+    # Separators within quotes do not separate.
+    split = {s: next(csv.reader([header], delimiter=s)) for s in SEPARATORS}
+    separator = max(SEPARATORS, key=lambda s: len(split[s]))
+    names = [name.strip() for name in split[separator]]
     if all(_is_number(name) for name in names):
         raise ValueError(
             f"{path} starts with numbers ({header[:40].strip()}): its first line must "

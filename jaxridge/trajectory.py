@@ -27,7 +27,7 @@ from jaxridge.tiles import View, as_stored
 # Steps between two looks at the progress bar, and between two writes to the history.
 BLOCK = 50
 ROWS_SHOWN = 12
-BATCH_NOISE = 0.1
+BATCH_NOISE = 0.1  # how far above its first J a descent by mini-batches may end
 # A sweep maps over the penalties and their steps; everything else is shared.
 OVER_LAMS: Any = {"lam": 0, "learning_rate": 0, "tol": None, "init": None, "key": None}
 
@@ -276,7 +276,7 @@ def _finish(
     )
     # Rounding in J is no ascent, nor is the noise of batches about its minimum.
     slack = BATCH_NOISE if rule.batch_size else 100 * jnp.finfo(first.dtype).eps
-    vanished = (first <= 0) & (rows.steepness > 0)
+    vanished = (first <= 0) & (norm > 0)
     went_up = ~(last <= (1 + slack) * first)
     return Outcome(fit, state.blew_up | went_up | vanished)
 

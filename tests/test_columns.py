@@ -160,3 +160,12 @@ def test_learners_keep_float32_and_learn_under_vmap():
     learnt = jax.jit(jax.vmap(standardized, in_axes=(None, 0)))(rows, weights)
     assert {part.dtype for part in learnt} == {np.dtype(np.float32)}
     assert_close(learnt.fill[0], learn(standardized).fill)
+
+
+@pytest.mark.parametrize("unit", [1e-20, 1e20])
+@pytest.mark.parametrize("learner", [standardized, scaled])
+def test_no_unit_is_too_small_or_too_large(learner, unit):
+    X = np.array([[1.0], [3.0], [2.0], [7.0]], np.float32)
+    unit = np.float32(unit)
+    plain, other = (learner(jnp.asarray(x), jnp.ones(4)) for x in (X, X * unit))
+    np.testing.assert_allclose(other.scale, plain.scale * unit, rtol=1e-6)

@@ -728,3 +728,11 @@ def test_a_sweep_prints_at_most_twelve_lines_spread_over_the_grid():
     assert len(lines) == 12
     assert [lines[0][0], lines[-1][0]] == ["1", "100"]
     assert [lines[0][4], lines[-1][4]] == ["no", "yes"]
+
+
+def test_a_start_at_an_exact_fit_is_where_it_ends():
+    X, y = np.array([[1.0], [2.0], [3.0]]), np.array([2.0, 4.0, 6.0])
+    exact = Params(np.array([2.0]), np.array(0.0))
+    for options in ({}, {"learning_rate": 0.1}):
+        fit = descend(X, y, 0.0, init=exact, **options)
+        assert (fit.params.coef, fit.converged, fit.steps) == (2, True, 0)

@@ -155,3 +155,22 @@ def test_no_row_left_is_an_error():
     encoding = learn_encoding(table, "y", categorical="drop", missing="drop")
     with pytest.raises(ValueError, match="no row is left"):
         encode(table, encoding)
+
+
+def test_text_that_begins_with_missing_values_is_text():
+    late = pa.table({"y": list(range(1200)), "c": [None] * 1100 + ["a", "b"] * 50})
+    encoding = learn_encoding(late, "y", categorical="onehot", missing="mean")
+    assert encoding.features == ["c=a", "c=b", "c=(missing)"]
+
+
+@pytest.mark.parametrize("level", ["(other)", "(missing)"])
+def test_levels_called_as_pooled_ones_are_refused(level):
+    table = pa.table({"y": [1, 2, 3, 4], "c": ["a", level, "a", level]})
+    with pytest.raises(ValueError, match="rename it"):
+        learn_encoding(table, "y", categorical="onehot")
+
+
+def test_features_of_the_same_name_are_refused():
+    table = pa.table({"y": [1, 2, 3], "c": ["x", "z", "x"], "c=x": [1, 2, 4]})
+    with pytest.raises(ValueError, match="two features would be called 'c=x'"):
+        learn_encoding(table, "y", categorical="onehot")

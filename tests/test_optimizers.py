@@ -7,6 +7,7 @@ import optax
 import pytest
 from helpers import assert_close
 
+from jaxridge import descend
 from jaxridge.optimizers import Same, exact_line_search, lbfgs, safe_step
 
 
@@ -217,11 +218,36 @@ def test_rules_that_differ_in_one_option_are_not_the_same(one, other):
     assert not Same(one) == Same(other)
 
 
-def test_an_enclosed_array_counts_by_identity():
+RATE = 0.1
+
+
+def of_a_global():
+    return optax.sgd(lambda step: helped() * 2)
+
+
+def helped():
+    return RATE
+
+
+def test_a_descent_reads_a_global_again(monkeypatch):
+    X, y = np.array([[-1.0], [1.0]]), np.array([1.0, 5.0])
+
+    def step():
+        options = {"max_steps": 1, "compress": False}
+        return descend(X, y, 1.0, optimizer=of_a_global(), **options).params.coef
+
+    assert Same(of_a_global()) == Same(of_a_global())
+    first = step()
+    monkeypatch.setitem(globals(), "RATE", 0.01)
+    np.testing.assert_allclose(step(), first / 10, rtol=1e-12)
+
+
+def test_an_enclosed_array_counts_by_value():
     rate = jnp.array(0.1)
     assert Same(by_closure(rate)) == Same(by_closure(rate))
     assert hash(Same(by_closure(rate))) == hash(Same(by_closure(rate)))
-    assert not Same(by_closure(rate)) == Same(by_closure(jnp.array(0.1)))
+    assert Same(by_closure(rate)) == Same(by_closure(jnp.array(0.1)))
+    assert not Same(by_closure(rate)) == Same(by_closure(jnp.array(0.2)))
 
 
 def test_an_optimizer_is_nothing_but_another_optimizer():

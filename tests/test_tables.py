@@ -85,3 +85,17 @@ def test_missing_file_folder_and_false_parquet_are_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             read_table(path)
+
+
+def test_separators_within_quotes_do_not_separate(tmp_path):
+    path = tmp_path / "quoted.csv"
+    path.write_text('"a,1";"b,2";y\n1;2;3\n')
+    assert read_table(path).column_names == ["a,1", "b,2", "y"]
+
+
+def test_parquet_with_two_columns_of_one_name_is_refused(tmp_path):
+    path = tmp_path / "twice.parquet"
+    table = pa.Table.from_arrays([pa.array([1.0]), pa.array([2.0])], ["a", "a"])
+    pa.parquet.write_table(table, path)
+    with pytest.raises(ValueError, match="two columns named 'a'"):
+        read_table(path)
