@@ -1,5 +1,8 @@
-from .choice import Choice, Scores, choose
+from .choice import Choice, Evidence, Scores, choose
+from .criteria import evidence, gcv, leave_one_out
 from .descent import descend, sweep
+from .grids import lambda_grid
+from .moments import Moments, moments_of, moments_of_batches
 from .objective import (
     GradientCheck,
     Params,
@@ -10,6 +13,7 @@ from .objective import (
     gradient_by_hand,
     predict,
 )
+from .paths import Path, path
 from .solvers import solve
 from .trajectory import Descent
 from .validation import cross_validate
@@ -18,9 +22,12 @@ from .version import __version__
 __all__ = [
     "Choice",
     "Descent",
+    "Evidence",
     "GradientCheck",
+    "Moments",
     "Params",
     "ParamsPath",
+    "Path",
     "Scores",
     "__version__",
     "check_gradient",
@@ -28,8 +35,15 @@ __all__ = [
     "cost",
     "cross_validate",
     "descend",
+    "evidence",
+    "gcv",
     "gradient",
     "gradient_by_hand",
+    "lambda_grid",
+    "leave_one_out",
+    "moments_of",
+    "moments_of_batches",
+    "path",
     "predict",
     "solve",
     "sweep",

@@ -58,6 +58,29 @@ class Scores(NamedTuple):
         return tabulate([rows[i] for i in shown], headers, floatfmt=".6g")
 
 
+class Evidence(NamedTuple):
+    """Log evidence of every penalty, as `Scores` without folds, and the noise.
+
+    Attributes
+    ----------
+    lams, per_fold, mean, standard_error, greater_is_better
+        As in `Scores`; per_fold has no entries, and standard_error is 0.
+    noise : array of shape (n_lams[, n_targets])
+        The noise variance at which the evidence is greatest, in squared units of `y`.
+    """
+
+    lams: Float[Array, " L"]
+    per_fold: Float[Array, "0 L *t"]
+    mean: Float[Array, "L *t"]
+    standard_error: Float[Array, "L *t"]
+    greater_is_better: Bool[Array, ""]
+    noise: Float[Array, "L *t"]
+
+    def __str__(self) -> str:
+        """Return one line for each penalty, at most twelve spread over the grid."""
+        return str(Scores(*self[:5]))
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Choice:
@@ -92,13 +115,15 @@ class Choice:
 
 
 @in_kind_of_input
-def choose(scores: Scores, rule: str = "min", per_target: bool = False) -> Choice:
+def choose(
+    scores: Scores | Evidence, rule: str = "min", per_target: bool = False
+) -> Choice:
     """Choose a penalty from held-out scores.
 
     Parameters
     ----------
-    scores : Scores
-        From `cross_validate`: λ is the one of
+    scores : Scores or Evidence
+        From `cross_validate` and the like: λ is the one of
         ``J = (Σ w e² + lam · ‖coef‖²) / (2m)``.
     rule : "min" or "1se"
         The best mean score; or the largest penalty whose mean score is within one
@@ -115,8 +140,8 @@ def choose(scores: Scores, rule: str = "min", per_target: bool = False) -> Choic
     Raises
     ------
     ValueError
-        For an unknown rule, for "1se" with scores of fewer than 2 folds, and for
-        scores that are not finite.
+        For an unknown rule, for "1se" with scores that have no standard error (`gcv`,
+        `evidence`), and for scores that are not finite.
 
     Notes
     -----
@@ -141,11 +166,13 @@ def choose(scores: Scores, rule: str = "min", per_target: bool = False) -> Choic
     lam 10
     """
     checks.one_of("rule", rule, ("min", "1se"))
+    if not isinstance(scores, Scores | Evidence):
+        raise TypeError(f"`scores` must be Scores, got {type(scores).__name__}")
     folds = scores.per_fold.shape[0]
-    if rule == "1se" and folds < 2:
+    if rule == "1se" and folds < 1:
         raise ValueError(
-            '`rule` "1se" needs a standard error, and these scores have '
-            f'{folds} fold(s): use "min", or score with folds'
+            '`rule` "1se" needs a standard error, and these scores have none: use '
+            '"min", or score by leave-one-out or with folds'
         )
     shared = not per_target or scores.mean.ndim == 1
     losses, errors = _over_targets(scores) if shared else _per_target(scores)
@@ -163,18 +190,21 @@ def choose(scores: Scores, rule: str = "min", per_target: bool = False) -> Choic
     return jax.tree.map(lambda a: a[0], choice) if shared else choice
 
 
-def _per_target(scores: Scores) -> tuple[Array, Array]:
+def _per_target(scores: Scores | Evidence) -> tuple[Array, Array]:
     """Return mean scores and their standard errors, (n_lams, n_targets)."""
     return jnp.asarray(scores.mean), jnp.asarray(scores.standard_error)
 
 
-def _over_targets(scores: Scores) -> tuple[Array, Array]:
+def _over_targets(scores: Scores | Evidence) -> tuple[Array, Array]:
     """Return the same for the mean over targets, (n_lams, 1)."""
     if scores.mean.ndim == 1:
         return scores.mean[:, None], scores.standard_error[:, None]
-    per_fold = jnp.mean(scores.per_fold, axis=-1)
     mean = jnp.mean(scores.mean, axis=-1, keepdims=True)
-    return mean, standard_error(per_fold)[:, None]
+    if scores.per_fold.shape[0] == 1:
+        # Of leave-one-out, errors of the targets are known but not how they vary
+        # together: at worst, as one.
+        return mean, jnp.mean(scores.standard_error, axis=-1, keepdims=True)
+    return mean, standard_error(jnp.mean(scores.per_fold, axis=-1))[:, None]
 
 
 def standard_error(per_fold: Float[Array, "k *score"]) -> Float[Array, "*score"]:

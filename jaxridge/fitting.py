@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from tabulate import tabulate
 
+from jaxridge import checks
 from jaxridge.choice import choose
 from jaxridge.encoding import (
     Column,
@@ -80,9 +81,12 @@ def fit_table(request: Request) -> Iterator[str]:
     )
     rows, n_read = encode(train, encoding), train.num_rows
     held = None if test is None else _encode_test(test, encoding)
+    unseen = {} if test is None else unseen_levels(test, encoding)
     del train, test
     seconds = {"read": time.perf_counter() - started}
     yield from _describe_data(request, encoding, rows, n_read)
+    for name, count in unseen.items():
+        yield "--test: " + _without_column(name, count)
     if request.folds > len(rows.y):
         raise ValueError(
             f"--cv {request.folds} asks for more folds than there are rows, "
@@ -119,17 +123,20 @@ def predict_table(model: Path, data: Path, out: Path) -> Iterator[str]:
         encoding = Encoding(result["target"], columns, missing=result["missing"])
         fill, coef = np.array(result["fill"], float), np.array(result["coef"], float)
         params = Params(coef, np.array(result["intercept"], float))
-    except (KeyError, TypeError, ValueError):
+        fits = fill.shape == coef.shape == (len(encoding.features),)
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise ValueError(f"{model} is damaged: its columns cannot be read") from None
-    if not len(fill) == len(coef) == len(encoding.features):
+    if not fits:
         raise ValueError(f"{model} is damaged: columns and coefficients do not match")
     table = read_table(data, progress=True)
     X = encode_features(table, encoding)
     for name, count in unseen_levels(table, encoding).items():
-        yield f"column {name!r}: {count} rows have a level that the fit did not see"
+        yield _without_column(name, count)
     holes = np.isnan(X)
     if encoding.missing == "error":
-        refuse_missing(holes, encoding)
+        refuse_missing(
+            holes, encoding, "the fit had none, and knows no fill: mend them"
+        )
     if encoding.missing == "mean":
         X = np.where(holes, fill, X)
     whole = ~np.isnan(X).any(axis=1)
@@ -164,8 +171,8 @@ def _split_table(table: pa.Table, request: Request) -> tuple[pa.Table, pa.Table 
     except ValueError:
         return table, read_table(request.test, progress=True)
     rows = table.num_rows
-    n_test = round(fraction * rows)
-    if not 0 < fraction < 1 or not 0 < n_test < rows:
+    n_test = round(fraction * rows) if 0 < fraction < 1 else 0
+    if not 0 < n_test < rows:
         raise ValueError(
             f"--test {request.test} must be a file, or a fraction between 0 and 1 that "
             f"leaves rows on both sides of {rows}"
@@ -179,7 +186,10 @@ def _split_table(table: pa.Table, request: Request) -> tuple[pa.Table, pa.Table 
 
 def _encode_test(test: pa.Table, encoding: Encoding) -> Rows:
     try:
-        return encode(test, encoding)
+        held = encode(test, encoding)
+        if held.weight is not None:
+            checks.weights(held.weight, len(held.y))
+        return held
     except ValueError as error:
         raise ValueError(f"--test: {error}") from None
 
@@ -196,6 +206,10 @@ def _test_error(found: Study, held: Rows) -> dict[str, float]:
     return error | ({"r2": 1 - mse / spread} if spread > 0 else {})
 
 
+def _without_column(name: str, count: int) -> str:
+    return f"column {name!r}: {count} rows have a level without a column of its own"
+
+
 def _describe_data(
     request: Request, encoding: Encoding, rows: Rows, n_read: int
 ) -> Iterator[str]:
@@ -206,6 +220,10 @@ def _describe_data(
         f"{name}: {len(rows.y)} rows, {len(encoding.columns)} columns as "
         f"{len(encoding.features)} features, target {encoding.target!r}"
     )
+    roles = [f"weight {request.weight!r}"] if request.weight else []
+    roles += [f"left out {name!r}" for name in request.drop]
+    if roles:
+        yield "columns used otherwise: " + ", ".join(roles)
     left_out = n_read - len(rows.y)
     if left_out:
         yield f"left out {left_out} rows with missing values"
@@ -254,12 +272,16 @@ def _describe_choice(request: Request, found: Study) -> Iterator[str]:
     yield ""
     yield f"chosen lambda: {float(found.choice.lam):.6g}"
     if bool(found.choice.at_edge):
-        yield "  at the edge of the grid: the best may lie beyond, widen --lambdas"
+        yield (
+            "  at the edge of the automatic grid: beyond it the error stays the same"
+            if request.lams is None
+            else "  at the edge of the grid: the best may lie beyond, widen --lambdas"
+        )
     slow = int((~found.converged).sum())
     if slow:
         yield (
             f"  {slow} of {len(order)} descents stopped before they converged: "
-            "--method solve needs no steps"
+            "--method exact needs no steps"
         )
 
 

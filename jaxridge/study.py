@@ -4,13 +4,12 @@ Everything here computes in float64. Columns are prepared (missing values filled
 scaled) by what each fold's training rows say; λ refers to the prepared columns.
 """
 
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 from sklearn.model_selection import KFold
 
 from jaxridge.choice import Choice, Scores, choose
@@ -19,20 +18,18 @@ from jaxridge.columns import (
     Learner,
     imputed,
     original_units,
-    prepared,
     scaled,
     standardized,
 )
 from jaxridge.data import Data, as_data, drop_target_axis
 from jaxridge.objective import Params, ParamsPath
+from jaxridge.paths import drop_targets, path_of
 from jaxridge.progress import bar
-from jaxridge.rules import Rule, StepOptions, rule_for
-from jaxridge.trajectory import prepare
-from jaxridge.validation import Work, cross_validate, train
+from jaxridge.rules import StepOptions
+from jaxridge.training import train
+from jaxridge.validation import cross_validate
 
 STAGES = 4  # every λ, the mean alone, λ = 0, the final fit
-AUTO_COUNT = 60
-AUTO_LOWEST, AUTO_HIGHEST = 1e-6, 1e2  # times the largest eigenvalue of XcᵀWXc
 
 
 class Plan(NamedTuple):
@@ -91,35 +88,35 @@ def study(
     with jax.enable_x64(True), stages as shown:
         data = as_data(X, y, weight, missing=True)
         target = data.Y[:, 0]
-        lams = auto_grid(data, plan) if plan.lams is None else jnp.asarray(plan.lams)
         steps: StepOptions = {"progress": progress} if plan.method == "descent" else {}
 
-        def scored(X: Array, grid: Array, work: Work, steps: StepOptions) -> Scores:
+        def scored(
+            X: Array, grid: Any, learner: Learner, intercept: bool, **how: Any
+        ) -> Scores:
             shown.update()
             return cross_validate(
                 X,
                 target,
                 grid,
                 folds,
-                method=work.method,
                 weight=data.weight,
-                fit_intercept=work.fit_intercept,
-                prepare=work.learner,
-                **steps,
+                fit_intercept=intercept,
+                prepare=learner,
+                **how,
             )
 
-        work = Work(plan.learner, plan.fit_intercept, plan.method)
-        scores = scored(data.X, lams, work, steps)
-        choice = choose(scores, plan.rule)
+        fit_intercept = plan.fit_intercept
+        grid = "auto" if plan.lams is None else jnp.asarray(plan.lams)
+        scores = scored(
+            data.X, grid, plan.learner, fit_intercept, method=plan.method, **steps
+        )
+        choice, lams = choose(scores, plan.rule), scores.lams
         zero, none = jnp.zeros_like(lams[:1]), jnp.zeros_like(data.X[:, :1])
-        mean_only = scored(none, zero, Work(imputed, True, "solve"), {})
-        unpenalized = scored(data.X, zero, work._replace(method="solve"), {})
-        # The final fit is a fold that holds nothing out.
+        mean_only = scored(none, zero, imputed, True)
+        unpenalized = scored(data.X, zero, plan.learner, fit_intercept)
         shown.update()
-        every_row = data.weight[None]
-        trained = train(data, target, every_row, lams, work, steps)
-        columns, params, converged = jax.tree.map(lambda a: a[0], trained)
-        params = ParamsPath(*drop_target_axis(params, target))
+        params, converged = _final_fits(data, lams, plan, steps)
+        columns = plan.learner(data.X, data.weight)
         chosen = Params(params.coef[choice.index], params.intercept[choice.index])
         found = Study(
             scores,
@@ -135,20 +132,25 @@ def study(
         return jax.tree.map(lambda a: np.asarray(a)[()], found)
 
 
-def auto_grid(data: Data, plan: Plan) -> Float[Array, " L"]:
-    """Return 60 penalties from almost no shrinkage to almost all.
-
-    Log-spaced from 1e-6 to 100 times the largest eigenvalue of XcᵀWXc, the scatter of
-    the prepared columns; 1 stands in for it if all columns are constant.
-    """
-    rule = rule_for(data, {"learning_rate": "auto"}, plan.fit_intercept)
-    top = float(_largest(data, rule, plan.learner))
-    top = top if top > 0 else 1.0
-    return jnp.geomspace(AUTO_LOWEST * top, AUTO_HIGHEST * top, AUTO_COUNT)
-
-
-@partial(jax.jit, static_argnums=(1, 2))
-def _largest(data: Data, rule: Rule, learner: Learner) -> Float[Array, ""]:
-    columns = learner(data.X, data.weight)
-    rows = prepare(data, rule, partial(prepared, columns))
-    return rows.curvature * jnp.sum(data.weight)
+def _final_fits(
+    data: Data, lams: Array, plan: Plan, steps: StepOptions
+) -> tuple[ParamsPath, Array]:
+    """Return the fits to all rows, of one target, and which of them converged."""
+    target = data.Y[:, 0]
+    if plan.method == "exact":
+        found = path_of(data, lams, plan.fit_intercept, plan.learner)
+        return drop_targets(found, target).params, jnp.ones(lams.shape, bool)
+    # A fold that holds nothing out.
+    trained = train(
+        data,
+        target,
+        data.weight[None],
+        lams,
+        plan.learner,
+        plan.fit_intercept,
+        steps,
+    )
+    params, converged = jax.tree.map(
+        lambda a: a[0], (trained.params, trained.converged)
+    )
+    return ParamsPath(*drop_target_axis(params, target)), converged

@@ -1,80 +1,49 @@
 """How well each penalty predicts rows it has not seen: cross-validation.
 
-Every fold leaves its held-out rows out by weight 0, so that all folds have the same
-shape, and one compiled program trains all folds and all penalties.
+By descent, every fold leaves its held-out rows out by weight 0, so that all folds have
+the same shape, and one compiled program trains all folds and all penalties. The exact
+method factorises what each fold trains on, once for all penalties (see `holdout`).
 """
 
-import warnings
-from functools import partial
-from typing import Any, NamedTuple, Unpack
+from collections.abc import Callable
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
-from jaxridge import checks, trajectory
+from jaxridge import checks
 from jaxridge.choice import Scores, standard_error
-from jaxridge.columns import Columns, Learner, prepared, untouched
-from jaxridge.compression import compress, is_worthwhile
+from jaxridge.columns import Learner, untouched
 from jaxridge.data import (
     ArrayLike,
     Data,
     as_data,
     as_penalty,
-    centre_of,
-    centred,
     drop_target_axis,
     in_kind_of_input,
-    intercept_at,
 )
-from jaxridge.divergence import refuse_divergence
 from jaxridge.folds import Folds, split
-from jaxridge.objective import Params
-from jaxridge.products import matmul
-from jaxridge.rules import Rule, Start, StepOptions, rule_for, start_for
-from jaxridge.solvers import solve_data
-from jaxridge.trajectory import Outcome, Rows
+from jaxridge.grids import on_grid
+from jaxridge.holdout import Held, by_moments, score_folds
+from jaxridge.moments import Moments
+from jaxridge.rules import StepOptions
+from jaxridge.scoring import Score, scoring_of
+from jaxridge.training import score_trained, train, warn_unless_converged
 
-METHODS = ("descent", "solve")
-
-
-# Held-out predictions are formed for this many penalties at a time.
-LAMS_AT_ONCE = 16
-
-
-class Work(NamedTuple):
-    """What each fold does: prepare its columns, then train by a method."""
-
-    learner: Learner
-    fit_intercept: bool
-    method: str
-
-
-class Trained(NamedTuple):
-    """What each fold learnt: its columns' preparation, and params at every penalty."""
-
-    columns: Columns
-    params: Params
-    converged: Bool[Array, "k L"]
-
-
-class Held(NamedTuple):
-    """Rows held out by each fold, padded to the same number, and which count."""
-
-    rows: Int[Array, "k h"]
-    counts: Bool[Array, "k h"]
+METHODS = ("exact", "descent")
 
 
 @in_kind_of_input
 def cross_validate(
-    X: ArrayLike,
-    y: ArrayLike,
-    lams: ArrayLike,
+    X: ArrayLike | Moments,
+    y: ArrayLike | None,
+    lams: ArrayLike | str,
     folds: Any = 5,
     *,
-    method: str = "descent",
-    scoring: str = "mse",
+    method: str = "exact",
+    scoring: str | Callable[..., Any] = "mse",
     groups: ArrayLike | None = None,
     weight: ArrayLike | None = None,
     fit_intercept: bool = True,
@@ -89,20 +58,27 @@ def cross_validate(
 
     Parameters
     ----------
-    X : array of shape (n_samples, n_features)
-        The rows, finite; NaN marks a missing value if `prepare` fills them.
-    y : array of shape (n_samples,) or (n_samples, n_targets)
+    X : array of shape (n_samples, n_features), or Moments
+        The rows, finite; NaN marks a missing value if `prepare` fills them. The moments
+        of at least two folds stand for rows that are not in memory; then `y` is None,
+        `folds` is theirs, scores have a targets' axis, and beside `lams` (no "auto")
+        only `fit_intercept` and the scorings "mse" and "r2" may be given.
+    y : array of shape (n_samples,) or (n_samples, n_targets), or None
         The targets.
-    lams : array of shape (n_lams,)
-        Penalties in squared units of `X` (as prepared), each at least 0, in any order.
+    lams : array of shape (n_lams,), or "auto"
+        Penalties in squared units of `X` (as prepared), each at least 0, in any order;
+        or those of `lambda_grid`, and more beyond while the best lies at an edge.
     folds : int, array, scikit-learn splitter or iterable of pairs
         A number of contiguous, unshuffled blocks, as ``KFold(folds)`` makes; an integer
         array of shape (n_samples,), the fold that holds each row out; a splitter; or
         (train, test) pairs of row numbers or masks.
-    method : "descent" or "solve"
-        Train by `sweep`, or in closed form as `solve` does.
-    scoring : "mse"
-        Mean squared error.
+    method : "exact" or "descent"
+        One factorisation for each fold answers every penalty; or train by `sweep`.
+    scoring : "mse", "mae", "r2", "correlation" or function
+        Mean squared or absolute error, R² about the held-out mean, Pearson's
+        correlation (0 for a constant prediction); or a function of (y, prediction),
+        both of shape (n_held,), called for each fold, penalty and target, of which a
+        greater value is better. It sees no weights.
     groups : array of shape (n_samples,), optional
         For splitters that keep groups together.
     weight : array of shape (n_samples,), optional
@@ -136,9 +112,17 @@ def cross_validate(
 
     Notes
     -----
-    Compressed descents and "solve" read the rows once a fold, O(k m n²) time, and then
-    work on n + 1 rows for each fold and penalty. Memory is O(m n), not k times that,
-    except for descents on uncompressed rows.
+    "exact": folds that hold each row out once share one pass over the rows, O(m n²)
+    time in all, and take O(n³ + (m/k) n (n + t L)) each; other folds, and prepared
+    columns, take a pass each. Memory is O(k n² + m n / k). With n > m, O(m² n) time and
+    O(m n) memory for each fold. Where products of the data would lose digits, float32
+    is computed in float64, and float64 by singular values at some five times the cost.
+    Compressed descents read the rows once a fold, and then work on n + 1 rows for each
+    fold and penalty. A function as `scoring` holds all predictions, O(m t L) memory.
+
+    References
+    ----------
+    Golub and Van Loan (2013), Matrix Computations, section 6.1.4.
 
     Examples
     --------
@@ -149,41 +133,91 @@ def cross_validate(
       0.1  1.09735          0.101931
      10    2.77604          1.25914
     """
-    checks.grid(lams)
     checks.one_of("method", method, METHODS)
-    checks.one_of("scoring", scoring, ("mse",))
+    kind = scoring_of(scoring)
     if method != "descent" and options:
-        raise TypeError(f"{method!r} takes no option {sorted(options)[0]!r}")
+        raise TypeError(
+            f"{method!r} takes no option {sorted(options)[0]!r}: pass "
+            'method="descent" for those of `descend`'
+        )
+    if isinstance(X, Moments):
+        given = {"y": y, "groups": groups, "weight": weight}
+        _nothing_but_moments(given | {"prepare": prepare, **options})
+        return _from_moments(X, lams, scoring, bool(fit_intercept))
     data = as_data(X, y, weight, missing=prepare is not None)
     masks = split(folds, y, groups)
-    weights = jnp.asarray(masks.train) * data.weight
-    held = Held(*map(jnp.asarray, masks.held_rows))
     _every_fold_counts(masks, data)
-    grid = as_penalty("lams", lams, data.X.dtype)
-    work = Work(prepare or untouched, fit_intercept, method)
-    trained = train(data, y, weights, grid, work, options)
-    _warn_unless_converged(trained, options)
-    per_fold = drop_target_axis(_held_out_mse(data, held, trained), y)
+    learner = prepare or untouched
+
+    def score(grid: Array) -> Scores:
+        if method == "exact":
+            found = score_folds(data, masks, grid, kind.score, learner, fit_intercept)
+        else:
+            found = _by_descent(
+                data, masks, y, learner, fit_intercept, grid, kind.score, options
+            )
+        if callable(scoring):
+            found = _called(scoring, data, masks, found)
+        per_fold = drop_target_axis(found, y)
+        _is_defined(scoring, per_fold)
+        return Scores(
+            lams=grid,
+            per_fold=per_fold,
+            mean=jnp.mean(per_fold, axis=0),
+            standard_error=standard_error(per_fold),
+            greater_is_better=jnp.asarray(kind.greater_is_better),
+        )
+
+    return on_grid(score, lams, data, bool(fit_intercept), learner)
+
+
+def _nothing_but_moments(given: dict[str, Any]) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(
+                f"`{name}` must be left out beside Moments, which hold folds, weights "
+                "and targets already"
+            )
+
+
+def _from_moments(
+    parts: Moments, lams: Any, scoring: Any, fit_intercept: bool
+) -> Scores:
+    checks.one_of("scoring", scoring, ("mse", "r2"))
+    checks.grid(lams)
+    if parts.weight.ndim != 1 or len(parts.weight) < 2:
+        raise ValueError("`X` as Moments must hold at least 2 folds")
+    parts = jax.tree.map(jnp.asarray, parts)
+    grid = as_penalty("lams", lams, parts.xx.dtype)
+    if not checks.any_traced(parts):
+        empty = np.flatnonzero(np.asarray(parts.weight) <= 0)
+        if empty.size:
+            raise ValueError(f"`X` as Moments has no rows in fold {empty[0]}")
+    per_fold = by_moments(parts, grid, scoring == "r2", fit_intercept)
     return Scores(
         lams=grid,
         per_fold=per_fold,
         mean=jnp.mean(per_fold, axis=0),
         standard_error=standard_error(per_fold),
-        greater_is_better=jnp.asarray(False),
+        greater_is_better=jnp.asarray(scoring == "r2"),
     )
 
 
-def _warn_unless_converged(trained: Trained, options: StepOptions) -> None:
-    """Warn of descents cut short; those by mini-batches are never expected to end."""
-    if checks.is_traced(trained.converged) or options.get("batch_size"):
-        return
-    short = int((~trained.converged).sum())
-    if short:
-        warnings.warn(
-            f"{short} of {trained.converged.size} descents stopped before they "
-            'converged: raise `max_steps`, or use method="solve"',
-            stacklevel=4,
-        )
+def _by_descent(
+    data: Data,
+    masks: Folds,
+    y: Any,
+    learner: Learner,
+    fit_intercept: bool,
+    grid: Array,
+    score: Score,
+    options: StepOptions,
+) -> Float[Array, "k L *score"]:
+    weights = jnp.asarray(masks.train) * data.weight
+    trained = train(data, y, weights, grid, learner, fit_intercept, options)
+    warn_unless_converged(trained, options)
+    held = Held(*map(jnp.asarray, masks.held_rows))
+    return score_trained(data, held, trained, score)
 
 
 def _every_fold_counts(masks: Folds, data: Data) -> None:
@@ -200,114 +234,30 @@ def _every_fold_counts(masks: Folds, data: Data) -> None:
             )
 
 
-def train(
-    data: Data,
-    y: Any,
-    weights: Float[Array, "k m"],
-    grid: Float[Array, " L"],
-    work: Work,
-    options: StepOptions,
-) -> Trained:
-    """Fit every fold, given by its rows' weights, at every penalty of the grid.
-
-    All rows at their own weights are a fold too, the one that the final fit is.
-    """
-    learner = work.learner
-    if work.method == "solve":
-        return _solved(data, weights, grid, learner, work.fit_intercept)
-    rule = rule_for(data, options, work.fit_intercept)
-    start = start_for(data, y, grid, rule, options)
-    if options.get("progress") and not checks.any_traced(data, start):
-        rows, columns = _watched_rows(data, weights, rule, learner)
-        outcome = trajectory.watch(rows, start, rule)
-    else:
-        outcome, columns = _descend_folds(data, weights, start, rule, learner)
-
-    def data_of_fold(k: int) -> Data:
-        X = prepared(learner(data.X, weights[k]), data.X)
-        return data._replace(X=X, weight=weights[k])
-
-    refuse_divergence(outcome, data_of_fold, rule)
-    fit = outcome.fit
-    return Trained(columns, Params(*fit.params), fit.converged)
+def _called(
+    scoring: Callable[..., Any], data: Data, masks: Folds, predicted: Array
+) -> Float[Array, "k L t"]:
+    """Return what a function of (y, prediction) says of each target of each fold."""
+    rows, counts = masks.held_rows
+    scores = [
+        [
+            [
+                scoring(data.Y[chosen, j], one[: len(chosen), j])
+                for j in range(data.Y.shape[1])
+            ]
+            for one in predicted[k]
+        ]
+        for k, chosen in enumerate(r[c] for r, c in zip(rows, counts, strict=True))
+    ]
+    return jnp.asarray(scores, data.X.dtype)
 
 
-@partial(jax.jit, static_argnums=(3, 4))
-def _descend_folds(
-    data: Data, weights: Array, start: Start, rule: Rule, learner: Learner
-) -> tuple[Outcome, Columns]:
-    if rule.compress:
-        rows, columns = _rows_of_folds(data, weights, rule, learner)
-        return trajectory.run(rows, start, rule), columns
-
-    def one_fold(weight: Array) -> tuple[Outcome, Columns]:
-        rows, columns = _rows(data, weight, rule, learner)
-        return trajectory.run(rows, start, rule), columns
-
-    # Mapped as a whole, so that rows that are the same in every fold are not copied.
-    return jax.vmap(one_fold)(weights)
-
-
-def _rows_of_folds(
-    data: Data, weights: Array, rule: Rule, learner: Learner
-) -> tuple[Rows, Columns]:
-    """Return each fold's rows; one fold at a time if only few rows are kept of each."""
-
-    def one_fold(weight: Array) -> tuple[Rows, Columns]:
-        return _rows(data, weight, rule, learner)
-
-    return (jax.lax.map if rule.compress else _vmapped)(one_fold, weights)
-
-
-_watched_rows = jax.jit(_rows_of_folds, static_argnums=(2, 3))
-
-
-def _vmapped(function: Any, over: Array) -> Any:
-    return jax.vmap(function)(over)
-
-
-def _rows(
-    data: Data, weight: Array, rule: Rule, learner: Learner
-) -> tuple[Rows, Columns]:
-    columns = learner(data.X, weight)
-    data = data._replace(weight=weight)
-    return trajectory.prepare(data, rule, partial(prepared, columns)), columns
-
-
-@partial(jax.jit, static_argnums=(3, 4))
-def _solved(
-    data: Data, weights: Array, grid: Array, learner: Learner, fit_intercept: bool
-) -> Trained:
-    """Solve for each fold and penalty, one after the other, on few rows if possible."""
-
-    def one_fold(weight: Array) -> Trained:
-        columns = learner(data.X, weight)
-        rows, view = data._replace(weight=weight), partial(prepared, columns)
-        centre = centre_of(rows, fit_intercept, view)
-        if is_worthwhile(rows):
-            rows = compress(rows, centre, False, view).data
-        else:
-            rows = centred(rows._replace(X=view(rows.X)), centre)
-        coef = jax.lax.map(lambda lam: solve_data(rows, lam, False).coef, grid)
-        params = Params(coef, intercept_at(coef, centre))
-        return Trained(columns, params, jnp.ones(grid.shape, bool))
-
-    return jax.lax.map(one_fold, weights)
-
-
-@jax.jit
-def _held_out_mse(data: Data, held: Held, trained: Trained) -> Float[Array, "k L t"]:
-    """Return Σ w e² / Σ w over the held-out rows of each fold."""
-
-    def one_fold(fold: tuple[Held, Trained]) -> Array:
-        (rows, counts), (columns, params, _) = fold
-        X, Y = prepared(columns, data.X[rows]), data.Y[rows]
-        weight = jnp.where(counts, data.weight[rows], 0)
-
-        def one_lam(params: Params) -> Array:
-            error = matmul(X, params.coef) + params.intercept - Y
-            return jnp.sum(weight[:, None] * error**2, axis=0) / jnp.sum(weight)
-
-        return jax.lax.map(one_lam, params, batch_size=LAMS_AT_ONCE)
-
-    return jax.lax.map(one_fold, (held, trained))
+def _is_defined(scoring: Any, per_fold: Array) -> None:
+    if checks.is_traced(per_fold):
+        return
+    missing = np.argwhere(np.isnan(per_fold))
+    if missing.size:
+        raise ValueError(
+            f"`scoring` {scoring!r} is undefined in fold {missing[0][0]}, where the "
+            'target is constant: use "mse" or "mae", or other `folds`'
+        )

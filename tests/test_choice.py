@@ -146,13 +146,22 @@ def test_choosing_works_under_jit(rule, per_target):
         np.testing.assert_array_equal(traced, plain)
 
 
-@pytest.mark.parametrize("folds", [0, 1])
-def test_one_standard_error_needs_two_folds(folds):
+def test_one_standard_error_needs_a_standard_error():
     one = scores_of(np.ones((1, 5)))
-    scores = one._replace(per_fold=one.per_fold[:folds])
+    scores = one._replace(per_fold=one.per_fold[:0])
     assert choose(scores).lam == 1000
-    with pytest.raises(ValueError, match=f'"1se" needs .* have {folds} fold'):
+    with pytest.raises(ValueError, match='"1se" needs .* have none'):
         choose(scores, "1se")
+
+
+def test_one_standard_error_of_rows_left_out_is_that_of_their_mean():
+    mean = np.array([[2.0, 1.0, 1.5, 3.0, 9.0]])
+    scores = scores_of(mean)._replace(standard_error=np.full(5, 0.6))
+    assert choose(scores).lam == LAMS[1]
+    assert choose(scores, "1se").lam == LAMS[2]
+    both = jax.tree.map(lambda a: np.stack([a, a], -1) if a.ndim else a, scores)
+    both = both._replace(lams=scores.lams)
+    assert choose(both, "1se").lam == LAMS[2]
 
 
 @pytest.mark.parametrize("rule", ["max", "", None])

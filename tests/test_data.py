@@ -33,7 +33,7 @@ FUNCTIONS = {
     "solve": solve,
     "descend": partial(descend, **STEPS),
     "sweep": partial(sweep, **STEPS),
-    "cross_validate": partial(cross_validate, folds=2, **STEPS),
+    "cross_validate": partial(cross_validate, folds=2, method="descent", **STEPS),
 }
 AT_PARAMS = ("cost", "gradient", "gradient_by_hand", "check_gradient")
 GRIDS = ("sweep", "cross_validate")

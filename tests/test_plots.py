@@ -27,7 +27,7 @@ def fits():
 
 @pytest.fixture(scope="module")
 def scores():
-    return jaxridge.cross_validate(X, y, LAMS, method="solve")
+    return jaxridge.cross_validate(X, y, LAMS, method="exact")
 
 
 def labels(ax):
@@ -86,7 +86,7 @@ def test_validation_marks_both_choices(ax, scores):
 
 
 def test_validation_of_several_targets_is_refused(ax):
-    scores = jaxridge.cross_validate(X, np.column_stack([y, y]), LAMS, method="solve")
+    scores = jaxridge.cross_validate(X, np.column_stack([y, y]), LAMS, method="exact")
     with pytest.raises(ValueError, match="got 2 targets"):
         plots.plot_validation(scores, ax)
 

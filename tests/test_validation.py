@@ -32,7 +32,7 @@ WEIGHT = RNG.integers(0, 4, M).astype(float)
 LAMS = np.array([0.1, 3.0, 100.0])
 GROUPS = RNG.permutation(np.repeat(np.arange(6), 10))
 HOLEY = np.where(RNG.random((M, 3)) < 0.2, np.nan, X)
-METHODS = ("descent", "solve")
+METHODS = ("descent", "exact")
 WEIGHTED = ("standardscaler", "ridge")
 
 
@@ -128,7 +128,7 @@ def test_every_kind_of_folds_is_held_out(name, method):
 
 def test_penalties_keep_their_order_and_repeats():
     lams = LAMS[[2, 0, 2]]
-    scores = cross_validate(X, y, lams, 3, method="solve")
+    scores = cross_validate(X, y, lams, 3, method="exact")
     np.testing.assert_array_equal(scores.lams, lams)
     assert_scores(scores, losses_by_refitting(X, y, lams, KFold(3).split(X)))
 
@@ -143,7 +143,7 @@ def test_integer_weights_are_repeated_rows_of_the_same_fold(prepare):
     rows = X if prepare is None else HOLEY
     weight, ids = np.tile([0, 2], 30), np.repeat([0, 1, 2], 20)
     repeated = [np.repeat(a, weight, axis=0) for a in (rows, y, ids)]
-    options = {"method": "solve", "prepare": prepare}
+    options = {"method": "exact", "prepare": prepare}
     by_weight = cross_validate(rows, y, LAMS, ids, weight=weight, **options)
     by_rows = cross_validate(*repeated[:2], LAMS, repeated[2], **options)
     np.testing.assert_allclose(by_weight.per_fold, by_rows.per_fold, rtol=1e-9)
@@ -160,8 +160,8 @@ def leaves_are(tree, kinds, dtype):
 def test_numpy_scores_come_in_the_precision_of_the_data():
     losses = losses_by_refitting(X, y, LAMS, KFold(3).split(X))
     data = X.astype(np.float32), y.astype(np.float32)
-    single = cross_validate(*data, LAMS, 3, method="solve")
-    double = cross_validate(X, y, LAMS, 3, method="solve")
+    single = cross_validate(*data, LAMS, 3, method="exact")
+    double = cross_validate(X, y, LAMS, 3, method="exact")
     assert leaves_are(single, np.ndarray, np.float32)
     assert leaves_are(double, np.ndarray, np.float64)
     assert isinstance(double.greater_is_better, np.bool_)
@@ -231,7 +231,7 @@ PREPARED = {
 @pytest.mark.parametrize("name", PREPARED)
 def test_columns_are_prepared_by_each_folds_training_rows_alone(name):
     learner, model, X, options = PREPARED[name]
-    scores = cross_validate(X, y, LAMS, 3, prepare=learner, method="solve", **options)
+    scores = cross_validate(X, y, LAMS, 3, prepare=learner, method="exact", **options)
     pairs = KFold(3).split(X)
     losses = losses_by_refitting(X, y, LAMS, pairs, model=model, **options)
     assert_scores(scores, losses)
@@ -239,7 +239,7 @@ def test_columns_are_prepared_by_each_folds_training_rows_alone(name):
 
 def test_a_column_without_values_in_a_fold_counts_as_zeros():
     gone = np.where((np.arange(M) >= 20)[:, None] & [True, False, False], np.nan, X)
-    scores = cross_validate(gone, y, LAMS, 3, prepare=standardized, method="solve")
+    scores = cross_validate(gone, y, LAMS, 3, prepare=standardized, method="exact")
     without = losses_by_refitting(
         X[:, 1:], y, LAMS, KFold(3).split(X), model=standardizing
     )
@@ -269,7 +269,13 @@ def test_missing_targets_are_refused():
 
 # --- the options of descents ----------------------------------------------------
 
-PLAIN = {"learning_rate": 0.1, "max_steps": 200, "prepare": standardized, "tol": 0}
+PLAIN = {
+    "method": "descent",
+    "learning_rate": 0.1,
+    "max_steps": 200,
+    "prepare": standardized,
+    "tol": 0,
+}
 
 
 def test_progress_changes_nothing_and_shows_nothing_without_a_terminal(capfd):
@@ -301,6 +307,7 @@ def test_every_fold_takes_the_steps_asked_for():
 @pytest.mark.parametrize("key", [5, jax.random.key(5)], ids=["int", "JAX key"])
 def test_batches_are_drawn_from_the_training_rows_alone(key):
     batches = {"learning_rate": 0.01, "batch_size": 8, "max_steps": 20, "key": key}
+    batches["method"] = "descent"
     rows = np.arange(M)
     folds = [(rows[:20], rows[20:25]), (rows[25:45], rows[:25]), (rows[:9], rows[9:])]
     scores = cross_validate(X, y, LAMS, iter(folds), **batches)
@@ -346,10 +353,10 @@ def test_a_descent_that_diverges_names_a_step_that_descends(X, folds, lam):
 # --- one program ----------------------------------------------------------------
 
 FRESH = {
-    "descent": {},
-    "solve": {"method": "solve"},
+    "descent": {"method": "descent"},
+    "exact": {"method": "exact"},
     "steps": PLAIN | {"tol": 0.9},
-    "prepared": {"method": "solve", "prepare": standardized},
+    "prepared": {"method": "exact", "prepare": standardized},
 }
 
 
@@ -375,7 +382,7 @@ def test_other_values_compile_nothing(rule):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "magic"}, "`method` must be one of descent, solve, got 'magic'"),
+        ({"method": "magic"}, "`method` must be one of exact, descent, got 'magic'"),
         ({"scoring": "accuracy"}, "`scoring` must be one of"),
         ({"folds": 1}, "`folds` must be at least 2"),
         ({"folds": M + 1}, "`folds` must be at most the number of rows"),
@@ -408,6 +415,8 @@ def test_other_values_compile_nothing(rule):
 )
 def test_arguments_that_cannot_be_are_refused(options, message):
     arguments = {"X": X, "y": y, "lams": LAMS, "folds": 3} | options
+    if {"batch_size", "learning_rate", "tol", "init"} & set(options):
+        arguments["method"] = "descent"
     with pytest.raises(ValueError, match=re.escape(message)):
         cross_validate(**arguments)
 
@@ -415,13 +424,16 @@ def test_arguments_that_cannot_be_are_refused(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "solve", "max_steps": 5}, "'solve' takes no option 'max_steps'"),
+        ({"method": "exact", "max_steps": 5}, "'exact' takes no option 'max_steps'"),
         ({"max_step": 5}, "max_step"),
         ({"folds": "three"}, "`folds` must be a number"),
         ({"folds": None}, "`folds` must be a number"),
         ({"folds": 2.5}, "`folds` must be a whole number"),
         ({"X": np.full((M, 3), "a")}, "`X` must hold numbers"),
-        ({"optimizer": "adam"}, "`optimizer` must be an optax rule"),
+        (
+            {"method": "descent", "optimizer": "adam"},
+            "`optimizer` must be an optax rule",
+        ),
     ],
 )
 def test_arguments_of_another_type_are_refused(options, message):

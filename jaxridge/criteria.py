@@ -1,0 +1,302 @@
+"""Scores of every penalty that need no folds: leave-one-out, GCV and the evidence."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxridge import checks
+from jaxridge.choice import Evidence, Scores
+from jaxridge.data import (
+    ArrayLike,
+    Centre,
+    Data,
+    as_data,
+    drop_target_axis,
+    in_kind_of_input,
+    weighted_mean,
+)
+from jaxridge.factors import answer
+from jaxridge.grids import on_grid
+from jaxridge.risk import (
+    Spread,
+    generalized_cross_validation,
+    left_out_losses,
+    log_evidence,
+    residual_squares,
+    standard_error_of_mean,
+)
+from jaxridge.spectrum import Spectrum
+
+LOSSES = {"mse": jnp.square, "mae": jnp.abs}
+
+
+@in_kind_of_input
+def leave_one_out(
+    X: ArrayLike,
+    y: ArrayLike,
+    lams: ArrayLike | str,
+    *,
+    scoring: str = "mse",
+    weight: ArrayLike | None = None,
+    fit_intercept: bool = True,
+) -> Scores:
+    """Score every penalty by predicting each row from all others, exactly.
+
+    Each fit minimises ``J = (Σ w (X @ coef + intercept − y)² + lam · ‖coef‖²) / (2m)``
+    over the other rows. None is made: the error is ``e / (1 − h)``, e the residual of
+    the fit to all rows and h the row's leverage.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        The rows, finite; at least two that count.
+    y : array of shape (n_samples,) or (n_samples, n_targets)
+        The targets.
+    lams : array of shape (n_lams,), or "auto"
+        Penalties in squared units of `X`, each at least 0, in any order; or those of
+        `lambda_grid`, and more beyond while the best lies at an edge.
+    scoring : "mse", "mae" or "r2"
+        Mean squared or absolute error; or 1 − mse / Σ w (y − ȳ)² · Σ w.
+    weight : array of shape (n_samples,), optional
+        How often each row counts; a row of weight 2 is left out with both its copies.
+    fit_intercept : bool
+        Whether to fit an unpenalised intercept.
+
+    Returns
+    -------
+    Scores
+        per_fold has one entry, the mean over rows; standard_error is that of the mean
+        of the rows' losses, std(ddof=1)/√n_samples without weights.
+
+    Raises
+    ------
+    TypeError
+        If an argument does not hold real numbers.
+    ValueError
+        If shapes do not fit; for negative, NaN or infinite values; for fewer than two
+        rows that count, and for R² of a constant target.
+
+    Notes
+    -----
+    One factorisation, then O(m n (n + t L)) time, and O(n² + m) memory beside the rows
+    (O(m n) where n > m). Where the fit to all rows interpolates, as any does at
+    ``lam = 0`` with n ≥ m, e and 1 − h are both 0; the score is then the limit λ → 0,
+    which is the error of the minimum-norm fit to the other rows.
+
+    References
+    ----------
+    Allen (1974), The relationship between variable selection and data augmentation and
+    a method for prediction; Golub, Heath and Wahba (1979), section 1.
+
+    Examples
+    --------
+    >>> X, y = np.arange(6.0)[:, None], np.array([1.0, 0.0, 2.0, 4.0, 3.0, 5.0])
+    >>> print(leave_one_out(X, y, [0.1, 10.0]).mean.round(4))
+    [1.3947 1.7625]
+    """
+    checks.one_of("scoring", scoring, (*LOSSES, "r2"))
+    data = as_data(X, y, weight)
+    if not checks.is_traced(data.weight) and (np.asarray(data.weight) > 0).sum() < 2:
+        raise ValueError(
+            "leave-one-out needs at least two rows that count, got one: there is "
+            "nothing to predict it from"
+        )
+    loss = LOSSES["mae" if scoring == "mae" else "mse"]
+    square = _spread_of_targets(data) if scoring == "r2" else None
+
+    def question(*given: Any) -> tuple[Any, Any]:
+        spread, left = _left_out(*given, loss, bool(fit_intercept))
+        return (spread.mean, standard_error_of_mean(spread)), left
+
+    def score(grid: Array) -> Scores:
+        mean, error = answer(question, data, grid, bool(fit_intercept))
+        if square is not None:
+            mean, error = 1 - mean / square, error / square
+        mean, error = drop_target_axis((mean, error), y)
+        return Scores(grid, mean[None], mean, error, jnp.asarray(scoring == "r2"))
+
+    return on_grid(score, lams, data, bool(fit_intercept))
+
+
+@in_kind_of_input
+def gcv(
+    X: ArrayLike,
+    y: ArrayLike,
+    lams: ArrayLike | str,
+    *,
+    weight: ArrayLike | None = None,
+    fit_intercept: bool = True,
+) -> Scores:
+    """Score every penalty by generalised cross-validation.
+
+    ``GCV = (RSS/m) / (1 − df/m)²``, df = Σ s²/(s² + lam) + 1: leave-one-out with every
+    row's leverage replaced by their mean. Fits minimise ``J = (Σ w e² + lam · ‖coef‖²)
+    / (2m)``, m = Σ w.
+
+    Parameters
+    ----------
+    X, y, lams, weight, fit_intercept
+        As for `leave_one_out`.
+
+    Returns
+    -------
+    Scores
+        mean, in squared units of `y`; per_fold has no entries, and standard_error is 0,
+        so that ``choose(rule="1se")`` refuses them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `leave_one_out` does.
+
+    Notes
+    -----
+    One factorisation and one pass over the rows, then O(n t) for each penalty. Where
+    the fit interpolates at ``lam = 0``, the score is its limit λ → 0.
+
+    References
+    ----------
+    Golub, Heath and Wahba (1979), Generalized cross-validation as a method for choosing
+    a good ridge parameter.
+
+    Examples
+    --------
+    >>> X, y = np.arange(6.0)[:, None], np.array([1.0, 0.0, 2.0, 4.0, 3.0, 5.0])
+    >>> print(gcv(X, y, [0.1, 10.0]).mean.round(4))
+    [1.4104 1.7604]
+    """
+    data = as_data(X, y, weight)
+    if not checks.is_traced(data.weight) and (np.asarray(data.weight) > 0).sum() < 2:
+        raise ValueError("GCV needs at least two rows that count, got one")
+
+    def question(*given: Any) -> tuple[Array, Any]:
+        return _generalized(*given, bool(fit_intercept))
+
+    def score(grid: Array) -> Scores:
+        mean = drop_target_axis(answer(question, data, grid, bool(fit_intercept)), y)
+        none = jnp.zeros_like(mean)
+        return Scores(grid, none[None][:0], mean, none, jnp.asarray(False))
+
+    return on_grid(score, lams, data, bool(fit_intercept))
+
+
+@in_kind_of_input
+def evidence(
+    X: ArrayLike,
+    y: ArrayLike,
+    lams: ArrayLike | str,
+    *,
+    weight: ArrayLike | None = None,
+    fit_intercept: bool = True,
+) -> Evidence:
+    """Score every penalty by the log marginal likelihood of the targets.
+
+    In ``y = X @ coef + intercept + noise`` with coef ~ N(0, σ²/lam), noise ~ N(0, σ²)
+    and a flat intercept, the posterior mean of coef minimises ``J = (Σ w e² + lam ·
+    ‖coef‖²) / (2m)``. With σ² at its best,
+    ``log p = −½ ((m − 1)(log 2πσ² + 1) + Σ log(1 + s²/lam))``.
+
+    Parameters
+    ----------
+    X, y, weight, fit_intercept
+        As for `leave_one_out`.
+    lams : array of shape (n_lams,), or "auto"
+        As for `leave_one_out`, but each above 0: a flat prior has no evidence.
+
+    Returns
+    -------
+    Evidence
+        mean, of which more is better, and the noise variance σ² at each penalty.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `leave_one_out` does; for a penalty of 0, and for a target that is constant,
+        or 0 without an intercept, which any penalty explains perfectly.
+
+    Notes
+    -----
+    One factorisation and one pass over the rows, then O(n t) for each penalty.
+
+    References
+    ----------
+    MacKay (1992), Bayesian interpolation, section 3.
+
+    Examples
+    --------
+    >>> X, y = np.arange(6.0)[:, None], np.array([1.0, 0.0, 2.0, 4.0, 3.0, 5.0])
+    >>> print(evidence(X, y, [0.1, 10.0]).mean.round(4))
+    [-9.0262 -9.0034]
+    """
+    data = as_data(X, y, weight)
+
+    def question(*given: Any) -> tuple[Any, Any]:
+        return _evidence(*given, bool(fit_intercept))
+
+    def score(grid: Array) -> Evidence:
+        if not checks.is_traced(grid) and bool((grid == 0).any()):
+            raise ValueError(
+                "`lams` holds 0, and a flat prior has no evidence: pass penalties "
+                "above 0"
+            )
+        mean, noise = answer(question, data, grid, bool(fit_intercept))
+        if not checks.is_traced(mean) and not bool(jnp.isfinite(mean).all()):
+            raise ValueError(
+                "`y` has no evidence: every penalty explains it perfectly (a constant "
+                "target, or one row): leave that target out"
+            )
+        mean, noise = drop_target_axis((mean, noise), y)
+        none = jnp.zeros_like(mean)
+        return Evidence(grid, none[None][:0], mean, none, jnp.asarray(True), noise)
+
+    return on_grid(score, lams, data, bool(fit_intercept))
+
+
+@partial(jax.jit, static_argnums=(4, 5))
+def _left_out(
+    data: Data, centre: Centre, spectrum: Spectrum, lams: Array, loss: Any, mean: bool
+) -> tuple[Spread, Array]:
+    spread = left_out_losses(data, centre, spectrum, lams, loss, mean)
+    size = loss(jnp.sqrt(_square(data, centre)))
+    left = jnp.min(spread.mean / size, axis=0)
+    return spread, jnp.min(left if loss is jnp.square else left**2)
+
+
+@partial(jax.jit, static_argnums=4)
+def _generalized(
+    data: Data, centre: Centre, spectrum: Spectrum, lams: Array, fit_intercept: bool
+) -> tuple[Array, Array]:
+    beyond = residual_squares(data, centre, spectrum)
+    left = jnp.min(beyond / jnp.sum(data.weight) / _square(data, centre))
+    return generalized_cross_validation(
+        data, spectrum, beyond, lams, fit_intercept
+    ), left
+
+
+@partial(jax.jit, static_argnums=4)
+def _evidence(
+    data: Data, centre: Centre, spectrum: Spectrum, lams: Array, fit_intercept: bool
+) -> tuple[tuple[Array, Array], Array]:
+    beyond = residual_squares(data, centre, spectrum)
+    left = jnp.min(beyond / jnp.sum(data.weight) / _square(data, centre))
+    return log_evidence(data, spectrum, beyond, lams, fit_intercept), left
+
+
+def _square(data: Data, centre: Centre) -> Float[Array, " t"]:
+    """Return the mean square of the targets about their centre, 1 where it is 0."""
+    total = jnp.sum(data.weight)
+    square = jnp.sum(data.weight[:, None] * (data.Y - centre.y) ** 2, axis=0) / total
+    return jnp.where(square > 0, square, 1)
+
+
+def _spread_of_targets(data: Data) -> Float[Array, " t"]:
+    """Return the mean square of the targets about their mean, none of it 0."""
+    about = data.Y - weighted_mean(data.Y, data.weight)
+    square = jnp.sum(data.weight[:, None] * about**2, axis=0) / jnp.sum(data.weight)
+    if not checks.is_traced(square) and not bool((square > 0).all()):
+        raise ValueError('`scoring` "r2" is undefined for a constant target: use "mse"')
+    return square

@@ -1,0 +1,158 @@
+"""Which penalties to try: from almost no shrinkage to almost all, and further if asked.
+
+Shrinkage is counted in degrees of freedom, Σ s²/(s² + λ) over the directions of X. The
+grid begins where a hundredth of one is lost and ends where a hundredth of one is left.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxridge import checks
+from jaxridge.choice import Evidence, Scores, choose
+from jaxridge.columns import Learner, untouched
+from jaxridge.data import (
+    ArrayLike,
+    Data,
+    as_data,
+    as_penalty,
+    in_kind_of_input,
+)
+from jaxridge.factors import roughly
+
+COUNT = 100
+REMAINDER = 0.01  # degrees of freedom lost at the least penalty, left at the largest
+DECADES = 3  # by which a grid is extended
+EXTENSIONS = 4
+GAIN = 1e-3
+
+S = TypeVar("S", Scores, Evidence)
+
+
+@in_kind_of_input
+def lambda_grid(
+    X: ArrayLike,
+    count: int = COUNT,
+    *,
+    weight: ArrayLike | None = None,
+    fit_intercept: bool = True,
+) -> Float[Array, " L"]:
+    """Penalties from almost no shrinkage to almost all, evenly spaced in log λ.
+
+    For the λ of ``J = (Σ w (X @ coef + intercept − y)² + lam · ‖coef‖²) / (2m)``: the
+    least takes 0.01 of the degrees of freedom ``Σ s²/(s² + lam)`` away, or is the
+    rounding of s² if that is more; the largest leaves 0.01 of them.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        The rows, finite.
+    count : int
+        How many penalties, at least 2.
+    weight : array of shape (n_samples,), optional
+        How often each row counts.
+    fit_intercept : bool
+        Whether the fits have an intercept, that is whether columns are centred.
+
+    Returns
+    -------
+    array of shape (count,)
+        Increasing, in squared units of `X`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `path` does, and for fewer than 2 penalties.
+
+    Notes
+    -----
+    O(m n k + k³) time with k = min(m, n). If all columns are constant, so that every
+    penalty gives the same fit, the grid is that of one singular value of 1.
+
+    Examples
+    --------
+    >>> print(lambda_grid(np.array([[-1.0], [1.0]]), count=3).round(4))
+    [2.e-02 2.e+00 2.e+02]
+    """
+    count = checks.count("count", count, 2)
+    data = as_data(X, jnp.zeros(np.shape(X)[:1]), weight)
+    return grid_of(data, count, bool(fit_intercept))
+
+
+def grid_of(
+    data: Data, count: int, fit_intercept: bool, learner: Learner = untouched
+) -> Float[Array, " L"]:
+    """Return the grid for checked data, its columns prepared by `learner`."""
+    values = roughly(data, fit_intercept, learner).values
+    there = values > 0
+    values = jnp.where(jnp.any(there), values, jnp.arange(len(values)) == 0)
+    there = values > 0
+    noise = jnp.finfo(values.dtype).eps * max(data.X.shape) * jnp.max(values)
+    lost = jnp.sum(jnp.where(there, 1 / jnp.where(there, values, 1), 0))
+    least = jnp.maximum(REMAINDER / lost, noise)
+    return jnp.geomspace(least, jnp.sum(values) / REMAINDER, count)
+
+
+def on_grid(
+    score: Callable[[Float[Array, " L"]], S],
+    lams: Any,
+    data: Data,
+    fit_intercept: bool,
+    learner: Learner = untouched,
+) -> S:
+    """Score the penalties given, or those of an automatic grid that goes on if need be.
+
+    The grid goes on for three decades at a time while the best penalty lies at its
+    edge and that makes a difference: towards the least-squares fit, or none at all, the
+    score has a limit, and no grid an end.
+    """
+    if not isinstance(lams, str):
+        checks.grid(lams)
+        return score(as_penalty("lams", lams, data.X.dtype))
+    checks.one_of("lams", lams, ("auto",))
+    if checks.any_traced(data):
+        raise ValueError('`lams` cannot be "auto" inside jit: pass penalties')
+    scores = score(grid_of(data, COUNT, fit_intercept, learner))
+    for _ in range(EXTENSIONS):
+        choice = choose(scores)
+        if not bool(choice.at_edge):
+            break
+        beyond = _beyond(np.asarray(scores.lams, np.float64), int(choice.index))
+        further = score(jnp.asarray(beyond, data.X.dtype))
+        if not _is_better(further, scores):
+            break
+        scores = _joined(scores, further)
+    return scores
+
+
+def _beyond(lams: np.ndarray, edge: int) -> np.ndarray:
+    """Return three decades beyond an edge of an increasing grid, as dense as it is."""
+    ratio = (lams[-1] / lams[0]) ** (1 / (len(lams) - 1))
+    steps = np.arange(1, 1 + max(1, round(DECADES * np.log(10) / np.log(ratio))))
+    return lams[-1] * ratio**steps if edge else (lams[0] / ratio**steps)[::-1]
+
+
+def _is_better(one: S, other: S) -> bool:
+    """Whether the best score of `one` is better by a part in a thousand."""
+    sign = np.where(np.asarray(one.greater_is_better), 1, -1)
+    best, before = (
+        float(np.max(sign * np.mean(np.reshape(s.mean, (len(s.lams), -1)), axis=1)))
+        for s in (one, other)
+    )
+    return best - before > GAIN * abs(before)
+
+
+def _joined(one: S, other: S) -> S:
+    """Return the scores of two grids as of one, increasing."""
+    order = jnp.argsort(jnp.concatenate([one.lams, other.lams]))
+    fields = {
+        name: jnp.take(
+            jnp.concatenate([a, b], name == "per_fold"), order, name == "per_fold"
+        )
+        for name, a, b in zip(one._fields, one, other, strict=True)
+        if a.ndim
+    }
+    return one._replace(**fields)

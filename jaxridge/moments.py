@@ -1,0 +1,367 @@
+"""Sums over rows that can be merged: all that a fit needs of them, however many.
+
+For a set of rows: its weight Σw, its means x̄ and ȳ, and its scatter about them,
+Σ w (x − x̄)(x − x̄)ᵀ and so on. Two sets merge by adding scatters and what the distance δ
+between their means contributes (Chan, Golub and LeVeque 1979):
+
+    S = S₁ + S₂ + w₁w₂/(w₁ + w₂) δδᵀ.
+
+Scatters about means of their own never lose digits to a mean that is large or drifts,
+as sums about a fixed point do. Every term added is positive, so merging is exact to
+rounding in any order; taking a set out again subtracts, and is as exact as the set that
+remains is large.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxridge import checks
+from jaxridge.data import ArrayLike, Centre, Data, as_data, in_kind_of_input
+from jaxridge.folds import Folds, split
+from jaxridge.products import matmul
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Moments:
+    """Weight, means and scatter of rows, one entry for each fold.
+
+    A dataclass, because a tuple cannot mean addition by ``+``.
+
+    Attributes
+    ----------
+    weight : array of shape (k,)
+        Σw of each fold.
+    x, y : arrays of shape (k, n_features) and (k, n_targets)
+        Weighted means, 0 in a fold without weight.
+    xx, xy, yy : arrays of shape (k, n, n), (k, n, t) and (k, t)
+        Scatter about those means: Σ w dx dxᵀ, Σ w dx dyᵀ, Σ w dy².
+    """
+
+    weight: Float[Array, " *k"]
+    x: Float[Array, "*k n"]
+    y: Float[Array, "*k t"]
+    xx: Float[Array, "*k n n"]
+    xy: Float[Array, "*k n t"]
+    yy: Float[Array, "*k t"]
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """Return the moments of the rows of both, fold by fold."""
+        return added(self, other)
+
+    def __sub__(self, other: "Moments") -> "Moments":
+        """Return the moments of the rows of this that are not in `other`."""
+        return removed(self, other)
+
+
+@in_kind_of_input
+def added(one: Moments, other: Moments) -> Moments:
+    """Return the moments of the rows of both, fold by fold."""
+    return _moved(one, other, one.weight + other.weight, 1)
+
+
+@in_kind_of_input
+def removed(one: Moments, other: Moments) -> Moments:
+    """Return the moments of the rows of `one` that are not in `other`."""
+    weight = one.weight - other.weight
+    rest = _moved(one, other, weight, -1)
+    return jax.tree.map(lambda a: jnp.where(_like(weight > 0, a), a, 0), rest)
+
+
+def _moved(one: Moments, other: Moments, weight: Array, sign: int) -> Moments:
+    part = sign * other.weight / jnp.where(weight > 0, weight, 1)
+    dx, dy = other.x - one.x, other.y - one.y
+    pulled = _like(one.weight * part, dx) * dx
+    return Moments(
+        weight,
+        one.x + _like(part, dx) * dx,
+        one.y + _like(part, dy) * dy,
+        one.xx + sign * other.xx + pulled[..., :, None] * dx[..., None, :],
+        one.xy + sign * other.xy + pulled[..., :, None] * dy[..., None, :],
+        one.yy + sign * other.yy + _like(one.weight * part, dy) * dy**2,
+    )
+
+
+def total(parts: Moments) -> Moments:
+    """Return the moments of the rows of all folds, as one set without fold axis."""
+    first, rest = (
+        jax.tree.map(lambda a, s=s: a[s], parts) for s in (0, slice(1, None))
+    )
+    return jax.lax.scan(lambda sum_, one: (added(sum_, one), None), first, rest)[0]
+
+
+@jax.jit
+def complements(parts: Moments) -> Moments:
+    """Return, for each fold, the moments of the rows of all others.
+
+    The folds before it and those after it are added, and nothing is taken away: a fold
+    whose numbers are large costs the others no digits.
+    """
+
+    def before(parts: Moments) -> Moments:
+        none = jax.tree.map(lambda a: jnp.zeros_like(a[0]), parts)
+        return jax.lax.scan(lambda s, one: (added(s, one), s), none, parts)[1]
+
+    def flipped(parts: Moments) -> Moments:
+        return jax.tree.map(lambda a: a[::-1], parts)
+
+    return added(before(parts), flipped(before(flipped(parts))))
+
+
+@in_kind_of_input
+def moments_of(
+    X: ArrayLike,
+    y: ArrayLike,
+    folds: Any = 5,
+    *,
+    weight: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+) -> Moments:
+    """Return the moments of each fold of the rows.
+
+    They are all that the k-fold scores of ``J = (Σ w e² + lam ‖coef‖²) / (2m)`` need.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        The rows, finite.
+    y : array of shape (n_samples,) or (n_samples, n_targets)
+        The targets.
+    folds : int, array or scikit-learn splitter
+        As for `cross_validate`; each row must be held out exactly once.
+    weight : array of shape (n_samples,), optional
+        How often each row counts.
+    groups : array of shape (n_samples,), optional
+        For splitters that keep groups together.
+
+    Returns
+    -------
+    Moments
+        With a leading axis of folds on every field.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `cross_validate` does, and for folds that hold a row out twice or never.
+
+    Notes
+    -----
+    O(m n (n + t)) time, however many the folds, and O(k n (n + t)) memory.
+
+    Examples
+    --------
+    >>> X, y = np.arange(6.0)[:, None], np.arange(6.0)
+    >>> moments_of(X, y, folds=2).x
+    array([[1.],
+           [4.]])
+    """
+    data = as_data(X, y, weight)
+    return fold_moments(data, partition(split(folds, y, groups)))
+
+
+def moments_of_batches(batches: Iterable[tuple[Any, ...]], folds: int = 5) -> Moments:
+    """Return the moments of rows that come in batches and are never held at once.
+
+    Parameters
+    ----------
+    batches : iterable of (X, y), (X, y, weight) or (X, y, weight, fold)
+        The rows, a batch at a time; `weight` may be None. `fold` is an integer array
+        with the fold of each row, from 0 to ``folds - 1``; without it, row i of all
+        goes to fold i mod `folds`.
+    folds : int
+        How many folds, at least 2.
+
+    Returns
+    -------
+    Moments
+        With a leading axis of folds on every field.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `cross_validate` does for each batch; for batches of different widths, and
+        for none at all.
+
+    Notes
+    -----
+    O(n (n + t)) time a row; memory is O(k n (n + t)) and one batch.
+
+    Examples
+    --------
+    >>> rows = ((np.full((2, 1), i), np.full(2, i)) for i in range(3))
+    >>> print(moments_of_batches(rows, folds=2).weight)
+    [3. 3.]
+    """
+    k = checks.count("folds", folds, 2)
+    sums: Moments | None = None
+    seen = 0
+    for number, batch in enumerate(_iterated(batches)):
+        try:
+            X, y, weight, fold = (*batch, None, None)[: max(4, len(batch))]
+        except (TypeError, ValueError):
+            raise TypeError(
+                "`batches` must yield (X, y[, weight[, fold]]), got "
+                f"{type(batch).__name__} as number {number}"
+            ) from None
+        rows = np.shape(X)[0] if np.ndim(X) else 0
+        ids = _batch_folds(fold, seen, rows, k)
+        seen += rows
+        part = _of_batch(X, y, weight, ids == np.arange(k)[:, None])
+        if sums is not None and part.xy.shape != sums.xy.shape:
+            raise ValueError(
+                f"`batches`: number {number} has {part.xy.shape[1:]} columns and "
+                f"targets, those before it {sums.xy.shape[1:]}"
+            )
+        sums = part if sums is None else sums + part
+    if sums is None:
+        raise ValueError("`batches` yielded nothing: pass at least one batch")
+    return sums
+
+
+def partition(folds: Folds) -> np.ndarray:
+    """Return the masks (k, m) of held-out rows, each row in exactly one fold.
+
+    Raises
+    ------
+    ValueError
+        If a row is held out twice or never, or a fold trains on other rows than those
+        that it does not hold out.
+    """
+    if not is_partition(folds):
+        raise ValueError(
+            "`folds` must hold every row out once and train on all others: moments of "
+            "folds that overlap, or leave rows out, do not add up"
+        )
+    return folds.held
+
+
+def is_partition(folds: Folds) -> bool:
+    """Whether every row is held out once, and trains all other folds."""
+    once = (folds.held.sum(axis=0) == 1).all()
+    return bool(once and (folds.train == ~folds.held).all())
+
+
+def fold_moments(data: Data, held: np.ndarray) -> Moments:
+    """Return the moments of the rows that each mask of `held` marks."""
+    parts = [_moments_of_rows(data, np.flatnonzero(mask)) for mask in held]
+    return jax.tree.map(lambda *a: jnp.stack(a), *parts)
+
+
+def about_centre(sums: Moments, fit_intercept: bool) -> tuple[Centre, Array, Array]:
+    """Return the centre of one set of rows, and XᵀWX and XᵀWY about it."""
+    if fit_intercept:
+        return Centre(sums.x, sums.y), sums.xx, sums.xy
+    # About 0: the scatter about the means, and that of the means.
+    xx = sums.xx + sums.weight * jnp.outer(sums.x, sums.x)
+    xy = sums.xy + sums.weight * jnp.outer(sums.x, sums.y)
+    return Centre(jnp.zeros_like(sums.x), jnp.zeros_like(sums.y)), xx, xy
+
+
+def scatter_of(data: Data, centre: Centre) -> tuple[Array, Array, Array]:
+    """Return XᵀWX, XᵀWY and Σwy² about a centre."""
+    root = jnp.sqrt(data.weight)[:, None]
+    A, B = root * (data.X - centre.x), root * (data.Y - centre.y)
+    return matmul(A.T, A), matmul(A.T, B), jnp.sum(B**2, axis=0)
+
+
+def _moments_of_rows(data: Data, rows: np.ndarray) -> Moments:
+    together = rows.size > 0 and rows[-1] - rows[0] == rows.size - 1
+    which = slice(rows[0], rows[-1] + 1) if together else rows
+    if checks.any_traced(data) or jax.default_backend() != "cpu":
+        return _in_jax(Data(*(a[which] for a in data)))
+    part = _in_numpy(*(np.asarray(a)[which] for a in data))
+    return Moments(*map(jnp.asarray, part))
+
+
+@jax.jit
+def _in_jax(data: Data) -> Moments:
+    weight = jnp.sum(data.weight)
+    unit = jnp.where(weight > 0, weight, 1)
+    # Means in two steps: about the first, what is left is as small as the spread.
+    x, y = (jnp.sum(data.weight[:, None] * a, axis=0) / unit for a in (data.X, data.Y))
+    about = Data(data.X - x, data.Y - y, data.weight)
+    dx, dy = (
+        jnp.sum(data.weight[:, None] * a, axis=0) / unit for a in (about.X, about.Y)
+    )
+    return Moments(weight, x + dx, y + dy, *scatter_of(about, Centre(dx, dy)))
+
+
+def _in_numpy(
+    X: np.ndarray, Y: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Do as `_in_jax` does; NumPy multiplies AᵀA in half the time that XLA takes.
+
+    BLAS has a routine for a product with its own transpose, and XLA on a CPU has not.
+    """
+    total = weight.sum()
+    unit = total if total > 0 else X.dtype.type(1)
+    B, y = _about_mean(Y, weight, unit)
+    if (weight == 1).all():
+        # Without a copy of X, if its means are so small that nothing cancels.
+        x, xx = weight @ X / unit, X.T @ X
+        if (2 * unit * x**2 <= xx.diagonal()).all():
+            xx -= unit * np.outer(x, x)
+            return total, x, y, xx, X.T @ B, (B**2).sum(axis=0)
+    A, x = _about_mean(X, weight, unit)
+    root = np.sqrt(weight)[:, None]
+    A *= root
+    B *= root
+    return total, x, y, A.T @ A, A.T @ B, (B**2).sum(axis=0)
+
+
+def _about_mean(
+    A: np.ndarray, weight: np.ndarray, unit: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows about their mean, and the mean, found in two steps for its digits."""
+    first = weight @ A / unit
+    about = A - first
+    second = weight @ about / unit
+    about -= second
+    return about, first + second
+
+
+def _iterated(batches: Any) -> Any:
+    try:
+        return iter(batches)
+    except TypeError:
+        raise TypeError(
+            "`batches` must be an iterable of (X, y[, weight[, fold]]), got "
+            f"{type(batches).__name__}"
+        ) from None
+
+
+@in_kind_of_input
+def _of_batch(X: Any, y: Any, weight: Any, held: np.ndarray) -> Moments:
+    """Return the moments of a batch, of which no row need count."""
+    if weight is None or np.shape(weight) != np.shape(X)[:1] or np.any(weight):
+        return fold_moments(as_data(X, y, weight), held)
+    data = as_data(X, y)
+    return fold_moments(data._replace(weight=jnp.zeros_like(data.weight)), held)
+
+
+def _batch_folds(fold: Any, seen: int, rows: int, k: int) -> np.ndarray:
+    if fold is None:
+        return (seen + np.arange(rows)) % k
+    ids = np.asarray(fold)
+    if ids.shape != (rows,) or not np.issubdtype(ids.dtype, np.integer):
+        raise ValueError(
+            f"`batches`: fold must hold a whole number for each of {rows} rows, got "
+            f"shape {ids.shape} and dtype {ids.dtype}"
+        )
+    if ids.size and (ids.min() < 0 or ids.max() >= k):
+        raise ValueError(
+            f"`batches`: folds are numbered from 0 to {k - 1}, got "
+            f"{ids.min()} to {ids.max()}"
+        )
+    return ids
+
+
+def _like(a: Array, other: Array) -> Array:
+    """Return `a` with trailing axes to broadcast against `other`."""
+    return a.reshape(a.shape + (1,) * (other.ndim - a.ndim))

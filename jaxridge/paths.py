@@ -1,0 +1,168 @@
+"""Coefficients at every penalty, from one factorisation."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from tabulate import tabulate
+
+from jaxridge import checks
+from jaxridge.columns import Learner, untouched
+from jaxridge.data import (
+    ArrayLike,
+    Centre,
+    Data,
+    as_data,
+    as_penalty,
+    drop_target_axis,
+    in_kind_of_input,
+    intercept_at,
+)
+from jaxridge.factors import answer
+from jaxridge.moments import Moments, about_centre, total
+from jaxridge.objective import ParamsPath
+from jaxridge.risk import degrees_of_freedom
+from jaxridge.spectrum import Spectrum, coef_at, of_products
+
+ROWS_SHOWN = 12
+
+
+class Path(NamedTuple):
+    """Ridge fits along a grid of penalties.
+
+    Attributes
+    ----------
+    lams : array of shape (n_lams,)
+        The penalties, in the order given.
+    params : ParamsPath
+        coef (n_lams, n_features[, n_targets]) and intercept (n_lams[, n_targets]).
+    df : array of shape (n_lams,)
+        Effective degrees of freedom, Σ s²/(s² + lam) and 1 for the intercept.
+    """
+
+    lams: Float[Array, " L"]
+    params: ParamsPath
+    df: Float[Array, " L"]
+
+    def __str__(self) -> str:
+        """Return one line for each penalty, at most twelve spread over the grid."""
+        coef = np.asarray(self.params.coef).reshape(len(self.lams), -1)
+        norms = np.linalg.norm(coef, axis=1)
+        shown = np.linspace(0, len(norms) - 1, ROWS_SHOWN).round().astype(int)
+        rows = [(self.lams[i], self.df[i], norms[i]) for i in np.unique(shown)]
+        headers = ["lam", "degrees of freedom", "norm of coef"]
+        return tabulate(rows, headers, floatfmt=".6g")
+
+
+@in_kind_of_input
+def path(
+    X: ArrayLike | Moments,
+    y: ArrayLike | None,
+    lams: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    fit_intercept: bool = True,
+) -> Path:
+    """Ridge coefficients at every penalty of a grid, from one factorisation.
+
+    Each minimises ``J = (Σ w (X @ coef + intercept − y)² + lam · ‖coef‖²) / (2m)``, so
+    `lams` are scikit-learn's ``alpha``.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features), or Moments
+        The rows, finite; or their moments, those of folds taken together. Then `y` and
+        `weight` are None, and results have a targets' axis.
+    y : array of shape (n_samples,) or (n_samples, n_targets), or None
+        The targets.
+    lams : array of shape (n_lams,)
+        Penalties in squared units of `X`, each at least 0, in any order. At 0 the
+        answer is the least-squares fit, of minimum norm where columns depend on each
+        other.
+    weight : array of shape (n_samples,), optional
+        How often each row counts, at least 0 and not all 0.
+    fit_intercept : bool
+        Whether to fit an unpenalised intercept; it is 0 otherwise.
+
+    Returns
+    -------
+    Path
+        lams, params and df.
+
+    Raises
+    ------
+    TypeError
+        If an argument does not hold real numbers.
+    ValueError
+        If shapes do not fit, for an empty grid, or for values that are negative, NaN or
+        infinite (unless traced).
+
+    Notes
+    -----
+    With k = min(m, n): O(m n k + k³) time once, O(n k t) for each penalty; O(m n + L n
+    t) memory. Where products of the data would lose digits, float32 is computed in
+    float64, and float64 by singular values.
+
+    References
+    ----------
+    Hoerl and Kennard (1970); Golub and Van Loan (2013), section 6.1.4.
+
+    Examples
+    --------
+    >>> X, y = np.array([[-1.0], [1.0]]), np.array([1.0, 5.0])
+    >>> print(path(X, y, lams=[0.0, 2.0]).params.coef)
+    [[2.]
+     [1.]]
+    """
+    checks.grid(lams)
+    if isinstance(X, Moments):
+        if y is not None or weight is not None:
+            raise ValueError("`y` and `weight` are in the Moments: leave them out")
+        grid = as_penalty("lams", lams, X.xx.dtype)
+        return _path_of_moments(X, grid, bool(fit_intercept))
+    data = as_data(X, y, weight)
+    grid = as_penalty("lams", lams, data.X.dtype)
+    return drop_targets(path_of(data, grid, bool(fit_intercept)), y)
+
+
+@partial(jax.jit, static_argnums=2)
+def _path_of_moments(
+    sums: Moments, lams: Float[Array, " L"], fit_intercept: bool
+) -> Path:
+    sums = total(sums) if sums.weight.ndim else sums
+    centre, xx, xy = about_centre(sums, fit_intercept)
+    return _path(centre, of_products(xx, xy), lams, fit_intercept)
+
+
+def path_of(
+    data: Data,
+    lams: Float[Array, " L"],
+    fit_intercept: bool,
+    learner: Learner = untouched,
+) -> Path:
+    """Return the path of checked data, its columns prepared by `learner`."""
+
+    def question(_: Data, *given: Any) -> tuple[Path, Any]:
+        return _path(*given, fit_intercept), jnp.ones(())
+
+    return answer(question, data, lams, fit_intercept, learner)
+
+
+def drop_targets(found: Path, y: Any) -> Path:
+    """Drop the targets' axis of a path if `y` had none."""
+    return found._replace(params=drop_target_axis(found.params, y))
+
+
+@partial(jax.jit, static_argnums=3)
+def _path(
+    centre: Centre,
+    spectrum: Spectrum,
+    lams: Float[Array, " L"],
+    fit_intercept: bool,
+) -> Path:
+    coef = jax.lax.map(lambda lam: coef_at(spectrum, lam), lams)
+    params = ParamsPath(coef, intercept_at(coef, centre))
+    return Path(lams, params, degrees_of_freedom(spectrum, lams, fit_intercept))

@@ -1,0 +1,47 @@
+"""When products of the data have kept the digits that are asked for, and when not.
+
+AᵀA has the condition number of A squared: what is computed from it loses a share
+eps · cond(AᵀA + λ) of its digits. Where that is too much, float32 data are computed in
+float64; and float64 data, by the singular values of A itself.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxridge.data import Data
+
+# The share of an answer that may be lost.
+LOSS = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-4}
+# Residuals smaller than this, as a part of the targets, are differences of two nearly
+# equal float32 numbers with too few digits left.
+LEAST_RESIDUAL = 1e-2
+
+# The rounding of float32 numbers, which they keep when computed with in float64.
+SINGLE = float(np.finfo(np.float32).eps)
+
+R = TypeVar("R")
+
+
+def is_kept(condition: Any, dtype: Any) -> bool:
+    """Whether AᵀA at this condition number keeps the digits of `dtype`."""
+    worst = float(np.max(condition))
+    return worst * float(jnp.finfo(dtype).eps) < LOSS[np.dtype(dtype)]
+
+
+def is_lost(left: Any) -> bool:
+    """Whether residuals, as a part of the targets' square, have too few digits."""
+    return float(np.min(left)) < LEAST_RESIDUAL**2
+
+
+def in_float64(function: Callable[[Data, Any], R], data: Data, lams: Any) -> R:
+    """Call `function` with the data in float64, and return float32 as it came."""
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda a: a.astype(jnp.float64), (data, lams))
+        found = function(*wide)
+        return jax.tree.map(
+            lambda a: a.astype(jnp.float32) if a.dtype == jnp.float64 else a, found
+        )

@@ -1,0 +1,78 @@
+"""How good predictions are: a number for each target, from rows with weights."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxridge import checks
+from jaxridge.data import weighted_mean
+
+Score = Callable[
+    [Float[Array, "h t"], Float[Array, "h t"], Float[Array, " h"]], Float[Array, "..."]
+]
+
+
+class Scoring(NamedTuple):
+    """A score of (y, prediction, weight), and its direction."""
+
+    score: Score
+    greater_is_better: bool
+
+
+def squared_error(y: Array, prediction: Array, weight: Array) -> Array:
+    """Return Σ w (p − y)² / Σ w."""
+    return _mean((prediction - y) ** 2, weight)
+
+
+def absolute_error(y: Array, prediction: Array, weight: Array) -> Array:
+    """Return Σ w |p − y| / Σ w."""
+    return _mean(jnp.abs(prediction - y), weight)
+
+
+def r2(y: Array, prediction: Array, weight: Array) -> Array:
+    """Return 1 − Σ w (p − y)² / Σ w (y − ȳ)², NaN where y is constant."""
+    spread = _mean((y - weighted_mean(y, weight)) ** 2, weight)
+    error = squared_error(y, prediction, weight)
+    return jnp.where(spread > 0, 1 - error / jnp.where(spread > 0, spread, 1), jnp.nan)
+
+
+def correlation(y: Array, prediction: Array, weight: Array) -> Array:
+    """Return Pearson's, 0 where the prediction is constant and NaN where y is."""
+    # Exactly 0 where constant: see `weighted_mean`.
+    dy, dp = (a - weighted_mean(a, weight) for a in (y, prediction))
+    yy, pp, yp = (_mean(a, weight) for a in (dy * dy, dp * dp, dy * dp))
+    there = (yy > 0) & (pp > 0)
+    root = jnp.sqrt(jnp.where(there, yy, 1)) * jnp.sqrt(jnp.where(there, pp, 1))
+    return jnp.where(yy > 0, jnp.where(there, yp / root, 0), jnp.nan)
+
+
+def predictions(y: Array, prediction: Array, weight: Array) -> Array:
+    """Return the predictions themselves, for a function that traces nothing."""
+    return prediction
+
+
+SCORINGS = {
+    "mse": Scoring(squared_error, False),
+    "mae": Scoring(absolute_error, False),
+    "r2": Scoring(r2, True),
+    "correlation": Scoring(correlation, True),
+}
+
+
+def scoring_of(scoring: Any) -> Scoring:
+    """Return the scoring of that name; a function is one whose greater is better."""
+    if callable(scoring):
+        return Scoring(predictions, True)
+    if not isinstance(scoring, str):
+        raise TypeError(
+            f"`scoring` must be one of {', '.join(SCORINGS)}, or a function of (y, "
+            f"prediction), got {type(scoring).__name__}"
+        )
+    checks.one_of("scoring", scoring, tuple(SCORINGS))
+    return SCORINGS[scoring]
+
+
+def _mean(a: Array, weight: Array) -> Array:
+    return jnp.sum(weight[:, None] * a, axis=0) / jnp.sum(weight)

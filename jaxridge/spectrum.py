@@ -1,0 +1,125 @@
+"""The axes of the rows: one factorisation that answers every penalty.
+
+Let A = √w (X − x̄) and B = √w (Y − ȳ), rows about their centre. With A = U S Vᵀ,
+
+    θ(λ) = V (S² + λ)⁻¹ S Uᵀ B,
+
+so once A is factorised, each λ costs products only. Three routes lead there: the
+eigenvalues of AᵀA (primal, cheap when n ≤ m), those of AAᵀ (dual, cheap when n > m),
+and the singular values of A itself, which cost more and square no condition number.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxridge.compression import compress
+from jaxridge.data import Centre, Data
+from jaxridge.products import matmul
+from jaxridge.tiles import View, as_stored
+
+
+class Spectrum(NamedTuple):
+    """A factorised A, and B along its axes.
+
+    Directions without extent have the value 0, and are left out of every answer: the
+    minimum-norm answer where columns depend on each other.
+    """
+
+    values: Float[Array, " r"]  # S², 0 below the cut-off
+    right: Float[Array, "n r"]  # V
+    along: Float[Array, "r t"]  # Vᵀ AᵀB = S UᵀB
+    left: Float[Array, "m r"] | None  # U, where the route gives it
+
+
+def of_products(gram: Float[Array, "n n"], cross: Float[Array, "n t"]) -> Spectrum:
+    """Factorise AᵀA, given AᵀB."""
+    values, right = jnp.linalg.eigh(gram)
+    values = _cut(values)
+    return Spectrum(values, right, matmul(right.T, cross), None)
+
+
+def of_rows(
+    A: Float[Array, "m n"],
+    B: Float[Array, "m t"],
+    route: str,
+    rounding: float | None = None,
+) -> Spectrum:
+    """Factorise A, by "primal", "dual" or "svd".
+
+    Singular values below `rounding`, that of the numbers A is made of (of its dtype if
+    not given), times the size of A are 0.
+    """
+    m, n = A.shape
+    if route == "primal":
+        return of_products(matmul(A.T, A), matmul(A.T, B))
+    if route == "dual":
+        values, left = jnp.linalg.eigh(matmul(A, A.T))
+        values = _cut(values)
+        right = matmul(A.T, left * root_inverse(values))
+    else:
+        left, s, right_t = jnp.linalg.svd(A, full_matrices=False)
+        eps = jnp.finfo(s.dtype).eps if rounding is None else rounding
+        noise = eps * max(m, n) * s[0]
+        values, right = jnp.where(s > noise, s, 0) ** 2, right_t.T
+    along = jnp.sqrt(values)[:, None] * matmul(left.T, B)
+    return Spectrum(values, right, along, left)
+
+
+def of_few_rows(
+    data: Data,
+    centre: Centre,
+    view: View = as_stored,
+    rounding: float | None = None,
+) -> Spectrum:
+    """Factorise tall A by the singular values of its triangular factor.
+
+    A is never formed: its rows are read tile by tile, as `compress` does.
+    """
+    few = compress(data, centre, False, view).data
+    root = jnp.sqrt(few.weight)[:, None]
+    return of_rows(root * few.X, root * few.Y, "svd", rounding)._replace(left=None)
+
+
+def gain(values: Float[Array, " r"], lam: Float[Array, ""]) -> Float[Array, " r"]:
+    """Return 1/(s² + λ), and 0 along directions without extent."""
+    there = values > 0
+    return jnp.where(there, 1 / jnp.where(there, values + lam, 1), 0)
+
+
+def root_inverse(values: Float[Array, " r"]) -> Float[Array, " r"]:
+    """Return 1/s, and 0 along directions without extent."""
+    there = values > 0
+    return jnp.where(there, 1 / jnp.sqrt(jnp.where(there, values, 1)), 0)
+
+
+def coef_at(spectrum: Spectrum, lam: Float[Array, ""]) -> Float[Array, "n t"]:
+    """Return θ(λ)."""
+    along = gain(spectrum.values, lam)[:, None] * spectrum.along
+    return matmul(spectrum.right, along)
+
+
+def condition(
+    spectrum: Spectrum,
+    lam: Float[Array, ""],
+    weight: Float[Array, " m"],
+    fit_intercept: bool,
+) -> Float[Array, ""]:
+    """Return the condition number of AᵀA + λ.
+
+    Rows and columns have as many directions as the fewer of them, the intercept taking
+    one from the rows. If fewer than that were kept, the least value may be anything.
+    """
+    values = spectrum.values
+    full = jnp.minimum(len(spectrum.right), jnp.sum(weight > 0) - fit_intercept)
+    largest = jnp.max(values)
+    least = jnp.min(jnp.where(values > 0, values, jnp.inf))
+    least = jnp.where(jnp.sum(values > 0) < full, 0, least)
+    return jnp.where(largest > 0, (largest + lam) / (least + lam), 1)
+
+
+def _cut(values: Float[Array, " r"]) -> Float[Array, " r"]:
+    """Set eigenvalues that are rounding to 0; `condition` tells if that matters."""
+    noise = jnp.finfo(values.dtype).eps * len(values) * jnp.max(jnp.abs(values))
+    return jnp.where(values > noise, values, 0)

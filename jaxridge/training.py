@@ -1,0 +1,136 @@
+"""Descents on the training rows of every fold, at every penalty, in one program.
+
+A fold leaves its held-out rows out by weight 0, so that all folds have the same shape.
+"""
+
+import warnings
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxridge import checks, trajectory
+from jaxridge.columns import Columns, Learner, prepared
+from jaxridge.data import Data
+from jaxridge.divergence import refuse_divergence
+from jaxridge.holdout import AT_ONCE, Held
+from jaxridge.objective import Params
+from jaxridge.products import matmul
+from jaxridge.rules import Rule, Start, StepOptions, rule_for, start_for
+from jaxridge.scoring import Score
+from jaxridge.trajectory import Outcome, Rows
+
+
+class Trained(NamedTuple):
+    """What each fold learnt: its columns' preparation, and params at every penalty."""
+
+    columns: Columns
+    params: Params
+    converged: Bool[Array, "k L"]
+
+
+def train(
+    data: Data,
+    y: Any,
+    weights: Float[Array, "k m"],
+    grid: Float[Array, " L"],
+    learner: Learner,
+    fit_intercept: bool,
+    options: StepOptions,
+) -> Trained:
+    """Fit every fold, given by its rows' weights, at every penalty of the grid.
+
+    All rows at their own weights are a fold too, the one that the final fit is.
+    """
+    rule = rule_for(data, options, fit_intercept)
+    start = start_for(data, y, grid, rule, options)
+    if options.get("progress") and not checks.any_traced(data, start):
+        rows, columns = _watched_rows(data, weights, rule, learner)
+        outcome = trajectory.watch(rows, start, rule)
+    else:
+        outcome, columns = _descend_folds(data, weights, start, rule, learner)
+
+    def data_of_fold(k: int) -> Data:
+        X = prepared(learner(data.X, weights[k]), data.X)
+        return data._replace(X=X, weight=weights[k])
+
+    refuse_divergence(outcome, data_of_fold, rule)
+    fit = outcome.fit
+    return Trained(columns, Params(*fit.params), fit.converged)
+
+
+@partial(jax.jit, static_argnums=(3, 4))
+def _descend_folds(
+    data: Data, weights: Array, start: Start, rule: Rule, learner: Learner
+) -> tuple[Outcome, Columns]:
+    if rule.compress:
+        rows, columns = _rows_of_folds(data, weights, rule, learner)
+        return trajectory.run(rows, start, rule), columns
+
+    def one_fold(weight: Array) -> tuple[Outcome, Columns]:
+        rows, columns = _rows(data, weight, rule, learner)
+        return trajectory.run(rows, start, rule), columns
+
+    # Mapped as a whole, so that rows that are the same in every fold are not copied.
+    return jax.vmap(one_fold)(weights)
+
+
+def _rows_of_folds(
+    data: Data, weights: Array, rule: Rule, learner: Learner
+) -> tuple[Rows, Columns]:
+    """Return each fold's rows; one fold at a time if only few rows are kept of each."""
+
+    def one_fold(weight: Array) -> tuple[Rows, Columns]:
+        return _rows(data, weight, rule, learner)
+
+    return (jax.lax.map if rule.compress else _vmapped)(one_fold, weights)
+
+
+_watched_rows = jax.jit(_rows_of_folds, static_argnums=(2, 3))
+
+
+def _vmapped(function: Any, over: Array) -> Any:
+    return jax.vmap(function)(over)
+
+
+def _rows(
+    data: Data, weight: Array, rule: Rule, learner: Learner
+) -> tuple[Rows, Columns]:
+    columns = learner(data.X, weight)
+    data = data._replace(weight=weight)
+    return trajectory.prepare(data, rule, partial(prepared, columns)), columns
+
+
+@partial(jax.jit, static_argnames="score")
+def score_trained(
+    data: Data, held: Held, trained: Trained, score: Score
+) -> Float[Array, "k L *score"]:
+    """Return the scores of each fold's held-out rows."""
+
+    def one_fold(fold: tuple[Held, Trained]) -> Array:
+        (rows, counts), (columns, params, _) = fold
+        X, Y = prepared(columns, data.X[rows]), data.Y[rows]
+        weight = jnp.where(counts, data.weight[rows], 0)
+
+        def one_lam(params: Params) -> Array:
+            return score(Y, matmul(X, params.coef) + params.intercept, weight)
+
+        chunk = max(1, AT_ONCE // Y.size)
+        return jax.lax.map(one_lam, params, batch_size=chunk)
+
+    return jax.lax.map(one_fold, (held, trained))
+
+
+def warn_unless_converged(trained: Trained, options: StepOptions) -> None:
+    """Warn of descents cut short; those by mini-batches are never expected to end."""
+    if checks.is_traced(trained.converged) or options.get("batch_size"):
+        return
+    short = int((~trained.converged).sum())
+    if short:
+        warnings.warn(
+            f"{short} of {trained.converged.size} descents stopped before they "
+            'converged: raise `max_steps`, or use method="exact"',
+            stacklevel=7,
+        )

@@ -1,0 +1,470 @@
+"""Leave-one-out, GCV and the evidence against refits, hat matrices and densities."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import SHAPES, TALL, centred_rows, problem
+from scipy.optimize import minimize_scalar
+from scipy.stats import multivariate_normal
+from sklearn.linear_model import RidgeCV
+
+from jaxridge import Evidence, Scores, choose, cross_validate, evidence, gcv
+from jaxridge import leave_one_out as loo
+
+LAMS = np.array([0.3, 0.0, 1e6, 1e-12, 10.0])
+RNG = np.random.default_rng(3)
+ONE_ROW = np.arange(12) == 7
+LEVELS = np.repeat([0, 1, 2], [7, 1, 4])[:, None] == np.arange(3)
+FAR = ONE_ROW[:, None] & (np.arange(4) == 1)
+FIT = TALL.X @ [1.0, -2.0, 0.5, 1.0]
+
+# Few sizes, because each is compiled anew.
+SIZES = ((12, 4), (6, 6), (5, 8))
+CASES = {name: made[:3] for name, made in SHAPES.items() if made.X.shape in SIZES} | {
+    "a column that is 1 in one row": (
+        np.column_stack([TALL.X[:, :3], ONE_ROW]),
+        TALL.y,
+        SHAPES["weights"].weight,
+    ),
+    "levels, one of them in one row": (
+        np.column_stack([LEVELS, TALL.X[:, 0]]),
+        TALL.y,
+        None,
+    ),
+    "means far from 0": (TALL.X + 600 * np.array([1, -1, 1, -1]), TALL.y + 600, None),
+    "fits almost perfectly": (
+        TALL.X,
+        FIT + 1e-4 * np.std(FIT) * RNG.normal(size=12),
+        None,
+    ),
+    "a row far from all others": (np.where(FAR, 1e3, TALL.X), TALL.y, None),
+}
+del CASES["weights, wide, several targets"]
+THROUGH_0 = ("wide", "rank-deficient", "weights")
+RUNS = [(name, True) for name in CASES] + [(name, False) for name in THROUGH_0]
+
+
+def weights_of(X, weight):
+    return np.ones(len(X)) if weight is None else np.asarray(weight, float)
+
+
+def predictions(X, y, lams, train, held, weight, fit_intercept):
+    """Return predictions (L, h, t) of minimum-norm fits to the rows that train.
+
+    By singular values of the training rows: `helpers.brute` at 1e-12 on dependent
+    columns divides rounding noise by 1e-12.
+    """
+    A, B, x_mean, y_mean = centred_rows(
+        X[train], y[train], weight[train], fit_intercept
+    )
+    U, s, Vt = np.linalg.svd(A, full_matrices=False)
+    there = s > np.finfo(X.dtype).eps * max(A.shape) * s[0]
+    U, s, Vt = U[:, there], s[there], Vt[there]
+    rows = np.float64(X[held]) - x_mean
+    gains = [s / (s**2 + lam) for lam in lams]
+    return np.array([rows @ Vt.T @ (g[:, None] * (U.T @ B)) + y_mean for g in gains])
+
+
+def errors_left_out(X, y, weight, fit_intercept, lams=LAMS):
+    """Return the errors (L, m, t) of predicting each row that counts by the others."""
+    weight, Y = weights_of(X, weight), y.reshape(len(X), -1)
+    rows = np.flatnonzero(weight)
+    errors = [
+        predictions(X, Y, lams, rows[rows != i], [i], weight, fit_intercept) - Y[i]
+        for i in rows
+    ]
+    return np.concatenate(errors, axis=1), weight[rows]
+
+
+def check_left_out(X, y, weight, fit_intercept, scoring, rtol):
+    scores = loo(
+        X, y, LAMS, scoring=scoring, weight=weight, fit_intercept=fit_intercept
+    )
+    errors, counts = errors_left_out(X, y, weight, fit_intercept)
+    losses = np.abs(errors) if scoring == "mae" else errors**2
+    mean = np.average(losses, axis=1, weights=counts)
+    error = losses.std(axis=1, ddof=1) / np.sqrt(len(counts))
+    found, found_error = (np.reshape(a, mean.shape) for a in scores[2:4])
+    if scoring == "r2":
+        Y = np.float64(y.reshape(len(X), -1)[weights_of(X, weight) > 0])
+        square = np.average((Y - np.average(Y, 0, counts)) ** 2, 0, counts)
+        found, error = (1 - found) * square, error / square
+    np.testing.assert_allclose(found, mean, rtol=rtol)
+    if len(set(counts)) == 1:
+        np.testing.assert_allclose(found_error, error, rtol=rtol)
+    assert scores.mean.shape == (len(LAMS), *y.shape[1:])
+    assert scores.mean.dtype == X.dtype
+    np.testing.assert_array_equal(scores.per_fold, scores.mean[None])
+    np.testing.assert_array_equal(scores.lams, LAMS.astype(X.dtype))
+    assert scores.greater_is_better == (scoring == "r2")
+
+
+@pytest.mark.parametrize(("name", "fit_intercept"), RUNS)
+def test_rows_are_left_out_as_by_refitting(name, fit_intercept):
+    check_left_out(*CASES[name], fit_intercept, "mse", 1e-9)
+
+
+ONE_SHAPE = [run for run in RUNS if np.shape(CASES[run[0]][1]) == (12,)]
+
+
+@pytest.mark.parametrize(("name", "fit_intercept"), [*ONE_SHAPE, ("wide", True)])
+def test_rows_are_left_out_in_single_precision(name, fit_intercept):
+    X, y, weight = (None if a is None else np.float32(a) for a in CASES[name])
+    check_left_out(X, y, weight, fit_intercept, "mse", 1e-3)
+
+
+@pytest.mark.parametrize("scoring", ["mae", "r2"])
+@pytest.mark.parametrize(
+    "name", ["zero weights", "several targets", "fits almost perfectly"]
+)
+def test_other_losses_of_rows_left_out(name, scoring):
+    check_left_out(*CASES[name], True, scoring, 1e-9)
+
+
+@pytest.mark.parametrize("criterion", [loo, gcv])
+def test_least_squares_knows_no_units(criterion):
+    expected = criterion(TALL.X, TALL.y, LAMS).mean[1]
+    found = criterion(TALL.X * [1.0, 1e-8, 1.0, 1.0], TALL.y, LAMS).mean[1]
+    # What is left of 16 digits at a condition number of 1e8.
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("criterion", [loo, gcv])
+def test_least_squares_knows_no_units_in_single_precision(criterion):
+    X, y = np.float32(TALL.X * [1.0, 1e-4, 1.0, 1.0]), np.float32(TALL.y)
+    expected = criterion(np.float64(X), np.float64(y), LAMS).mean
+    np.testing.assert_allclose(criterion(X, y, LAMS).mean, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("criterion", [loo, gcv])
+def test_columns_that_almost_depend_are_not_dropped(criterion):
+    X = TALL.X.copy()
+    expected = criterion(X, TALL.y, LAMS).mean[1]
+    X[:, 1] = X[:, 0] + 1e-8 * X[:, 1]
+    # The same least-squares fit, and what is left of 16 digits.
+    np.testing.assert_allclose(criterion(X, TALL.y, LAMS).mean[1], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["leave-one-out", "GCV", "evidence", "folds"])
+def test_many_rows_drop_no_column(name):
+    rng = np.random.default_rng(0)
+    X = np.float32(rng.normal(size=(200_000, 2)) * [1.0, 0.1])
+    y = np.float32(X @ [1.0, 10.0] + rng.normal(size=len(X)))
+    scores = CRITERIA[name](X, y, np.ones(1))
+    found = scores.noise if name == "evidence" else scores.mean
+    residual = y - X @ np.linalg.lstsq(X, y)[0]
+    error = float(np.mean(np.float64(residual) ** 2))
+    assert found == pytest.approx(error, rel=1e-3)
+
+
+def test_scikit_learn_leaves_rows_out_alike():
+    X, y, _ = CASES["several targets"]
+    lams = np.array([0.1, 3.0, 100.0, 1.0, 10.0])
+    model = RidgeCV(lams, store_cv_results=True).fit(X, y)
+    found = loo(X, y, lams)
+    np.testing.assert_allclose(found.mean, model.cv_results_.mean(axis=0).T, rtol=1e-9)
+    assert choose(found).lam == model.alpha_
+
+
+def test_of_two_rows_each_predicts_the_other():
+    X, y = RNG.normal(size=(2, 3)), np.array([1.0, 4.0])
+    scores = loo(X, y, LAMS)
+    np.testing.assert_allclose(scores.mean, 9.0, rtol=1e-9)
+    np.testing.assert_allclose(scores.standard_error, 0, atol=1e-8)
+
+
+@pytest.mark.parametrize("criterion", [loo, gcv, evidence])
+@pytest.mark.parametrize("rows", ["one", "one that counts"])
+def test_one_row_is_refused(criterion, rows):
+    X, y, weight = (
+        (TALL.X, TALL.y, 2.0 * ONE_ROW) if rows != "one" else (TALL.X[:1], [2.0], None)
+    )
+    with pytest.raises(ValueError, match="two rows that count|has no evidence"):
+        criterion(X, y, [1.0], weight=weight)
+
+
+@pytest.mark.parametrize("value", [7.0, 0.1])
+def test_r2_of_a_constant_target_is_refused(value):
+    Y = np.column_stack([TALL.y, np.full(12, value), TALL.y])
+    with pytest.raises(ValueError, match='"r2" is undefined for a constant target'):
+        loo(TALL.X, Y, LAMS, scoring="r2")
+
+
+# --- GCV ------------------------------------------------------------------------
+
+
+def generalized(X, y, lam, weight, fit_intercept):
+    """Return GCV by an explicit hat matrix, at λ = 0 its limit where that is 0/0."""
+    A, B, *_ = centred_rows(X, y, weight, fit_intercept)
+    weight = weights_of(X, weight)
+    m = weight.sum()
+    root = np.sqrt(weight)[:, None]
+    rank = np.linalg.matrix_rank(A)
+    if lam == 0 and rank + fit_intercept == m:
+        inverse = np.linalg.pinv(A @ A.T, rcond=1e-12, hermitian=True)
+        return m * np.sum((inverse @ B) ** 2, axis=0) / np.trace(inverse) ** 2
+    inverse = np.linalg.pinv(A) if lam == 0 else regularized(A, lam)
+    hat = A @ inverse + fit_intercept * root @ root.T / m
+    left = root * np.float64(y.reshape(len(X), -1))
+    left = left - hat @ left
+    return np.sum(left**2, axis=0) / m / (1 - np.trace(hat) / m) ** 2
+
+
+def regularized(A, lam):
+    U, s, Vt = np.linalg.svd(A, full_matrices=False)
+    s = np.where(s > 1e-14 * s[0], s, 0)
+    return (Vt.T * s / (s**2 + lam)) @ U.T
+
+
+@pytest.mark.parametrize(("name", "fit_intercept"), RUNS)
+def test_gcv_is_that_of_an_explicit_hat_matrix(name, fit_intercept):
+    X, y, weight = CASES[name]
+    scores = gcv(X, y, LAMS, weight=weight, fit_intercept=fit_intercept)
+    assert isinstance(scores, Scores)
+    expected = [generalized(X, y, lam, weight, fit_intercept) for lam in LAMS]
+    # Repeated rows can be fitted perfectly with degrees of freedom to spare.
+    rounding = 1e-24 * np.mean(y**2)
+    found = scores.mean.reshape(len(LAMS), -1)
+    # At 1e-12 a fit through all rows is as good as its limit, and 1 − df/m of it is
+    # told by NumPy to no digit.
+    through = np.all(found[1] > 0) and np.allclose(found[1], found[3], rtol=1e-6)
+    limit = X.shape[0] <= X.shape[1] and through
+    expected = np.array(expected)
+    if limit:
+        expected[3] = expected[1]
+    rtol = np.where(limit & (LAMS == 1e-12), 1e-8, 1e-9)[:, None]
+    assert np.all(np.abs(found - expected) <= rtol * expected + rounding)
+    assert scores.mean.shape == (len(LAMS), *y.shape[1:])
+    assert scores.per_fold.shape == (0, len(LAMS), *y.shape[1:])
+    assert not scores.greater_is_better
+
+
+def test_gcv_in_single_precision():
+    for name in ("tall", "wide", "means far from 0", "fits almost perfectly"):
+        X, y = (np.float32(a) for a in CASES[name][:2])
+        expected = [generalized(X, y, lam, None, True) for lam in LAMS]
+        found = gcv(X, y, LAMS).mean
+        np.testing.assert_allclose(
+            found[[0, 1, 2, 4]], np.ravel(expected)[[0, 1, 2, 4]], rtol=1e-3
+        )
+        assert found.dtype == np.float32
+
+
+# --- the evidence ---------------------------------------------------------------
+
+POSITIVE = np.array([0.3, 1e3, 0.01, 10.0, 1.0])
+SPLINE = ("tall", "square", "wide", "rank-deficient", "several targets", "weights")
+EVIDENCE_RUNS = [
+    *((name, True) for name in (*SPLINE, "zero weights", "constant columns")),
+    ("weights", False),
+    ("means far from 0", True),
+    ("fits almost perfectly", True),
+]
+
+
+def density(X, y, lam, fit_intercept):
+    """Return the greatest log density of one target over σ², and where it is."""
+    m = len(X)
+    Q = np.linalg.svd(np.ones((m, 1)))[0][:, 1:] if fit_intercept else np.eye(m)
+    seen = Q.T @ (y - y.mean() if fit_intercept else y)
+    rows = Q.T @ (X - X.mean(axis=0) if fit_intercept else X)
+    covariance = np.eye(len(seen)) + rows @ rows.T / lam
+
+    def below(log_noise):
+        return -multivariate_normal.logpdf(seen, cov=np.exp(log_noise) * covariance)
+
+    start = np.log(seen @ np.linalg.solve(covariance, seen) / len(seen)) + 0.3
+    best = minimize_scalar(below, bracket=(start - 1, start + 1), tol=1e-10)
+    return -best.fun, np.exp(best.x)
+
+
+@pytest.mark.parametrize(("name", "fit_intercept"), EVIDENCE_RUNS)
+def test_evidence_is_the_density_of_the_targets(name, fit_intercept):
+    X, y, weight = CASES[name]
+    found = evidence(X, y, POSITIVE, weight=weight, fit_intercept=fit_intercept)
+    assert isinstance(found, Evidence)
+    copies = np.rint(weights_of(X, weight)).astype(int)
+    rows = np.repeat(X, copies, axis=0)
+    Y = np.repeat(y.reshape(len(X), -1), copies, axis=0)
+    best = [[density(rows, b, lam, fit_intercept) for b in Y.T] for lam in POSITIVE]
+    value, noise = np.moveaxis(best, -1, 0)
+    shape = (len(POSITIVE), *y.shape[1:])
+    np.testing.assert_allclose(found.mean, value.reshape(shape), rtol=1e-8)
+    np.testing.assert_allclose(found.noise, noise.reshape(shape), rtol=1e-6)
+    assert found.per_fold.shape == (0, *shape)
+    assert found.greater_is_better
+
+
+@pytest.mark.parametrize("criterion", [gcv, evidence])
+def test_integer_weights_are_repeated_rows(criterion):
+    X, y, weight = CASES["zero weights"]
+    times = np.rint(weight).astype(int)
+    copies = [np.repeat(a, times, axis=0) for a in (X, y)]
+    by_weight, by_rows = (
+        criterion(X, y, POSITIVE, weight=weight),
+        criterion(*copies, POSITIVE),
+    )
+    for one, other in zip(by_weight, by_rows, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11)
+
+
+def test_rows_that_do_not_count_leave_no_trace():
+    X, y, weight = CASES["zero weights"]
+    there = weight > 0
+    wild = np.where(there, y, 1e9), np.where(there[:, None], X, -1e9)
+    ones = 1.0 * there
+    for criterion in (loo, gcv, evidence):
+        among = criterion(wild[1], wild[0], POSITIVE, weight=ones)
+        alone = criterion(X[there], y[there], POSITIVE)
+        for one, other in zip(among, alone, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
+def test_evidence_in_single_precision():
+    for name in ("tall", "wide", "means far from 0", "fits almost perfectly"):
+        X, y = (np.float32(a) for a in CASES[name][:2])
+        expected = evidence(np.float64(X), np.float64(y), POSITIVE)
+        found = evidence(X, y, POSITIVE)
+        assert found.mean.dtype == found.noise.dtype == np.float32
+        np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-3)
+        np.testing.assert_allclose(found.noise, expected.noise, rtol=1e-3)
+
+
+def test_a_flat_prior_has_no_evidence():
+    with pytest.raises(ValueError, match="`lams` holds 0, and a flat prior"):
+        evidence(TALL.X, TALL.y, LAMS)
+
+
+@pytest.mark.parametrize("value", [7.0, 0.1, 0.0])
+def test_a_constant_target_has_no_evidence(value):
+    Y = np.column_stack([TALL.y, np.full(12, value), TALL.y])
+    with pytest.raises(ValueError, match="`y` has no evidence"):
+        evidence(TALL.X, Y, POSITIVE)
+
+
+def test_a_target_of_zeros_has_no_evidence_through_0():
+    with pytest.raises(ValueError, match="`y` has no evidence"):
+        evidence(TALL.X, np.zeros(12), POSITIVE, fit_intercept=False)
+
+
+# --- derivatives and tracing ----------------------------------------------------
+
+CRITERIA = {
+    "leave-one-out": loo,
+    "GCV": gcv,
+    "evidence": evidence,
+    "folds": lambda X, y, lams: cross_validate(X, y, lams, 3),
+}
+ORTHONORMAL = np.linalg.qr(np.column_stack([np.ones(12), RNG.normal(size=(12, 4))]))[0]
+SEVERAL = CASES["several targets"][1]
+SMOOTH = {
+    "tall": CASES["several targets"][:2],
+    "equal eigenvalues": (ORTHONORMAL[:, 1:] + 2, SEVERAL),
+    "rank-deficient": (CASES["rank-deficient"][0], SEVERAL),
+    "constant columns": (CASES["constant columns"][0], SEVERAL),
+    "wide": CASES["wide"][:2],
+}
+LOGS = np.log([0.05, 1.0, 20.0, 0.3, 5.0])
+
+
+def total_of(score):
+    def total(logs, X, y):
+        scores = score(X, y, jnp.exp(logs))
+        # Each penalty has a score of its own, so the gradient holds every derivative.
+        return scores.mean.sum(), scores
+
+    return total
+
+
+SLOPES = {name: jax.grad(total_of(f), has_aux=True) for name, f in CRITERIA.items()}
+COMPILED = {name: jax.jit(slope) for name, slope in SLOPES.items()}
+
+
+def assert_slopes(found, X, y, score):
+    def at(logs):
+        return score(X, y, np.exp(logs)).mean.reshape(len(logs), -1).sum(axis=1)
+
+    h = 1e-4
+    difference = (at(LOGS + h) - at(LOGS - h)) / (2 * h)
+    worst = np.abs(np.asarray(found) - difference).max() / np.abs(difference).max()
+    assert worst <= 1e-6
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_traced_rows_are_scored_and_derivatives_are_differences(criterion, name):
+    X, y = SMOOTH[name]
+    with jax.enable_x64(True):
+        data = jnp.asarray(X), jnp.asarray(y)
+        slope, scores = COMPILED[criterion](jnp.asarray(LOGS), *data)
+    assert_slopes(slope, X, y, CRITERIA[criterion])
+    expected = CRITERIA[criterion](X, y, np.exp(LOGS))
+    for one, other in zip(scores, expected, strict=True):
+        assert isinstance(one, jax.Array)
+        np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("kind", ["JAX data", "NumPy data", "traced penalties"])
+def test_derivatives_about_known_rows(kind, criterion):
+    X, y = SMOOTH["equal eigenvalues"]
+    slope = SLOPES[criterion]
+    with jax.enable_x64(True):
+        logs, data = jnp.asarray(LOGS), (jnp.asarray(X), jnp.asarray(y))
+        if kind == "JAX data":
+            found = slope(logs, *data)[0]
+        elif kind == "NumPy data":
+            found = slope(logs, X, y)[0]
+        else:
+            found = jax.jit(lambda logs: slope(logs, X, y)[0])(logs)
+    assert_slopes(found, X, y, CRITERIA[criterion])
+
+
+# --- choice ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("criterion", [loo, gcv, evidence])
+def test_a_penalty_is_chosen(criterion):
+    made = problem(12, 4, 3, seed=4)
+    grid = np.array([0.01, 1e3, 1.0, 10.0, 0.1])
+    scores = criterion(made.X, made.y, grid)
+    sign = -1 if criterion is evidence else 1
+    best = (sign * scores.mean).argmin(axis=0)
+    np.testing.assert_array_equal(choose(scores, per_target=True).index, best)
+    shared = (sign * scores.mean.mean(axis=1)).argmin()
+    assert choose(scores).index == shared
+    assert str(scores).splitlines()[0].split()[0] == "lam"
+
+
+@pytest.mark.parametrize("criterion", [gcv, evidence])
+@pytest.mark.parametrize("per_target", [False, True])
+def test_one_standard_error_needs_one(criterion, per_target):
+    scores = criterion(*CASES["several targets"][:2], POSITIVE)
+    with pytest.raises(ValueError, match=re.escape('`rule` "1se" needs a standard')):
+        choose(scores, "1se", per_target)
+
+
+@pytest.mark.parametrize("criterion", [loo, gcv, evidence])
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"lams": 1.0}, ValueError, "`lams` must be a list of penalties"),
+        ({"lams": []}, ValueError, "`lams` is empty"),
+        ({"lams": [-1.0]}, ValueError, "`lams` must be at least 0"),
+        ({"y": TALL.y[:-1]}, ValueError, "same number of rows"),
+        ({"X": np.where(ONE_ROW[:, None], np.nan, 1.0)}, ValueError, "`X` must be fin"),
+        ({"weight": -np.ones(12)}, ValueError, "`weight` must not be negative"),
+        ({"X": np.full((12, 2), "a")}, TypeError, "`X` must hold numbers"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused(criterion, options, error, message):
+    with pytest.raises(error, match=message):
+        criterion(**{"X": TALL.X, "y": TALL.y, "lams": [1.0]} | options)
+
+
+def test_leave_one_out_knows_its_losses():
+    with pytest.raises(ValueError, match="`scoring` must be one of mse, mae, r2"):
+        loo(TALL.X, TALL.y, [1.0], scoring="correlation")
