@@ -32,7 +32,12 @@ from jaxridge.encoding import (
 from jaxridge.examples import DIABETES_TARGET, diabetes
 from jaxridge.objective import Params, predict
 from jaxridge.plots import figure, plot_coefficients, plot_validation
-from jaxridge.store import load_result, save_result, written_aside
+from jaxridge.store import (
+    load_result,
+    refuse_unwritable,
+    save_result,
+    written_aside,
+)
 from jaxridge.study import Plan, Study, study
 from jaxridge.tables import read_table
 from jaxridge.version import __version__
@@ -65,6 +70,7 @@ class Request:
 
 def fit_table(request: Request) -> Iterator[str]:
     """Choose λ for a table, fit it, write the files, and say what was done."""
+    refuse_unwritable(request.out)
     started = time.perf_counter()
     compiling = _compile_seconds()
     table, target = _table(request)
@@ -360,6 +366,8 @@ def _write(
     out: Path, encoding: Encoding, found: Study, result: dict[str, Any]
 ) -> Iterator[str]:
     columns, scores = found.columns, found.scores
+    # First and last, so that a result that is there has all its files, and its own.
+    (out / "result.json").unlink(missing_ok=True)
     _write_csv(
         out / "coefficients.csv",
         ["feature", "coefficient", "coefficient_as_prepared", "origin", "scale"],
@@ -399,7 +407,6 @@ def _write(
         names = encoding.features
         plot_coefficients(scores.lams, found.params, ax, names=names, chosen=chosen)
         ax.set(xlabel=penalty, ylabel="coefficient of the prepared column")
-    # Last, so that a result that is there has all its files.
     save_result(out / "result.json", result)
     yield ""
     yield (

@@ -36,6 +36,15 @@ def written_aside(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
+def refuse_unwritable(folder: Path) -> None:
+    """Raise ValueError if a folder could not be made, or written to."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ValueError(f"--out {folder}: files cannot be written to {there}")
+
+
 def save_result(path: Path, result: dict[str, Any]) -> None:
     """Write a result as JSON with its format and version."""
     document = {"format": FORMAT, "version": VERSION, **result}

@@ -5,7 +5,13 @@ import stat
 
 import pytest
 
-from jaxridge.store import NEEDED, load_result, save_result, written_aside
+from jaxridge.store import (
+    NEEDED,
+    load_result,
+    refuse_unwritable,
+    save_result,
+    written_aside,
+)
 
 RESULT = {name: [] for name in NEEDED}
 
@@ -66,3 +72,10 @@ def test_missing_and_unreadable_results_are_refused(tmp_path):
     (tmp_path / "result.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="is not a result"):
         load_result(tmp_path)
+
+
+def test_a_folder_that_cannot_be_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    refuse_unwritable(tmp_path / "new" / "folder")
+    with pytest.raises(ValueError, match="cannot be written"):
+        refuse_unwritable(tmp_path / "file" / "folder")
