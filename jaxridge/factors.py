@@ -15,7 +15,14 @@ from jaxridge.compression import is_worthwhile
 from jaxridge.data import Centre, Data, centre_of, centred
 from jaxridge.moments import Moments, about_centre, fold_moments
 from jaxridge.precision import SINGLE, in_float64, is_kept, is_lost
-from jaxridge.spectrum import Spectrum, condition, of_few_rows, of_products, of_rows
+from jaxridge.spectrum import (
+    Spectrum,
+    condition,
+    of_few_rows,
+    of_many_rows,
+    of_products,
+    of_rows,
+)
 
 R = TypeVar("R")
 # What is asked of factorised rows: an answer, and the least squared residual on the way
@@ -83,6 +90,8 @@ def by_rows(
     centre = centre_of(data, fit_intercept, view)
     if route == "svd" and is_worthwhile(data):
         return centre, of_few_rows(data, centre, view, rounding)
+    if route == "primal":
+        return centre, of_many_rows(data, centre, view)
     about = centred(data._replace(X=view(data.X)), centre)
     root = jnp.sqrt(data.weight)[:, None]
     return centre, of_rows(root * about.X, root * about.Y, route, rounding)

@@ -37,6 +37,7 @@ from jaxridge.spectrum import (
     condition,
     gain,
     of_few_rows,
+    of_many_rows,
     of_products,
     of_rows,
 )
@@ -145,6 +146,8 @@ def by_rows(
         centre = centre_of(train, fit_intercept, view)
         if route == "svd" and is_worthwhile(train):
             spectrum = of_few_rows(train, centre, view, rounding)
+        elif route == "primal":
+            spectrum = of_many_rows(train, centre, view)
         else:
             about = centred(train._replace(X=view(data.X)), centre)
             root = jnp.sqrt(weight)[:, None]

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from jaxridge.compression import compress
 from jaxridge.data import Centre, Data
 from jaxridge.products import matmul
-from jaxridge.tiles import View, as_stored
+from jaxridge.tiles import View, as_stored, fold
 
 
 class Spectrum(NamedTuple):
@@ -46,14 +46,12 @@ def of_rows(
     route: str,
     rounding: float | None = None,
 ) -> Spectrum:
-    """Factorise A, by "primal", "dual" or "svd".
+    """Factorise A, by "dual" or "svd".
 
     Singular values below `rounding`, that of the numbers A is made of (of its dtype if
     not given), times the size of A are 0.
     """
     m, n = A.shape
-    if route == "primal":
-        return of_products(matmul(A.T, A), matmul(A.T, B))
     if route == "dual":
         values, left = jnp.linalg.eigh(matmul(A, A.T))
         values = _cut(values)
@@ -65,6 +63,20 @@ def of_rows(
         values, right = jnp.where(s > noise, s, 0) ** 2, right_t.T
     along = jnp.sqrt(values)[:, None] * matmul(left.T, B)
     return Spectrum(values, right, along, left)
+
+
+def of_many_rows(data: Data, centre: Centre, view: View = as_stored) -> Spectrum:
+    """Factorise tall A by AᵀA, summed over tiles of rows: A is never formed."""
+    n, t = data.X.shape[1], data.Y.shape[1]
+
+    def add(sums: tuple[Array, Array], *tile: Array) -> tuple[Array, Array]:
+        weight, X, Y = tile
+        root = jnp.sqrt(weight)[:, None]
+        A, B = root * (view(X) - centre.x), root * (Y - centre.y)
+        return sums[0] + matmul(A.T, A), sums[1] + matmul(A.T, B)
+
+    zero = jnp.zeros((n, n), data.X.dtype), jnp.zeros((n, t), data.X.dtype)
+    return of_products(*fold(add, zero, data.weight, data.X, data.Y))
 
 
 def of_few_rows(
