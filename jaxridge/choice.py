@@ -190,6 +190,21 @@ def choose(
     return jax.tree.map(lambda a: a[0], choice) if shared else choice
 
 
+def scores_of_folds(
+    lams: Float[Array, " L"],
+    per_fold: Float[Array, "k L *t"],
+    greater_is_better: bool,
+) -> Scores:
+    """Return scores with their mean over folds, and its standard error."""
+    return Scores(
+        lams,
+        per_fold,
+        jnp.mean(per_fold, axis=0),
+        standard_error(per_fold),
+        jnp.asarray(greater_is_better),
+    )
+
+
 def _per_target(scores: Scores | Evidence) -> tuple[Array, Array]:
     """Return mean scores and their standard errors, (n_lams, n_targets)."""
     return jnp.asarray(scores.mean), jnp.asarray(scores.standard_error)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxridge.data import Centre, Data
+from jaxridge.data import Centre, Data, weighted_rows
 from jaxridge.tiles import View, as_stored, fold
 
 WORTHWHILE = 4  # compress when there are this many times more rows than columns
@@ -65,8 +65,8 @@ def _triangle(data: Data, centre: Centre, view: View) -> Float[Array, "c c"]:
     columns = data.X.shape[1] + data.Y.shape[1]
 
     def absorb(R: Array, weight: Array, X: Array, Y: Array) -> Array:
-        rows = jnp.concatenate([view(X) - centre.x, Y - centre.y], axis=1)
-        rows = jnp.sqrt(weight)[:, None] * rows
+        parts = weighted_rows(Data(X, Y, weight), centre, view)
+        rows = jnp.concatenate(parts, axis=1)
         return jnp.linalg.qr(jnp.concatenate([R, rows]), mode="r")
 
     empty = jnp.zeros((columns, columns), data.X.dtype)

@@ -261,7 +261,7 @@ def _left_out(
     data: Data, centre: Centre, spectrum: Spectrum, lams: Array, loss: Any, mean: bool
 ) -> tuple[Spread, Array]:
     spread = left_out_losses(data, centre, spectrum, lams, loss, mean)
-    size = loss(jnp.sqrt(_square(data, centre)))
+    size = loss(jnp.sqrt(_unit(data, centre)))
     left = jnp.min(spread.mean / size, axis=0)
     return spread, jnp.min(left if loss is jnp.square else left**2)
 
@@ -271,7 +271,7 @@ def _generalized(
     data: Data, centre: Centre, spectrum: Spectrum, lams: Array, fit_intercept: bool
 ) -> tuple[Array, Array]:
     beyond = residual_squares(data, centre, spectrum)
-    left = jnp.min(beyond / jnp.sum(data.weight) / _square(data, centre))
+    left = jnp.min(beyond / jnp.sum(data.weight) / _unit(data, centre))
     return generalized_cross_validation(
         data, spectrum, beyond, lams, fit_intercept
     ), left
@@ -282,21 +282,25 @@ def _evidence(
     data: Data, centre: Centre, spectrum: Spectrum, lams: Array, fit_intercept: bool
 ) -> tuple[tuple[Array, Array], Array]:
     beyond = residual_squares(data, centre, spectrum)
-    left = jnp.min(beyond / jnp.sum(data.weight) / _square(data, centre))
+    left = jnp.min(beyond / jnp.sum(data.weight) / _unit(data, centre))
     return log_evidence(data, spectrum, beyond, lams, fit_intercept), left
 
 
-def _square(data: Data, centre: Centre) -> Float[Array, " t"]:
+def _square(data: Data, about: Float[Array, " t"]) -> Float[Array, " t"]:
+    """Return the mean square of the targets about a point."""
+    squares = data.weight[:, None] * (data.Y - about) ** 2
+    return jnp.sum(squares, axis=0) / jnp.sum(data.weight)
+
+
+def _unit(data: Data, centre: Centre) -> Float[Array, " t"]:
     """Return the mean square of the targets about their centre, 1 where it is 0."""
-    total = jnp.sum(data.weight)
-    square = jnp.sum(data.weight[:, None] * (data.Y - centre.y) ** 2, axis=0) / total
+    square = _square(data, centre.y)
     return jnp.where(square > 0, square, 1)
 
 
 def _spread_of_targets(data: Data) -> Float[Array, " t"]:
     """Return the mean square of the targets about their mean, none of it 0."""
-    about = data.Y - weighted_mean(data.Y, data.weight)
-    square = jnp.sum(data.weight[:, None] * about**2, axis=0) / jnp.sum(data.weight)
+    square = _square(data, weighted_mean(data.Y, data.weight))
     if not checks.is_traced(square) and not bool((square > 0).all()):
         raise ValueError('`scoring` "r2" is undefined for a constant target: use "mse"')
     return square

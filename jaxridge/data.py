@@ -168,6 +168,14 @@ def centred(data: Data, centre: Centre) -> Data:
     return Data(data.X - centre.x, data.Y - centre.y, data.weight)
 
 
+def weighted_rows(
+    data: Data, centre: Centre, view: View = as_stored
+) -> tuple[Float[Array, "m n"], Float[Array, "m t"]]:
+    """Return A = √w (X − x̄) and B = √w (Y − ȳ), whose products are the scatter."""
+    root = jnp.sqrt(data.weight)[:, None]
+    return root * (view(data.X) - centre.x), root * (data.Y - centre.y)
+
+
 def intercept_at(
     coef: Float[Array | np.ndarray, "*lams n t"], centre: Centre
 ) -> Float[Array, "*lams t"]:

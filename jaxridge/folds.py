@@ -20,6 +20,12 @@ class Folds(NamedTuple):
     held: np.ndarray
 
     @property
+    def is_partition(self) -> bool:
+        """Whether every row is held out once, and trains all other folds."""
+        once = (self.held.sum(axis=0) == 1).all()
+        return bool(once and (self.train == ~self.held).all())
+
+    @property
     def held_rows(self) -> tuple[np.ndarray, np.ndarray]:
         """Row numbers held out by each fold, (k, largest), and which of them count."""
         sizes = self.held.sum(axis=1)

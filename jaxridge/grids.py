@@ -21,7 +21,7 @@ from jaxridge.data import (
     as_penalty,
     in_kind_of_input,
 )
-from jaxridge.factors import roughly
+from jaxridge.factors import by_products
 
 COUNT = 100
 REMAINDER = 0.01  # degrees of freedom lost at the least penalty, left at the largest
@@ -86,7 +86,7 @@ def grid_of(
     data: Data, count: int, fit_intercept: bool, learner: Learner = untouched
 ) -> Float[Array, " L"]:
     """Return the grid for checked data, its columns prepared by `learner`."""
-    values = roughly(data, fit_intercept, learner).values
+    values = by_products(data, learner, fit_intercept)[1].values
     there = values > 0
     values = jnp.where(jnp.any(there), values, jnp.arange(len(values)) == 0)
     there = values > 0

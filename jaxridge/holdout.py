@@ -16,19 +16,17 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxridge import checks
 from jaxridge.columns import Learner, prepared, untouched
-from jaxridge.compression import is_worthwhile
 from jaxridge.conjugate import conjugate_gradients
-from jaxridge.data import Centre, Data, centre_of, centred
+from jaxridge.data import Centre, Data
 from jaxridge.folds import Folds
 from jaxridge.moments import (
     Moments,
     about_centre,
     complements,
     fold_moments,
-    is_partition,
     total,
 )
-from jaxridge.precision import SINGLE, in_float64, is_kept, is_lost
+from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost
 from jaxridge.products import matmul
 from jaxridge.scoring import Score, squared_error
 from jaxridge.spectrum import (
@@ -36,14 +34,11 @@ from jaxridge.spectrum import (
     coef_at,
     condition,
     gain,
-    of_few_rows,
-    of_many_rows,
+    of_data,
     of_products,
-    of_rows,
 )
+from jaxridge.tiles import at_once
 
-# Predictions are formed for about this many numbers at a time.
-AT_ONCE = 2**20
 # The least that a fold's system may have of that of all rows, in any direction.
 ALIKE = 0.1
 
@@ -143,15 +138,7 @@ def by_rows(
         columns = learner(data.X, weight)
         view = partial(prepared, columns)
         train = data._replace(weight=weight)
-        centre = centre_of(train, fit_intercept, view)
-        if route == "svd" and is_worthwhile(train):
-            spectrum = of_few_rows(train, centre, view, rounding)
-        elif route == "primal":
-            spectrum = of_many_rows(train, centre, view)
-        else:
-            about = centred(train._replace(X=view(data.X)), centre)
-            root = jnp.sqrt(weight)[:, None]
-            spectrum = of_rows(root * about.X, root * about.Y, route, rounding)
+        centre, spectrum = of_data(train, fit_intercept, route, view, rounding)
         some = _rows(data, rows, counts)
         some = some._replace(X=view(some.X))
         worst = condition(spectrum, jnp.min(lams), weight, fit_intercept)
@@ -237,8 +224,7 @@ def _scored(
         scores, left = _scores_of(axes, middle, along[None], score)
         return scores[0], left
 
-    chunk = max(1, AT_ONCE // held.Y.size)
-    scores, left = jax.lax.map(at, lams, batch_size=chunk)
+    scores, left = jax.lax.map(at, lams, batch_size=at_once(held.Y.size))
     return Scored(scores, worst, jnp.min(left))
 
 
@@ -255,8 +241,7 @@ def _scores_of(
         left = squared_error(held.Y, prediction, held.weight) / square
         return score(held.Y, prediction, held.weight), jnp.min(left)
 
-    chunk = max(1, AT_ONCE // held.Y.size)
-    scores, left = jax.lax.map(of, coefs, batch_size=chunk)
+    scores, left = jax.lax.map(of, coefs, batch_size=at_once(held.Y.size))
     return scores, jnp.min(left)
 
 
@@ -271,36 +256,46 @@ def score_folds(
 ) -> Float[Array, "k L *score"]:
     """Score every fold by the cheapest route that keeps the digits of the data."""
     held = Held(*map(jnp.asarray, folds.held_rows))
+    m, n = data.X.shape
 
-    def by(route: str) -> Scored:
+    def by_route(route: str) -> Scored:
         weights = jnp.asarray(folds.train) * data.weight
         given = score, learner, fit_intercept, route, rounding
         return by_rows(data, held, weights, lams, *given)
 
+    def cheap() -> Array | None:
+        if n <= m and learner is untouched and folds.is_partition:
+            scored = _by_sums(data, folds, held, lams, score, fit_intercept)
+        else:
+            scored = by_route("primal" if n <= m else "dual")
+        kept = is_kept(scored.condition, data.X.dtype)
+        kept = kept and not is_lost(scored.left, data.X.dtype)
+        return scored.per_fold if kept else None
+
+    def wide(data: Data, lams: Array) -> Array:
+        return score_folds(data, folds, lams, score, learner, fit_intercept, SINGLE)
+
+    def sure() -> Array:
+        return by_route("svd").per_fold
+
     if checks.any_traced(data, lams):
-        return by("svd").per_fold
-    m, n = data.X.shape
-    if n <= m and learner is untouched and is_partition(folds):
-        parts = fold_moments(data, folds.held)
-        given = lams, score, fit_intercept
-        solved = data.Y.shape[1] * len(lams) <= n
+        return sure()
+    return by_cheapest(cheap, wide, sure, data, lams)
+
+
+def _by_sums(
+    data: Data,
+    folds: Folds,
+    held: Held,
+    lams: Float[Array, " L"],
+    score: Score,
+    fit_intercept: bool,
+) -> Scored:
+    """Score folds that are a partition from sums over each, from one pass over rows."""
+    parts = fold_moments(data, folds.held)
+    given = lams, score, fit_intercept
+    if data.Y.shape[1] * len(lams) <= data.X.shape[1]:
+        scored, solved = by_one_factorisation(data, held, parts, *given)
         if solved:
-            scored, solved = by_one_factorisation(data, held, parts, *given)
-        if not solved:
-            scored = by_products(data, held, complements(parts), *given)
-    else:
-        scored = by("primal" if n <= m else "dual")
-    single = data.X.dtype == jnp.float32
-    if is_kept(scored.condition, data.X.dtype) and not (
-        single and is_lost(scored.left)
-    ):
-        return scored.per_fold
-    if single:
-        return in_float64(
-            lambda data, lams: score_folds(
-                data, folds, lams, score, learner, fit_intercept, SINGLE
-            ),
-            data,
-            lams,
-        )
-    return by("svd").per_fold
+            return scored
+    return by_products(data, held, complements(parts), *given)

@@ -22,8 +22,16 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge import checks
-from jaxridge.data import ArrayLike, Centre, Data, as_data, in_kind_of_input
-from jaxridge.folds import Folds, split
+from jaxridge.data import (
+    ArrayLike,
+    Centre,
+    Data,
+    as_data,
+    in_kind_of_input,
+    weighted_mean,
+    weighted_rows,
+)
+from jaxridge.folds import split
 from jaxridge.products import matmul
 
 
@@ -162,7 +170,13 @@ def moments_of(
            [4.]])
     """
     data = as_data(X, y, weight)
-    return fold_moments(data, partition(split(folds, y, groups)))
+    masks = split(folds, y, groups)
+    if not masks.is_partition:
+        raise ValueError(
+            "`folds` must hold every row out once and train on all others: moments of "
+            "folds that overlap, or leave rows out, do not add up"
+        )
+    return fold_moments(data, masks.held)
 
 
 def moments_of_batches(batches: Iterable[tuple[Any, ...]], folds: int = 5) -> Moments:
@@ -224,29 +238,6 @@ def moments_of_batches(batches: Iterable[tuple[Any, ...]], folds: int = 5) -> Mo
     return sums
 
 
-def partition(folds: Folds) -> np.ndarray:
-    """Return the masks (k, m) of held-out rows, each row in exactly one fold.
-
-    Raises
-    ------
-    ValueError
-        If a row is held out twice or never, or a fold trains on other rows than those
-        that it does not hold out.
-    """
-    if not is_partition(folds):
-        raise ValueError(
-            "`folds` must hold every row out once and train on all others: moments of "
-            "folds that overlap, or leave rows out, do not add up"
-        )
-    return folds.held
-
-
-def is_partition(folds: Folds) -> bool:
-    """Whether every row is held out once, and trains all other folds."""
-    once = (folds.held.sum(axis=0) == 1).all()
-    return bool(once and (folds.train == ~folds.held).all())
-
-
 def fold_moments(data: Data, held: np.ndarray) -> Moments:
     """Return the moments of the rows that each mask of `held` marks."""
     parts = [_moments_of_rows(data, np.flatnonzero(mask)) for mask in held]
@@ -263,13 +254,6 @@ def about_centre(sums: Moments, fit_intercept: bool) -> tuple[Centre, Array, Arr
     return Centre(jnp.zeros_like(sums.x), jnp.zeros_like(sums.y)), xx, xy
 
 
-def scatter_of(data: Data, centre: Centre) -> tuple[Array, Array, Array]:
-    """Return XᵀWX, XᵀWY and Σwy² about a centre."""
-    root = jnp.sqrt(data.weight)[:, None]
-    A, B = root * (data.X - centre.x), root * (data.Y - centre.y)
-    return matmul(A.T, A), matmul(A.T, B), jnp.sum(B**2, axis=0)
-
-
 def _moments_of_rows(data: Data, rows: np.ndarray) -> Moments:
     together = rows.size > 0 and rows[-1] - rows[0] == rows.size - 1
     which = slice(rows[0], rows[-1] + 1) if together else rows
@@ -282,14 +266,12 @@ def _moments_of_rows(data: Data, rows: np.ndarray) -> Moments:
 @jax.jit
 def _in_jax(data: Data) -> Moments:
     weight = jnp.sum(data.weight)
-    unit = jnp.where(weight > 0, weight, 1)
-    # Means in two steps: about the first, what is left is as small as the spread.
-    x, y = (jnp.sum(data.weight[:, None] * a, axis=0) / unit for a in (data.X, data.Y))
-    about = Data(data.X - x, data.Y - y, data.weight)
-    dx, dy = (
-        jnp.sum(data.weight[:, None] * a, axis=0) / unit for a in (about.X, about.Y)
+    there = weight > 0
+    x, y = (
+        jnp.where(there, weighted_mean(a, data.weight), 0) for a in (data.X, data.Y)
     )
-    return Moments(weight, x + dx, y + dy, *scatter_of(about, Centre(dx, dy)))
+    A, B = weighted_rows(data, Centre(x, y))
+    return Moments(weight, x, y, matmul(A.T, A), matmul(A.T, B), jnp.sum(B**2, axis=0))
 
 
 def _in_numpy(

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxridge import checks
 from jaxridge.data import Data
 
 # The share of an answer that may be lost.
@@ -32,12 +33,32 @@ def is_kept(condition: Any, dtype: Any) -> bool:
     return worst * float(jnp.finfo(dtype).eps) < LOSS[np.dtype(dtype)]
 
 
-def is_lost(left: Any) -> bool:
+def is_lost(left: Any, dtype: Any) -> bool:
     """Whether residuals, as a part of the targets' square, have too few digits."""
-    return float(np.min(left)) < LEAST_RESIDUAL**2
+    return dtype == jnp.float32 and float(np.min(left)) < LEAST_RESIDUAL**2
 
 
-def in_float64(function: Callable[[Data, Any], R], data: Data, lams: Any) -> R:
+def by_cheapest(
+    cheap: Callable[[], R | None],
+    wide: Callable[[Data, Any], R],
+    sure: Callable[[], R],
+    data: Data,
+    lams: Any,
+) -> R:
+    """Return the first answer that keeps the digits of known data.
+
+    They are: `cheap`, which returns None where digits are lost; for float32 data,
+    `wide` of the same in float64; and `sure`.
+    """
+    found = cheap()
+    if found is not None:
+        return found
+    if data.X.dtype == jnp.float32 and not checks.is_traced(lams):
+        return _in_float64(wide, data, lams)
+    return sure()
+
+
+def _in_float64(function: Callable[[Data, Any], R], data: Data, lams: Any) -> R:
     """Call `function` with the data in float64, and return float32 as it came."""
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda a: a.astype(jnp.float64), (data, lams))

@@ -25,10 +25,7 @@ from jaxtyping import Array, Float
 from jaxridge.data import Centre, Data
 from jaxridge.products import matmul
 from jaxridge.spectrum import Spectrum, gain, root_inverse
-from jaxridge.tiles import fold
-
-# Predictions are formed for about this many numbers at a time.
-AT_ONCE = 2**20
+from jaxridge.tiles import at_once, fold
 
 Loss = Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]
 
@@ -63,7 +60,6 @@ def left_out_losses(
     beyond = _interpolates(data, spectrum, fit_intercept)
     scale = root_inverse(spectrum.values)
     along = scale[:, None] * spectrum.along  # UᵀB
-    chunk = max(1, AT_ONCE // (t * min(data.X.shape[0], 4096)))
 
     def absorb(spread: Spread, weight: Array, *rows: Array) -> Spread:
         left, rest = _axes(weight, rows, centre, spectrum, along)
@@ -85,7 +81,7 @@ def left_out_losses(
             below = jnp.where(weight > 0, below, 1)
             return loss(e / below[:, None] / root)
 
-        losses = jax.lax.map(at, lams, batch_size=chunk)
+        losses = jax.lax.map(at, lams, batch_size=at_once(weight.size * t))
         return _joined(spread, _spread(weight, losses))
 
     total = jnp.sum(data.weight)

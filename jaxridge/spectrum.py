@@ -14,8 +14,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxridge.compression import compress
-from jaxridge.data import Centre, Data
+from jaxridge.compression import compress, is_worthwhile
+from jaxridge.data import Centre, Data, centre_of, weighted_rows
 from jaxridge.products import matmul
 from jaxridge.tiles import View, as_stored, fold
 
@@ -33,6 +33,27 @@ class Spectrum(NamedTuple):
     left: Float[Array, "m r"] | None  # U, where the route gives it
 
 
+def of_data(
+    data: Data,
+    fit_intercept: bool,
+    route: str,
+    view: View = as_stored,
+    rounding: float | None = None,
+) -> tuple[Centre, Spectrum]:
+    """Factorise rows, in `view`, by "primal", "dual" or "svd".
+
+    Singular values below `rounding`, that of the numbers the rows are made of (of their
+    dtype if not given), times the size of A are 0.
+    """
+    centre = centre_of(data, fit_intercept, view)
+    if route == "primal":
+        return centre, _of_many_rows(data, centre, view)
+    if route == "svd" and is_worthwhile(data):
+        return centre, _of_few_rows(data, centre, view, rounding)
+    A, B = weighted_rows(data, centre, view)
+    return centre, _by_dual(A, B) if route == "dual" else _by_svd(A, B, rounding)
+
+
 def of_products(gram: Float[Array, "n n"], cross: Float[Array, "n t"]) -> Spectrum:
     """Factorise AᵀA, given AᵀB."""
     values, right = jnp.linalg.eigh(gram)
@@ -40,50 +61,22 @@ def of_products(gram: Float[Array, "n n"], cross: Float[Array, "n t"]) -> Spectr
     return Spectrum(values, right, matmul(right.T, cross), None)
 
 
-def of_rows(
-    A: Float[Array, "m n"],
-    B: Float[Array, "m t"],
-    route: str,
-    rounding: float | None = None,
-) -> Spectrum:
-    """Factorise A, by "dual" or "svd".
-
-    Singular values below `rounding`, that of the numbers A is made of (of its dtype if
-    not given), times the size of A are 0.
-    """
-    m, n = A.shape
-    if route == "dual":
-        values, left = jnp.linalg.eigh(matmul(A, A.T))
-        values = _cut(values)
-        right = matmul(A.T, left * root_inverse(values))
-    else:
-        left, s, right_t = jnp.linalg.svd(A, full_matrices=False)
-        eps = jnp.finfo(s.dtype).eps if rounding is None else rounding
-        noise = eps * max(m, n) * s[0]
-        values, right = jnp.where(s > noise, s, 0) ** 2, right_t.T
-    along = jnp.sqrt(values)[:, None] * matmul(left.T, B)
-    return Spectrum(values, right, along, left)
-
-
-def of_many_rows(data: Data, centre: Centre, view: View = as_stored) -> Spectrum:
+def _of_many_rows(data: Data, centre: Centre, view: View) -> Spectrum:
     """Factorise tall A by AᵀA, summed over tiles of rows: A is never formed."""
     n, t = data.X.shape[1], data.Y.shape[1]
 
-    def add(sums: tuple[Array, Array], *tile: Array) -> tuple[Array, Array]:
-        weight, X, Y = tile
-        root = jnp.sqrt(weight)[:, None]
-        A, B = root * (view(X) - centre.x), root * (Y - centre.y)
+    def add(
+        sums: tuple[Array, Array], weight: Array, X: Array, Y: Array
+    ) -> tuple[Array, Array]:
+        A, B = weighted_rows(Data(X, Y, weight), centre, view)
         return sums[0] + matmul(A.T, A), sums[1] + matmul(A.T, B)
 
     zero = jnp.zeros((n, n), data.X.dtype), jnp.zeros((n, t), data.X.dtype)
     return of_products(*fold(add, zero, data.weight, data.X, data.Y))
 
 
-def of_few_rows(
-    data: Data,
-    centre: Centre,
-    view: View = as_stored,
-    rounding: float | None = None,
+def _of_few_rows(
+    data: Data, centre: Centre, view: View, rounding: float | None
 ) -> Spectrum:
     """Factorise tall A by the singular values of its triangular factor.
 
@@ -91,7 +84,24 @@ def of_few_rows(
     """
     few = compress(data, centre, False, view).data
     root = jnp.sqrt(few.weight)[:, None]
-    return of_rows(root * few.X, root * few.Y, "svd", rounding)._replace(left=None)
+    return _by_svd(root * few.X, root * few.Y, rounding)._replace(left=None)
+
+
+def _by_dual(A: Float[Array, "m n"], B: Float[Array, "m t"]) -> Spectrum:
+    values, left = jnp.linalg.eigh(matmul(A, A.T))
+    values = _cut(values)
+    right = matmul(A.T, left * root_inverse(values))
+    along = jnp.sqrt(values)[:, None] * matmul(left.T, B)
+    return Spectrum(values, right, along, left)
+
+
+def _by_svd(
+    A: Float[Array, "m n"], B: Float[Array, "m t"], rounding: float | None
+) -> Spectrum:
+    left, s, right_t = jnp.linalg.svd(A, full_matrices=False)
+    eps = jnp.finfo(s.dtype).eps if rounding is None else rounding
+    s = jnp.where(s > eps * max(A.shape) * s[0], s, 0)
+    return Spectrum(s**2, right_t.T, s[:, None] * matmul(left.T, B), left)
 
 
 def gain(values: Float[Array, " r"], lam: Float[Array, ""]) -> Float[Array, " r"]:

@@ -12,11 +12,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 TILE_BYTES = 8 * 2**20
+NUMBERS_AT_ONCE = 2**20
 
 # Rows as they are to be fitted, from rows as they are stored: an elementwise function.
 View = Callable[[Float[Array, "m n"]], Float[Array, "m n"]]
 
 S = TypeVar("S")
+
+
+def at_once(size: int) -> int:
+    """Return how many results of `size` numbers each to form at a time."""
+    return max(1, NUMBERS_AT_ONCE // size)
 
 
 def as_stored(X: Float[Array, "m n"]) -> Float[Array, "m n"]:

@@ -15,11 +15,12 @@ from jaxridge import checks, trajectory
 from jaxridge.columns import Columns, Learner, prepared
 from jaxridge.data import Data
 from jaxridge.divergence import refuse_divergence
-from jaxridge.holdout import AT_ONCE, Held
+from jaxridge.holdout import Held
 from jaxridge.objective import Params
 from jaxridge.products import matmul
 from jaxridge.rules import Rule, Start, StepOptions, rule_for, start_for
 from jaxridge.scoring import Score
+from jaxridge.tiles import at_once
 from jaxridge.trajectory import Outcome, Rows
 
 
@@ -117,8 +118,7 @@ def score_trained(
         def one_lam(params: Params) -> Array:
             return score(Y, matmul(X, params.coef) + params.intercept, weight)
 
-        chunk = max(1, AT_ONCE // Y.size)
-        return jax.lax.map(one_lam, params, batch_size=chunk)
+        return jax.lax.map(one_lam, params, batch_size=at_once(Y.size))
 
     return jax.lax.map(one_fold, (held, trained))
 

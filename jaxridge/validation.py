@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge import checks
-from jaxridge.choice import Scores, standard_error
+from jaxridge.choice import Scores, scores_of_folds
 from jaxridge.columns import Learner, untouched
 from jaxridge.data import (
     ArrayLike,
@@ -160,13 +160,7 @@ def cross_validate(
             found = _called(scoring, data, masks, found)
         per_fold = drop_target_axis(found, y)
         _is_defined(scoring, per_fold)
-        return Scores(
-            lams=grid,
-            per_fold=per_fold,
-            mean=jnp.mean(per_fold, axis=0),
-            standard_error=standard_error(per_fold),
-            greater_is_better=jnp.asarray(kind.greater_is_better),
-        )
+        return scores_of_folds(grid, per_fold, kind.greater_is_better)
 
     return on_grid(score, lams, data, bool(fit_intercept), learner)
 
@@ -194,13 +188,7 @@ def _from_moments(
         if empty.size:
             raise ValueError(f"`X` as Moments has no rows in fold {empty[0]}")
     per_fold = by_moments(parts, grid, scoring == "r2", fit_intercept)
-    return Scores(
-        lams=grid,
-        per_fold=per_fold,
-        mean=jnp.mean(per_fold, axis=0),
-        standard_error=standard_error(per_fold),
-        greater_is_better=jnp.asarray(scoring == "r2"),
-    )
+    return scores_of_folds(grid, per_fold, scoring == "r2")
 
 
 def _by_descent(
