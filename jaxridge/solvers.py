@@ -28,6 +28,7 @@ from jaxridge.data import (
 )
 from jaxridge.objective import Params
 from jaxridge.products import matmul
+from jaxridge.spectrum import graded_svd
 
 POWER_STEPS = 8
 
@@ -193,47 +194,20 @@ def _by_cholesky(factor: Array, X: Array, Y: Array) -> Array:
 
 
 def _by_svd(X: Array, Y: Array, lam: Array) -> Array:
-    return jax.lax.cond(lam > 0, _penalized, _least_squares, X, Y, lam)
-
-
-def _penalized(X: Array, Y: Array, lam: Array) -> Array:
-    U, s, Vt = _svd(X)
-    gain = jnp.where(s > 0, s / jnp.where(s > 0, s**2 + lam, 1), 0)
-    return matmul(Vt.T, gain[:, None] * matmul(U.T, Y))
-
-
-def _least_squares(X: Array, Y: Array, lam: Array) -> Array:
-    """Return the least-squares answer, of minimum norm where it is not the only one.
-
-    Rank is a matter of directions, not of units: it is judged on columns of like size,
-    and where they are independent the answer is found there (van der Sluis 1969).
-    """
-    sizes = jnp.max(jnp.abs(X), axis=0)
-    sizes = jnp.where(sizes > 0, sizes, 1)
-    U, s, Vt = _svd(X / sizes)
-    independent = (X.shape[1] <= X.shape[0]) & (s[-1] > 0)
+    U, s, V = graded_svd(X)
+    # s/(s² + λ), of which no square can leave the range.
     safe = jnp.where(s > 0, s, 1)
-    return jax.lax.cond(
-        independent,
-        lambda: matmul(Vt.T, matmul(U.T, Y) / safe[:, None]) / sizes[:, None],
-        lambda: _penalized(X, Y, lam),
-    )
+    gain = jnp.where(s > 0, 1 / (safe + lam / safe), 0)
+    return matmul(V, gain[:, None] * matmul(U.T, Y))
 
 
 def _inverse(X: Array, weight: Array, lam: Array, b: Array) -> Array:
     """Return (XᵀWX + λ)⁻¹ b, where b outside the row space is 0 if λ is 0."""
     unit, X, _, lam = _in_units(X, b[:1], weight, lam)
-    _, s, Vt = _svd(X)
+    _, s, V = graded_svd(X)
     damped = s**2 + lam
-    inside = matmul(Vt, b)
-    outside = b - matmul(Vt.T, inside)
+    inside = matmul(V.T, b)
+    outside = b - matmul(V, inside)
     gain = jnp.where(damped > 0, 1 / jnp.where(damped > 0, damped, 1), 0)
     beyond = jnp.where(lam > 0, 1 / jnp.where(lam > 0, lam, 1), 0)
-    return (matmul(Vt.T, gain[:, None] * inside) + beyond * outside) / unit / unit
-
-
-def _svd(X: Float[Array, "m n"]) -> tuple[Array, Array, Array]:
-    """Return the thin SVD, singular values that are rounding noise set to 0."""
-    U, s, Vt = jnp.linalg.svd(X, full_matrices=False)
-    noise = jnp.finfo(s.dtype).eps * max(X.shape) * s[0]
-    return U, jnp.where(s > noise, s, 0), Vt
+    return (matmul(V, gain[:, None] * inside) + beyond * outside) / unit / unit

@@ -1,0 +1,68 @@
+"""Rows whose columns differ in size by more than the digits of their dtype."""
+
+import numpy as np
+import pytest
+from helpers import TOLERANCE
+
+from jaxridge import cross_validate, leave_one_out, path, solve
+
+UNITS = (1e-6, 1e8, 1e16, 1e100)
+
+
+def rows(shape, unit, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=shape)
+    y = X @ rng.normal(size=shape[1]) + rng.normal(size=shape[0])
+    X[:, shape[1] // 2] *= unit
+    return X, y
+
+
+def refit(X, y, lam):
+    """Coefficients from rows and penalty stacked, every column in its own unit."""
+    m, n = X.shape
+    stacked = np.vstack([X - X.mean(axis=0), np.sqrt(lam) * np.eye(n)])
+    sizes = np.linalg.norm(stacked, axis=0)
+    Q, R = np.linalg.qr(stacked / sizes)
+    return np.linalg.solve(R, Q[:m].T @ (y - y.mean())) / sizes
+
+
+def predicted(X, y, train, held, lam):
+    coef = refit(X[train], y[train], lam)
+    return y[train].mean() + (X[held] - X[train].mean(axis=0)) @ coef
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("shape", [(24, 4), (60, 20), (8, 12)])
+def test_a_column_in_large_units_drowns_no_other(shape, unit):
+    X, y = rows(shape, unit)
+    found = [solve(X, y, 1.0).coef, path(X, y, [1.0]).params.coef[0]]
+    np.testing.assert_allclose(found, [refit(X, y, 1.0)] * 2, rtol=1e-9)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_scores_do_not_depend_on_a_column_of_other_units(unit):
+    X, y = rows((24, 4), unit)
+    everywhere = np.arange(24)
+    folds = [np.setdiff1d(everywhere, held) for held in np.array_split(everywhere, 3)]
+    errors = [
+        np.mean((y[held] - predicted(X, y, train, held, 1.0)) ** 2)
+        for train, held in zip(folds, np.array_split(everywhere, 3), strict=True)
+    ]
+    alone = [
+        (y[i] - predicted(X, y, np.delete(everywhere, i), i, 1.0)) ** 2
+        for i in everywhere
+    ]
+    tol = TOLERANCE["float64"]
+    found = cross_validate(X, y, [1.0], 3).per_fold[:, 0]
+    np.testing.assert_allclose(found, errors, rtol=tol)
+    np.testing.assert_allclose(leave_one_out(X, y, [1.0]).mean, np.mean(alone), tol)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_columns_that_repeat_are_found_out_whatever_another_is_measured_in(unit):
+    X, y = rows((24, 4), unit)
+    twice = np.column_stack([X, X[:, 0]])
+    coef, doubled = solve(X, y, 0.0).coef, solve(twice, y, 0.0).coef
+    shared = coef * [0.5, 1, 1, 1]
+    wanted = np.array([*shared, shared[0]])
+    np.testing.assert_allclose(doubled, wanted, atol=1e-11 * np.abs(wanted).max())
