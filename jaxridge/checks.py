@@ -66,6 +66,25 @@ def finite(name: str, array: Any, missing: bool = False) -> None:
     )
 
 
+def squarable(name: str, array: Any, weight: Any) -> None:
+    """Refuse numbers whose squares leave the range of their dtype."""
+    if any_traced(array, weight):
+        return
+    values = np.asarray(array).ravel()
+    with np.errstate(all="ignore"):
+        if np.isnan(np.vdot(values, values)):
+            values = np.nan_to_num(values)
+        square = np.vdot(values, values) * np.max(np.asarray(weight))
+    limits = np.finfo(values.dtype)
+    lost = square < limits.tiny / limits.eps and values.any()
+    if lost or not np.isfinite(square):
+        raise ValueError(
+            f"`{name}` reaches {float(np.abs(values).max()):.3g}, and squares of that "
+            f"leave the range of {values.dtype}: rescale it"
+            + ("" if values.dtype == np.float64 else ", or pass float64")
+        )
+
+
 def design(X: Any) -> None:
     """Refuse a design matrix that is not (rows, columns), each at least one."""
     if X.ndim != 2:
@@ -145,19 +164,26 @@ def grid(lams: Any) -> None:
         raise ValueError("`lams` is empty: pass at least one penalty")
 
 
-def count(name: str, value: Any, least: int) -> int:
-    """Return `value` as an int of at least `least`, or refuse it."""
+def count(name: str, value: Any, least: int, most: int = 2**63 - 1) -> int:
+    """Return `value` as an int from `least` to `most`, or refuse it."""
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError
         whole = operator.index(value)
     except TypeError:
         raise TypeError(f"`{name}` must be a whole number, got {value!r}") from None
-    if whole >= 2**63:
-        raise ValueError(f"`{name}` must be below 2**63, got {whole}")
+    if whole > most:
+        raise ValueError(f"`{name}` must be at most {most}, got {whole}")
     if whole < least:
         raise ValueError(f"`{name}` must be at least {least}, got {whole}")
     return whole
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return `value` as a bool, or refuse what only would do for one."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"`{name}` must be True or False, got {value!r}")
+    return bool(value)
 
 
 def one_of(name: str, value: Any, known: tuple[str, ...]) -> None:

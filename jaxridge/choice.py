@@ -177,7 +177,10 @@ def choose(
     shared = not per_target or scores.mean.ndim == 1
     losses, errors = _over_targets(scores) if shared else _per_target(scores)
     checks.finite("scores", losses)
+    if rule == "1se":
+        checks.finite("scores.standard_error", errors)
     lams = jnp.asarray(scores.lams)
+    checks.finite("scores.lams", lams)
     losses = jnp.where(scores.greater_is_better, -losses, losses)
     best = jnp.min(losses, axis=0)
     if rule == "1se":
@@ -227,7 +230,10 @@ def standard_error(per_fold: Float[Array, "k *score"]) -> Float[Array, "*score"]
     k = per_fold.shape[0]
     if k < 2:
         return jnp.zeros(per_fold.shape[1:], per_fold.dtype)
-    return jnp.std(per_fold, axis=0, ddof=1) / k**0.5
+    # In a unit of its own, as scores may be squares, and this squares them again.
+    size = jnp.max(jnp.abs(per_fold), axis=0)
+    size = jnp.where(size > 0, size, 1)
+    return size * jnp.std(per_fold / size, axis=0, ddof=1) / k**0.5
 
 
 def _largest(lams: Float[Array, " L"], allowed: Bool[Array, "L t"]) -> Int[Array, " t"]:

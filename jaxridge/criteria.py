@@ -10,28 +10,38 @@ from jaxtyping import Array, Float
 
 from jaxridge import checks
 from jaxridge.choice import Evidence, Scores
+from jaxridge.columns import untouched
 from jaxridge.data import (
     ArrayLike,
     Centre,
     Data,
-    as_data,
+    as_data_to_square,
     drop_target_axis,
     in_kind_of_input,
     weighted_mean,
 )
 from jaxridge.factors import answer
+from jaxridge.folds import Folds
 from jaxridge.grids import on_grid
+from jaxridge.holdout import score_folds
 from jaxridge.risk import (
+    Loss,
     Spread,
     generalized_cross_validation,
+    joined,
     left_out_losses,
     log_evidence,
     residual_squares,
+    slack,
+    spread_of,
     standard_error_of_mean,
 )
+from jaxridge.scoring import absolute_error, squared_error
 from jaxridge.spectrum import Spectrum
 
 LOSSES = {"mse": jnp.square, "mae": jnp.abs}
+# Rows of a smaller 1 − h, a difference of numbers near 1, have lost half their digits.
+SLACK = 1e-5
 
 
 @in_kind_of_input
@@ -85,7 +95,9 @@ def leave_one_out(
     One factorisation, then O(m n (n + t L)) time, and O(n² + m) memory beside the rows
     (O(m n) where n > m). Where the fit to all rows interpolates, as any does at
     ``lam = 0`` with n ≥ m, e and 1 − h are both 0; the score is then the limit λ → 0,
-    which is the error of the minimum-norm fit to the other rows.
+    which is the error of the minimum-norm fit to the other rows. Rows that
+    a fit hangs on alone, 1 − h below 1e-5, at most n, are left out in earnest, a fit
+    each (unless traced).
 
     References
     ----------
@@ -99,27 +111,31 @@ def leave_one_out(
     [1.3947 1.7625]
     """
     checks.one_of("scoring", scoring, (*LOSSES, "r2"))
-    data = as_data(X, y, weight)
+    fit_intercept = checks.flag("fit_intercept", fit_intercept)
+    data = as_data_to_square(X, y, weight)
     if not checks.is_traced(data.weight) and (np.asarray(data.weight) > 0).sum() < 2:
         raise ValueError(
             "leave-one-out needs at least two rows that count, got one: there is "
             "nothing to predict it from"
         )
     loss = LOSSES["mae" if scoring == "mae" else "mse"]
+    # In units of their own, as the standard error squares the squared errors.
+    unit = jnp.max(jnp.abs(data.Y), axis=0)
+    unit = jnp.exp2(jnp.floor(jnp.log2(jnp.where(unit > 0, unit, 1))))
+    data = data._replace(Y=data.Y / unit)
     square = _spread_of_targets(data) if scoring == "r2" else None
 
-    def question(*given: Any) -> tuple[Any, Any]:
-        spread, left = _left_out(*given, loss, bool(fit_intercept))
-        return (spread.mean, standard_error_of_mean(spread)), left
-
     def score(grid: Array) -> Scores:
-        mean, error = answer(question, data, grid, bool(fit_intercept))
+        spread = _spread(data, grid, loss, fit_intercept)
+        mean, error = spread.mean, standard_error_of_mean(spread)
         if square is not None:
             mean, error = 1 - mean / square, error / square
+        else:
+            mean, error = mean * loss(unit), error * loss(unit)
         mean, error = drop_target_axis((mean, error), y)
         return Scores(grid, mean[None], mean, error, jnp.asarray(scoring == "r2"))
 
-    return on_grid(score, lams, data, bool(fit_intercept))
+    return on_grid(score, lams, data, fit_intercept)
 
 
 @in_kind_of_input
@@ -169,19 +185,20 @@ def gcv(
     >>> print(gcv(X, y, [0.1, 10.0]).mean.round(4))
     [1.4104 1.7604]
     """
-    data = as_data(X, y, weight)
+    fit_intercept = checks.flag("fit_intercept", fit_intercept)
+    data = as_data_to_square(X, y, weight)
     if not checks.is_traced(data.weight) and (np.asarray(data.weight) > 0).sum() < 2:
         raise ValueError("GCV needs at least two rows that count, got one")
 
     def question(*given: Any) -> tuple[Array, Any]:
-        return _generalized(*given, bool(fit_intercept))
+        return _generalized(*given, fit_intercept)
 
     def score(grid: Array) -> Scores:
-        mean = drop_target_axis(answer(question, data, grid, bool(fit_intercept)), y)
+        mean = drop_target_axis(answer(question, data, grid, fit_intercept), y)
         none = jnp.zeros_like(mean)
         return Scores(grid, none[None][:0], mean, none, jnp.asarray(False))
 
-    return on_grid(score, lams, data, bool(fit_intercept))
+    return on_grid(score, lams, data, fit_intercept)
 
 
 @in_kind_of_input
@@ -232,10 +249,11 @@ def evidence(
     >>> print(evidence(X, y, [0.1, 10.0]).mean.round(4))
     [-9.0262 -9.0034]
     """
-    data = as_data(X, y, weight)
+    fit_intercept = checks.flag("fit_intercept", fit_intercept)
+    data = as_data_to_square(X, y, weight)
 
     def question(*given: Any) -> tuple[Any, Any]:
-        return _evidence(*given, bool(fit_intercept))
+        return _evidence(*given, fit_intercept)
 
     def score(grid: Array) -> Evidence:
         if not checks.is_traced(grid) and bool((grid == 0).any()):
@@ -243,7 +261,7 @@ def evidence(
                 "`lams` holds 0, and a flat prior has no evidence: pass penalties "
                 "above 0"
             )
-        mean, noise = answer(question, data, grid, bool(fit_intercept))
+        mean, noise = answer(question, data, grid, fit_intercept)
         if not checks.is_traced(mean) and not bool(jnp.isfinite(mean).all()):
             raise ValueError(
                 "`y` has no evidence: every penalty explains it perfectly (a constant "
@@ -253,17 +271,56 @@ def evidence(
         none = jnp.zeros_like(mean)
         return Evidence(grid, none[None][:0], mean, none, jnp.asarray(True), noise)
 
-    return on_grid(score, lams, data, bool(fit_intercept))
+    return on_grid(score, lams, data, fit_intercept)
 
 
-@partial(jax.jit, static_argnums=(4, 5))
+def _spread(data: Data, lams: Array, loss: Loss, fit_intercept: bool) -> Spread:
+    """Return the left-out losses, of the rows that a fit hangs on by fits without."""
+
+    def question(counted: Array) -> Any:
+        def asked(*given: Any) -> tuple[tuple[Spread, Array], Array]:
+            return _left_out(*given, counted.astype(given[0].X.dtype), loss, mean)
+
+        return asked
+
+    mean = fit_intercept
+    spread, least = answer(question(data.weight), data, lams, mean)
+    if checks.is_traced(least) or not float(least) < SLACK:
+        return spread
+    slacks = answer(partial(_slack_at_least, mean=mean), data, lams, mean)
+    hangs = np.asarray(slacks) < SLACK
+    alone = np.flatnonzero(hangs)[:, None] == np.arange(len(hangs))
+    score = squared_error if loss is jnp.square else absolute_error
+    losses = score_folds(data, Folds(~alone, alone), lams, score, untouched, mean)
+    others, _ = answer(question(jnp.where(hangs, 0, data.weight)), data, lams, mean)
+    return joined(others, spread_of(data.weight[hangs], losses.swapaxes(0, 1)))
+
+
+@partial(jax.jit, static_argnums=(5, 6))
 def _left_out(
-    data: Data, centre: Centre, spectrum: Spectrum, lams: Array, loss: Any, mean: bool
-) -> tuple[Spread, Array]:
-    spread = left_out_losses(data, centre, spectrum, lams, loss, mean)
+    data: Data,
+    centre: Centre,
+    spectrum: Spectrum,
+    lams: Array,
+    counted: Array,
+    loss: Loss,
+    mean: bool,
+) -> tuple[tuple[Spread, Array], Array]:
+    given = data, centre, spectrum, lams, loss, mean, counted
+    spread, least = left_out_losses(*given)
     size = loss(jnp.sqrt(_unit(data, centre)))
-    left = jnp.min(spread.mean / size, axis=0)
-    return spread, jnp.min(left if loss is jnp.square else left**2)
+    left = jnp.min(spread.mean / size)
+    left = left if loss is jnp.square else left**2
+    # A row's residual is the part 1 − h of its error.
+    return (spread, least), jnp.minimum(left, least**2)
+
+
+@partial(jax.jit, static_argnames="mean")
+def _slack_at_least(
+    data: Data, centre: Centre, spectrum: Spectrum, lams: Array, mean: bool
+) -> tuple[Array, Array]:
+    found = slack(data, centre, spectrum, jnp.min(lams), mean)
+    return found, jnp.ones(())
 
 
 @partial(jax.jit, static_argnums=4)

@@ -108,6 +108,23 @@ def as_data(X: Any, y: Any, weight: Any = None, missing: bool = False) -> Data:
     return Data(X, Y[:, None] if Y.ndim == 1 else Y, weight)
 
 
+def as_data_to_square(
+    X: Any, y: Any, weight: Any = None, missing: bool = False
+) -> Data:
+    """Do as `as_data`, and refuse what has no square in its dtype.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `as_data`, and for numbers too large or too small.
+    """
+    data = as_data(X, y, weight, missing)
+    checks.squarable("X", data.X, data.weight)
+    checks.squarable("y", data.Y, data.weight)
+    checks.squarable("weight", data.weight, 1)
+    return data
+
+
 def as_penalty(name: str, lam: Any, dtype: Any) -> Array:
     """Return a checked penalty (or grid) in the dtype of the data.
 

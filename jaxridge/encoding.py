@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 # Pooled levels, and missing text: a level that is called the same is refused.
 OTHER, MISSING = "(other)", "(missing)"
 DATE = r"^\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ].*)?\s*$"
+LARGEST = 1e140  # or, upside down, smallest: of which many squares can be added
 NUMBERS = (
     pa.types.is_integer,
     pa.types.is_floating,
@@ -373,6 +374,12 @@ def _numbers(table: pa.Table, name: str) -> np.ndarray:
         raise ValueError(
             f"column {name!r} holds infinity, first in row "
             f"{int(np.isinf(numbers).argmax()) + 1}: mend it, or leave the column out"
+        )
+    size = float(np.nanmax(np.abs(numbers), initial=0))
+    if size > LARGEST or 0 < size < 1 / LARGEST:
+        raise ValueError(
+            f"column {name!r} reaches {size:.3g}, and squares of that leave the range "
+            "of float64: scale it"
         )
     return numbers
 

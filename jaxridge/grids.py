@@ -17,13 +17,13 @@ from jaxridge.columns import Learner, untouched
 from jaxridge.data import (
     ArrayLike,
     Data,
-    as_data,
+    as_data_to_square,
     as_penalty,
     in_kind_of_input,
 )
 from jaxridge.factors import by_products
 
-COUNT = 100
+COUNT, MOST = 100, 10**6
 REMAINDER = 0.01  # degrees of freedom lost at the least penalty, left at the largest
 DECADES = 3  # by which a grid is extended
 EXTENSIONS = 4
@@ -51,7 +51,7 @@ def lambda_grid(
     X : array of shape (n_samples, n_features)
         The rows, finite.
     count : int
-        How many penalties, at least 2.
+        How many penalties, from 2 to a million.
     weight : array of shape (n_samples,), optional
         How often each row counts.
     fit_intercept : bool
@@ -77,9 +77,11 @@ def lambda_grid(
     >>> print(lambda_grid(np.array([[-1.0], [1.0]]), count=3).round(4))
     [2.e-02 2.e+00 2.e+02]
     """
-    count = checks.count("count", count, 2)
-    data = as_data(X, jnp.zeros(np.shape(X)[:1]), weight)
-    return grid_of(data, count, bool(fit_intercept))
+    count = checks.count("count", count, 2, MOST)
+    # Of a dtype that widens no other.
+    nothing = np.zeros(np.shape(X)[:1], np.float16)
+    data = as_data_to_square(X, nothing, weight)
+    return grid_of(data, count, checks.flag("fit_intercept", fit_intercept))
 
 
 def grid_of(

@@ -36,6 +36,7 @@ from jaxridge.spectrum import (
     gain,
     of_data,
     of_products,
+    of_sums,
 )
 from jaxridge.tiles import at_once
 
@@ -88,7 +89,7 @@ def by_products(
 @partial(jax.jit, static_argnames=("relative", "fit_intercept"))
 def by_moments(
     parts: Moments, lams: Float[Array, " L"], relative: bool, fit_intercept: bool
-) -> Float[Array, "k L t"]:
+) -> Scored:
     """Return the mean squared error of each fold, or R², from moments alone.
 
     Held-out rows about the training means have the moments G, C and s of their own
@@ -97,10 +98,10 @@ def by_moments(
     is rounding.
     """
 
-    def one_fold(fold: tuple[Moments, Moments]) -> Array:
+    def one_fold(fold: tuple[Moments, Moments]) -> Scored:
         held, training = fold
         centre, xx, xy = about_centre(training, fit_intercept)
-        spectrum = of_products(xx, xy)
+        spectrum, worst = of_sums(xx, xy, jnp.min(lams))
         dx, dy = held.x - centre.x, held.y - centre.y
         G = held.xx + held.weight * jnp.outer(dx, dx)
         C = held.xy + held.weight * jnp.outer(dx, dy)
@@ -109,10 +110,12 @@ def by_moments(
         def at(lam: Array) -> Array:
             coef = coef_at(spectrum, lam)
             error = jnp.sum(coef * (matmul(G, coef) - 2 * C), axis=0) + square
-            return jnp.maximum(error, 0) / (held.yy if relative else held.weight)
+            return jnp.maximum(error, 0)
 
         errors = jax.lax.map(at, lams)
-        return 1 - errors if relative else errors
+        left = jnp.min(errors / jnp.where(square > 0, square, 1))
+        scores = 1 - errors / held.yy if relative else errors / held.weight
+        return Scored(scores, worst, left)
 
     return jax.lax.map(one_fold, (parts, complements(parts)))
 

@@ -26,7 +26,7 @@ from jaxridge.data import (
     ArrayLike,
     Centre,
     Data,
-    as_data,
+    as_data_to_square,
     in_kind_of_input,
     weighted_mean,
     weighted_rows,
@@ -169,7 +169,7 @@ def moments_of(
     array([[1.],
            [4.]])
     """
-    data = as_data(X, y, weight)
+    data = as_data_to_square(X, y, weight)
     masks = split(folds, y, groups)
     if not masks.is_partition:
         raise ValueError(
@@ -235,6 +235,18 @@ def moments_of_batches(batches: Iterable[tuple[Any, ...]], folds: int = 5) -> Mo
         sums = part if sums is None else sums + part
     if sums is None:
         raise ValueError("`batches` yielded nothing: pass at least one batch")
+    return sums
+
+
+def usable(sums: Moments) -> Moments:
+    """Return moments as JAX arrays; refuse NaN and sets of rows without weight."""
+    sums = jax.tree.map(jnp.asarray, sums)
+    if not checks.any_traced(sums):
+        for name, values in vars(sums).items():
+            checks.finite(f"Moments.{name}", values)
+        empty = np.flatnonzero(np.atleast_1d(np.asarray(sums.weight)) <= 0)
+        if empty.size:
+            raise ValueError(f"`X` as Moments has no rows in fold {empty[0]}")
     return sums
 
 
@@ -322,8 +334,8 @@ def _iterated(batches: Any) -> Any:
 def _of_batch(X: Any, y: Any, weight: Any, held: np.ndarray) -> Moments:
     """Return the moments of a batch, of which no row need count."""
     if weight is None or np.shape(weight) != np.shape(X)[:1] or np.any(weight):
-        return fold_moments(as_data(X, y, weight), held)
-    data = as_data(X, y)
+        return fold_moments(as_data_to_square(X, y, weight), held)
+    data = as_data_to_square(X, y)
     return fold_moments(data._replace(weight=jnp.zeros_like(data.weight)), held)
 
 

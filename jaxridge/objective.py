@@ -322,7 +322,8 @@ def check_gradient(
     >>> float(check_gradient(params, X, y, lam=1.0).absolute_difference)
     0.0
     """
-    return _checked(*_ready(params, X, y, lam, weight), bool(fit_intercept))
+    fit_intercept = checks.flag("fit_intercept", fit_intercept)
+    return _checked(*_ready(params, X, y, lam, weight), fit_intercept)
 
 
 @partial(jax.jit, static_argnames="fit_intercept")

@@ -15,17 +15,18 @@ from jaxridge.data import (
     ArrayLike,
     Centre,
     Data,
-    as_data,
+    as_data_to_square,
     as_penalty,
     drop_target_axis,
     in_kind_of_input,
     intercept_at,
 )
 from jaxridge.factors import answer
-from jaxridge.moments import Moments, about_centre, total
+from jaxridge.moments import Moments, about_centre, total, usable
 from jaxridge.objective import ParamsPath
+from jaxridge.precision import warn_if_lost
 from jaxridge.risk import degrees_of_freedom
-from jaxridge.spectrum import Spectrum, coef_at, of_products
+from jaxridge.spectrum import Spectrum, coef_at, of_sums
 
 ROWS_SHOWN = 12
 
@@ -100,6 +101,11 @@ def path(
         If shapes do not fit, for an empty grid, or for values that are negative, NaN or
         infinite (unless traced).
 
+    Warns
+    -----
+    UserWarning
+        If moments do not hold the digits that the answer asks for.
+
     Notes
     -----
     With k = min(m, n): O(m n k + k³) time once, O(n k t) for each penalty; O(m n + L n
@@ -118,23 +124,27 @@ def path(
      [1.]]
     """
     checks.grid(lams)
+    fit_intercept = checks.flag("fit_intercept", fit_intercept)
     if isinstance(X, Moments):
         if y is not None or weight is not None:
             raise ValueError("`y` and `weight` are in the Moments: leave them out")
-        grid = as_penalty("lams", lams, X.xx.dtype)
-        return _path_of_moments(X, grid, bool(fit_intercept))
-    data = as_data(X, y, weight)
+        sums = usable(total(X) if X.weight.ndim else X)
+        grid = as_penalty("lams", lams, sums.xx.dtype)
+        found, worst = _path_of_moments(sums, grid, fit_intercept)
+        warn_if_lost(worst, 1.0, sums.xx.dtype)
+        return found
+    data = as_data_to_square(X, y, weight)
     grid = as_penalty("lams", lams, data.X.dtype)
-    return drop_targets(path_of(data, grid, bool(fit_intercept)), y)
+    return drop_targets(path_of(data, grid, fit_intercept), y)
 
 
 @partial(jax.jit, static_argnums=2)
 def _path_of_moments(
     sums: Moments, lams: Float[Array, " L"], fit_intercept: bool
-) -> Path:
-    sums = total(sums) if sums.weight.ndim else sums
+) -> tuple[Path, Array]:
     centre, xx, xy = about_centre(sums, fit_intercept)
-    return _path(centre, of_products(xx, xy), lams, fit_intercept)
+    spectrum, worst = of_sums(xx, xy, jnp.min(lams))
+    return _path(centre, spectrum, lams, fit_intercept), worst
 
 
 def path_of(

@@ -5,6 +5,7 @@ eps · cond(AᵀA + λ) of its digits. Where that is too much, float32 data are 
 float64; and float64 data, by the singular values of A itself.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,6 +18,8 @@ from jaxridge.data import Data
 
 # The share of an answer that may be lost.
 LOSS = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-4}
+# The share that may be lost where nothing can be done about it but to say so.
+BEARABLE = {np.dtype(np.float64): 1e-6, np.dtype(np.float32): 1e-2}
 # Residuals smaller than this, as a part of the targets, are differences of two nearly
 # equal float32 numbers with too few digits left.
 LEAST_RESIDUAL = 1e-2
@@ -36,6 +39,20 @@ def is_kept(condition: Any, dtype: Any) -> bool:
 def is_lost(left: Any, dtype: Any) -> bool:
     """Whether residuals, as a part of the targets' square, have too few digits."""
     return dtype == jnp.float32 and float(np.min(left)) < LEAST_RESIDUAL**2
+
+
+def warn_if_lost(condition: Any, left: Any, dtype: Any) -> None:
+    """Warn of digits that sums have lost, and that only the rows could bring back."""
+    if checks.any_traced(condition, left):
+        return
+    worst = max(float(np.max(condition)), 1 / max(float(np.min(left)), 1e-300))
+    lost = worst * float(jnp.finfo(dtype).eps)
+    if lost > BEARABLE[np.dtype(dtype)]:
+        warnings.warn(
+            f"Moments cannot tell all digits here: {min(lost, 1):.0e} of the answer "
+            "may be rounding; pass the rows, float64 moments, or larger penalties",
+            stacklevel=4,
+        )
 
 
 def by_cheapest(

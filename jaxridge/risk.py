@@ -9,10 +9,10 @@ and the diagonal of I − H(λ), H the matrix that takes targets to fitted value
 
     1 − h(λ) = d + (U∘U) g,      d = 1 − (U∘U) 1 − w/Σw,
 
-the last term being the intercept's. No two nearly equal numbers are subtracted however
-small λ is: where a row's d is 0 (it is needed to determine the fit), r is 0 too, λ
-cancels between e and 1 − h, and what is left has a limit at λ = 0, the prediction of
-the minimum-norm fit.
+the last term being the intercept's. Where the fit goes through every row, d and r are
+0, λ cancels between e and 1 − h, and what is left has a limit at λ = 0, the prediction
+of the minimum-norm fit. Where only some row's d is nearly 0, as the fit hangs on that
+row, d and r have lost their digits: `left_out_losses` tells how small 1 − h became.
 """
 
 from collections.abc import Callable
@@ -54,41 +54,75 @@ def left_out_losses(
     lams: Float[Array, " L"],
     loss: Loss,
     fit_intercept: bool,
-) -> Spread:
-    """Return the loss of predicting each row from all others, e/(1 − h)."""
+    counted: Float[Array, " m"],
+) -> tuple[Spread, Float[Array, ""]]:
+    """Return the loss of predicting each row from all others, e/(1 − h).
+
+    The spread is that of rows by their weights in `counted`; the number is the smallest
+    `slack` at the least penalty.
+    """
     n_lams, t = lams.shape[0], data.Y.shape[1]
+    along = root_inverse(spectrum.values)[:, None] * spectrum.along  # UᵀB
     beyond = _interpolates(data, spectrum, fit_intercept)
-    scale = root_inverse(spectrum.values)
-    along = scale[:, None] * spectrum.along  # UᵀB
+    total = jnp.sum(data.weight)
 
-    def absorb(spread: Spread, weight: Array, *rows: Array) -> Spread:
+    def absorb(
+        state: tuple[Spread, Array], weight: Array, counts: Array, *rows: Array
+    ) -> tuple[Spread, Array]:
+        spread, least = state
         left, rest = _axes(weight, rows, centre, spectrum, along)
-        share = weight / total if fit_intercept else 0
-        slack = 1 - jnp.sum(left**2, axis=1) - share
-        noise = 16 * jnp.finfo(slack.dtype).eps * left.shape[1]
-        none = beyond | (slack < noise)
+        fixed, none = _fixed_slack(left, weight, total, beyond, fit_intercept)
         rest = jnp.where(none[:, None], 0, rest)
-        slack = jnp.where(none, 0, slack)
         root = jnp.where(weight > 0, jnp.sqrt(weight), 1)[:, None]
+        # Rows that do not count may have no prediction either.
+        there = weight > 0
 
-        def at(lam: Array) -> Array:
+        def at(lam: Array) -> tuple[Array, Array]:
             g = gain(spectrum.values, lam)
             # λ, or where it cancels and is 0, any number.
             scale = jnp.where((lam > 0) | ~none, lam, 1)
             e = rest + scale[:, None] * matmul(left, g[:, None] * along)
-            below = slack + scale * matmul(left**2, g)
-            # Rows that do not count may have no prediction either.
-            below = jnp.where(weight > 0, below, 1)
-            return loss(e / below[:, None] / root)
+            below = jnp.where(there, fixed + scale * matmul(left**2, g), 1)
+            return loss(e / below[:, None] / root), jnp.min(below)
 
-        losses = jax.lax.map(at, lams, batch_size=at_once(weight.size * t))
-        return _joined(spread, _spread(weight, losses))
+        losses, below = jax.lax.map(at, lams, batch_size=at_once(weight.size * t))
+        here = spread_of(jnp.where(there, counts[:, 0], 0), losses)
+        least = jnp.minimum(least, jnp.where(beyond, 1, jnp.min(below)))
+        return joined(spread, here), least
 
-    total = jnp.sum(data.weight)
     zero = jnp.zeros((n_lams, t), data.X.dtype)
-    empty = Spread(jnp.zeros_like(total), zero, zero, jnp.zeros_like(total))
+    none = Spread(jnp.zeros_like(total), zero, zero, jnp.zeros_like(total))
     kept = () if spectrum.left is None else (spectrum.left,)
-    return fold(absorb, empty, data.weight, data.X, data.Y, *kept)
+    start = none, jnp.ones_like(total)
+    rows = counted[:, None], data.X, data.Y, *kept
+    return fold(absorb, start, data.weight, *rows)
+
+
+def slack(
+    data: Data,
+    centre: Centre,
+    spectrum: Spectrum,
+    lam: Float[Array, ""],
+    fit_intercept: bool,
+) -> Float[Array, " m"]:
+    """Return 1 − h(λ) of each row, 1 where a fit through every row needs no h."""
+    kept = () if spectrum.left is None else (spectrum.left,)
+    rows = data.X, data.Y, *kept
+    left, _ = _axes(data.weight, rows, centre, spectrum, spectrum.along)
+    total = jnp.sum(data.weight)
+    beyond = _interpolates(data, spectrum, fit_intercept)
+    fixed, _ = _fixed_slack(left, data.weight, total, beyond, fit_intercept)
+    below = fixed + lam * matmul(left**2, gain(spectrum.values, lam))
+    return jnp.where(beyond, 1, below)
+
+
+def _fixed_slack(
+    left: Array, weight: Array, total: Array, beyond: Array, fit_intercept: bool
+) -> tuple[Array, Array]:
+    """Return d of each row, what λ has no part in, and where it is none."""
+    fixed = 1 - jnp.sum(left**2, axis=1) - (weight / total if fit_intercept else 0)
+    none = beyond | (fixed < 16 * jnp.finfo(fixed.dtype).eps * left.shape[1])
+    return jnp.where(none, 0, fixed), none
 
 
 def residual_squares(
@@ -126,7 +160,7 @@ def generalized_cross_validation(
         scale = jnp.where((lam > 0) | ~none, lam, 1)
         rss = beyond + jnp.sum((scale * g[:, None]) ** 2 * square, axis=0)
         left = free + scale * jnp.sum(g)  # m − df
-        return m * rss / left**2
+        return rss / m / (left / m) ** 2
 
     return jax.vmap(at)(lams)
 
@@ -187,15 +221,17 @@ def _interpolates(data: Data, spectrum: Spectrum, fit_intercept: bool) -> Array:
     return rank >= jnp.sum(data.weight > 0)
 
 
-def _spread(weight: Array, losses: Float[Array, "L m t"]) -> Spread:
+def spread_of(weight: Float[Array, " m"], losses: Float[Array, "L m t"]) -> Spread:
+    """Return the spread of losses over rows of these weights."""
     total = jnp.sum(weight)
     w = weight[:, None]
+    losses = jnp.where(w > 0, losses, 0)
     mean = jnp.sum(w * losses, axis=1) / jnp.where(total > 0, total, 1)
     scatter = jnp.sum(w * (losses - mean[:, None]) ** 2, axis=1)
     return Spread(total, mean, scatter, jnp.sum(weight > 0).astype(total.dtype))
 
 
-def _joined(a: Spread, b: Spread) -> Spread:
+def joined(a: Spread, b: Spread) -> Spread:
     """Return the spread of two sets of rows together (Chan, Golub, LeVeque 1979)."""
     weight = a.weight + b.weight
     part = b.weight / jnp.where(weight > 0, weight, 1)

@@ -103,7 +103,7 @@ def rule_for(data: Data, options: StepOptions, fit_intercept: bool) -> Rule:
         _batches_are_possible(batch_size, update, options)
     return Rule(
         update=update,
-        fit_intercept=bool(fit_intercept),
+        fit_intercept=checks.flag("fit_intercept", fit_intercept),
         max_steps=checks.count("max_steps", options.get("max_steps", 1000), 1),
         batch_size=batch_size or 0,
         compress=_compresses(data, options.get("compress", "auto"), batch_size),

@@ -94,7 +94,8 @@ def solve(
     data = as_data(X, y, weight)
     checks.single_penalty(lam)
     lam = as_penalty("lam", lam, data.X.dtype)
-    return drop_target_axis(_solved(data, lam, bool(fit_intercept)), y)
+    fit_intercept = checks.flag("fit_intercept", fit_intercept)
+    return drop_target_axis(_solved(data, lam, fit_intercept), y)
 
 
 def solve_data(data: Data, lam: Float[Array, ""], fit_intercept: bool) -> Params:

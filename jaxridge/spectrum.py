@@ -13,10 +13,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from jaxridge.compression import compress, is_worthwhile
 from jaxridge.data import Centre, Data, centre_of, weighted_rows
+from jaxridge.precision import BEARABLE, LOSS
 from jaxridge.products import matmul
 from jaxridge.tiles import View, as_stored, fold
 
@@ -60,6 +63,37 @@ def of_products(gram: Float[Array, "n n"], cross: Float[Array, "n t"]) -> Spectr
     values, right = jnp.linalg.eigh(gram)
     values = _cut(values)
     return Spectrum(values, right, matmul(right.T, cross), None)
+
+
+def of_sums(
+    gram: Float[Array, "n n"],
+    cross: Float[Array, "n t"],
+    least: Float[Array, ""],
+) -> tuple[Spectrum, Float[Array, ""]]:
+    """Factorise AᵀA where A is gone, for penalties from `least`; tell its condition.
+
+    If that is too high for eigenvalues, and only because columns differ in size, the
+    triangular factor stands for A: Cholesky's error in each column is in its own unit,
+    so that what counts is the condition of the correlations (van der Sluis 1969).
+    """
+    spectrum = of_products(gram, cross)
+    raw = condition(spectrum, least, jnp.ones_like(gram[0]), False)
+    square = jnp.diagonal(gram)
+    sizes = jnp.where(square > 0, jnp.sqrt(square), 1)
+    none = jnp.diag(jnp.where(square > 0, 0, 1).astype(gram.dtype))
+    alike = gram / sizes / sizes[:, None] + none
+    values = jnp.linalg.eigvalsh(alike)
+    scaled = jnp.where(values[0] > 0, values[-1] / values[0], jnp.inf)
+
+    def by_triangle() -> Spectrum:
+        lower = sizes[:, None] * jnp.linalg.cholesky(alike)
+        B = solve_triangular(lower, cross, lower=True)
+        return _by_svd((lower - none).T, B, None)._replace(left=None)
+
+    eps, dtype = jnp.finfo(raw.dtype).eps, np.dtype(raw.dtype)
+    better = (raw * eps > LOSS[dtype]) & (scaled * eps < BEARABLE[dtype])
+    found = jax.lax.cond(better, by_triangle, lambda: spectrum)
+    return found, jnp.minimum(raw, scaled)
 
 
 def _of_many_rows(data: Data, centre: Centre, view: View) -> Spectrum:

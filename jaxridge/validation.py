@@ -8,7 +8,6 @@ method factorises what each fold trains on, once for all penalties (see `holdout
 from collections.abc import Callable
 from typing import Any, Unpack
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -19,7 +18,7 @@ from jaxridge.columns import Learner, untouched
 from jaxridge.data import (
     ArrayLike,
     Data,
-    as_data,
+    as_data_to_square,
     as_penalty,
     drop_target_axis,
     in_kind_of_input,
@@ -27,7 +26,8 @@ from jaxridge.data import (
 from jaxridge.folds import Folds, split
 from jaxridge.grids import on_grid
 from jaxridge.holdout import Held, by_moments, score_folds
-from jaxridge.moments import Moments
+from jaxridge.moments import Moments, usable
+from jaxridge.precision import warn_if_lost
 from jaxridge.rules import StepOptions
 from jaxridge.scoring import Score, scoring_of
 from jaxridge.training import score_trained, train, warn_unless_converged
@@ -108,7 +108,8 @@ def cross_validate(
     Warns
     -----
     UserWarning
-        If a full-batch descent stopped at `max_steps` before it converged.
+        If a full-batch descent stopped at `max_steps` before it converged; and if
+        moments do not hold the digits that the scores ask for.
 
     Notes
     -----
@@ -135,6 +136,7 @@ def cross_validate(
     """
     checks.one_of("method", method, METHODS)
     kind = scoring_of(scoring)
+    fit_intercept = checks.flag("fit_intercept", fit_intercept)
     if method != "descent" and options:
         raise TypeError(
             f"{method!r} takes no option {sorted(options)[0]!r}: pass "
@@ -143,8 +145,10 @@ def cross_validate(
     if isinstance(X, Moments):
         given = {"y": y, "groups": groups, "weight": weight}
         _nothing_but_moments(given | {"prepare": prepare, **options})
-        return _from_moments(X, lams, scoring, bool(fit_intercept))
-    data = as_data(X, y, weight, missing=prepare is not None)
+        if method != "exact":
+            raise ValueError(f'`method` must be "exact" for Moments, got {method!r}')
+        return _from_moments(X, lams, scoring, fit_intercept)
+    data = as_data_to_square(X, y, weight, missing=prepare is not None)
     masks = split(folds, y, groups)
     _every_fold_counts(masks, data)
     learner = prepare or untouched
@@ -162,7 +166,7 @@ def cross_validate(
         _is_defined(scoring, per_fold)
         return scores_of_folds(grid, per_fold, kind.greater_is_better)
 
-    return on_grid(score, lams, data, bool(fit_intercept), learner)
+    return on_grid(score, lams, data, fit_intercept, learner)
 
 
 def _nothing_but_moments(given: dict[str, Any]) -> None:
@@ -181,14 +185,12 @@ def _from_moments(
     checks.grid(lams)
     if parts.weight.ndim != 1 or len(parts.weight) < 2:
         raise ValueError("`X` as Moments must hold at least 2 folds")
-    parts = jax.tree.map(jnp.asarray, parts)
+    parts = usable(parts)
     grid = as_penalty("lams", lams, parts.xx.dtype)
-    if not checks.any_traced(parts):
-        empty = np.flatnonzero(np.asarray(parts.weight) <= 0)
-        if empty.size:
-            raise ValueError(f"`X` as Moments has no rows in fold {empty[0]}")
-    per_fold = by_moments(parts, grid, scoring == "r2", fit_intercept)
-    return scores_of_folds(grid, per_fold, scoring == "r2")
+    scored = by_moments(parts, grid, scoring == "r2", fit_intercept)
+    _is_defined(scoring, scored.per_fold)
+    warn_if_lost(scored.condition, scored.left, parts.xx.dtype)
+    return scores_of_folds(grid, scored.per_fold, scoring == "r2")
 
 
 def _by_descent(
@@ -230,7 +232,7 @@ def _called(
     scores = [
         [
             [
-                scoring(data.Y[chosen, j], one[: len(chosen), j])
+                _number(scoring(data.Y[chosen, j], one[: len(chosen), j]))
                 for j in range(data.Y.shape[1])
             ]
             for one in predicted[k]
@@ -238,6 +240,17 @@ def _called(
         for k, chosen in enumerate(r[c] for r, c in zip(rows, counts, strict=True))
     ]
     return jnp.asarray(scores, data.X.dtype)
+
+
+def _number(score: Any) -> Any:
+    """Return what a scoring function returned, if it is a finite number."""
+    if np.ndim(score):
+        raise TypeError(
+            f"`scoring` must return one number, got an array of shape {np.shape(score)}"
+        )
+    if not (checks.is_traced(score) or np.isfinite(score)):
+        raise ValueError(f"`scoring` returned {score}: it must return a finite number")
+    return score
 
 
 def _is_defined(scoring: Any, per_fold: Array) -> None:

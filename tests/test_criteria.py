@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import multivariate_normal
 from sklearn.linear_model import RidgeCV
 
-from jaxridge import Evidence, Scores, choose, cross_validate, evidence, gcv
+from jaxridge import Evidence, Scores, choose, cross_validate, evidence, gcv, path
 from jaxridge import leave_one_out as loo
 
 LAMS = np.array([0.3, 0.0, 1e6, 1e-12, 10.0])
@@ -158,6 +158,51 @@ def test_many_rows_drop_no_column(name):
     residual = y - X @ np.linalg.lstsq(X, y)[0]
     error = float(np.mean(np.float64(residual) ** 2))
     assert found == pytest.approx(error, rel=1e-3)
+
+
+@pytest.mark.parametrize("far", [1e3, 1e5, 1e8, 1e12])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_row_that_the_fit_hangs_on_is_left_out_in_earnest(far, fit_intercept, dtype):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30, 4))
+    y = X @ np.array([1.0, 2.0, 3.0, 4.0]) + rng.normal(size=30)
+    X[3, 1] = far
+    X, y, lams = X.astype(dtype), y.astype(dtype), [0.0, 1e-3, 1.0]
+    options = {"fit_intercept": fit_intercept, "weight": np.arange(1, 31, dtype=dtype)}
+    errors = cross_validate(X, y, lams, 30, **options).per_fold
+    found = loo(X, y, lams, **options).mean
+    expected = np.average(errors.astype(float), axis=0, weights=options["weight"])
+    rtol = {np.float64: 1e-10, np.float32: 1e-5}[dtype]
+    np.testing.assert_allclose(found, expected, rtol=rtol)
+
+
+@pytest.mark.parametrize("size", [1e-10, 1e10])
+@pytest.mark.parametrize("scoring", ["mse", "mae", "r2"])
+def test_standard_errors_know_no_units(size, scoring):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4)).astype(np.float32)
+    y = (X @ np.ones(4) + 3 * rng.normal(size=60)).astype(np.float32)
+    lams, scored = np.logspace(-2, 3, 30), {"scoring": scoring}
+    for score in (loo, cross_validate):
+        plain, sized = (score(X, v, lams, **scored) for v in (y, (y * size)))
+        unit = {"mse": size**2, "mae": size, "r2": 1}[scoring]
+        np.testing.assert_allclose(
+            sized.standard_error, plain.standard_error * unit, rtol=1e-4
+        )
+        assert choose(sized, "1se").lam == choose(plain, "1se").lam
+
+
+@pytest.mark.parametrize("size", [1e-160, 1e160])
+@pytest.mark.parametrize("argument", ["X", "y", "weight"])
+@pytest.mark.parametrize("function", [loo, gcv, evidence, cross_validate, path])
+def test_numbers_without_squares_are_refused(function, argument, size):
+    rng = np.random.default_rng(0)
+    given = {"X": rng.normal(size=(12, 2)), "y": rng.normal(size=12)}
+    given["weight"] = np.ones(12)
+    given[argument] = given[argument] * size
+    with pytest.raises(ValueError, match=f"`{argument}` reaches .* rescale it"):
+        function(**given, lams=[1.0])
 
 
 def test_scikit_learn_leaves_rows_out_alike():

@@ -174,3 +174,10 @@ def test_features_of_the_same_name_are_refused():
     table = pa.table({"y": [1, 2, 3], "c": ["x", "z", "x"], "c=x": [1, 2, 4]})
     with pytest.raises(ValueError, match="two features would be called 'c=x'"):
         learn_encoding(table, "y", categorical="onehot")
+
+
+@pytest.mark.parametrize("size", [1e-170, 1e170])
+def test_numbers_whose_squares_leave_the_range_are_refused_by_name(size):
+    table = with_column("z", np.arange(6) * size)
+    with pytest.raises(ValueError, match="column 'z' reaches .* scale it"):
+        encode(table, learn_encoding(table, "y", categorical="onehot"))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import TOLERANCE
 
-from jaxridge import cross_validate, leave_one_out, path, solve
+from jaxridge import cross_validate, leave_one_out, moments_of, path, solve
 
 UNITS = (1e-6, 1e8, 1e16, 1e100)
 
@@ -66,3 +66,29 @@ def test_columns_that_repeat_are_found_out_whatever_another_is_measured_in(unit)
     shared = coef * [0.5, 1, 1, 1]
     wanted = np.array([*shared, shared[0]])
     np.testing.assert_allclose(doubled, wanted, atol=1e-11 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_moments_keep_the_digits_of_small_columns_too(unit, fit_intercept):
+    X, y = rows((24, 4), unit)
+    sums = moments_of(X, y, 3)
+    options = {"fit_intercept": fit_intercept}
+    found = path(sums, None, [1.0], **options).params.coef[..., 0]
+    expected = path(X, y, [1.0], **options).params.coef
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    found = cross_validate(sums, None, [1.0], **options).per_fold[..., 0]
+    expected = cross_validate(X, y, [1.0], 3, **options).per_fold
+    np.testing.assert_allclose(found, expected, rtol=1e-11)
+
+
+def test_moments_that_have_lost_digits_say_so():
+    X, y = rows((24, 4), 1.0)
+    X[:, 3] = X[:, 0] + 1e-9 * X[:, 3]
+    sums = moments_of(X, y, 3)
+    with pytest.warns(UserWarning, match="pass the rows"):
+        path(sums, None, [0.0])
+    with pytest.warns(UserWarning, match="pass the rows"):
+        cross_validate(sums, None, [0.0])
+    with pytest.warns(UserWarning, match="pass the rows"):
+        cross_validate(moments_of(X, X @ np.ones(4), 3), None, [1e-6])

@@ -19,7 +19,17 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from jaxridge import Params, Scores, choose, cross_validate
+from jaxridge import (
+    Params,
+    Scores,
+    choose,
+    cross_validate,
+    descend,
+    gcv,
+    moments_of,
+    path,
+    solve,
+)
 from jaxridge.columns import imputed, scaled, standardized
 
 M = 60
@@ -440,3 +450,41 @@ def test_arguments_of_another_type_are_refused(options, message):
     arguments = {"X": X, "y": y, "lams": LAMS, "folds": 3} | options
     with pytest.raises(TypeError, match=re.escape(message)):
         cross_validate(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("scoring", "error", "message"),
+    [
+        (lambda y, p: -((y - p) ** 2), TypeError, "one number, got an array"),
+        (lambda y, p: np.nan, ValueError, "returned nan: it must return a finite"),
+    ],
+)
+def test_a_scoring_function_returns_one_number(scoring, error, message):
+    with pytest.raises(error, match=message):
+        cross_validate(X, y, LAMS, 3, scoring=scoring)
+
+
+@pytest.mark.parametrize("value", ["False", None, 1, []])
+@pytest.mark.parametrize("function", [solve, path, gcv, cross_validate, descend])
+def test_whether_there_is_an_intercept_is_true_or_false(function, value):
+    lam = 1.0 if function in (solve, descend) else LAMS
+    with pytest.raises(TypeError, match="`fit_intercept` must be True or False"):
+        function(X, y, lam, fit_intercept=value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scoring": "r2"}, "undefined in fold 0"),
+        ({"method": "descent"}, '`method` must be "exact" for Moments'),
+    ],
+)
+def test_moments_are_refused_what_they_cannot_answer(options, message):
+    with pytest.raises(ValueError, match=message):
+        cross_validate(moments_of(X, np.ones(M), 3), None, [1.0], **options)
+
+
+def test_moments_without_rows_are_refused():
+    sums = moments_of(X, y, 3)
+    with pytest.raises(ValueError, match="no rows in fold 0"):
+        path(sums - sums, None, [1.0])
