@@ -112,7 +112,9 @@ def _lams(
     try:
         if ":" in text:
             low, high, count = text.split(":")
-            lams = np.geomspace(float(low), float(high), min(int(count), MOST_LAMS + 1))
+            with np.errstate(all="ignore"):
+                number = min(int(count), MOST_LAMS + 1)
+                lams = np.geomspace(float(low), float(high), number)
         else:
             lams = np.array([float(part) for part in text.split(",")])
     except ValueError:

@@ -20,6 +20,7 @@ PARQUET_MAGIC = b"PAR1"
 SEPARATORS = ",;\t|"
 DICTIONARY_LEVELS = 1000
 CHUNK_BYTES = 2**22
+UNREADABLE = (pa.ArrowException, UnicodeDecodeError, OSError, EOFError, csv.Error)
 
 
 def read_table(path: str | Path, *, progress: bool = False) -> pa.Table:
@@ -59,7 +60,7 @@ def read_table(path: str | Path, *, progress: bool = False) -> pa.Table:
             raise ValueError(f"{path} is not a Parquet file, whatever its name says")
         else:
             table = _read_csv(path, progress)
-    except (pa.ArrowException, UnicodeDecodeError, OSError, EOFError) as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} cannot be read as a table: {reason}") from None
     _check_names(path, table.column_names)
@@ -117,6 +118,10 @@ def _header(path: Path) -> str:
         raise ValueError(f"{path} is empty: it needs a line of column names, and rows")
     if b"\0" in line:
         raise ValueError(f"{path} holds binary data, not text: is it a table at all?")
+    if b"\r" in line.rstrip(b"\r\n"):
+        raise ValueError(
+            f"{path} ends lines with a carriage return alone: save it with line feeds"
+        )
     return line.decode("utf-8-sig")
 
 

@@ -56,6 +56,7 @@ BAD_FILES = {
     "duplicate names": (b"a,b,a\n1,2,3\n", "two columns named 'a'"),
     "an unnamed column": (b"a,,c\n1,2,3\n", "column 2 has no name"),
     "no header": (b"1,2\n3,4\n", "first line must hold the column names"),
+    "old Macintosh": (b"a,b\r1,2\r3,4\r", "carriage return"),
     "binary": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", "cannot be read|binary"),
     "another encoding": ("é,b\n1,2\n".encode("latin-1"), "cannot be read"),
 }
