@@ -5,9 +5,10 @@ is the only file where imports stand inside functions.
 """
 
 import os
+import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -257,7 +258,7 @@ def fit(data: Path | None, target: str | None, **options: Any) -> None:
     _use_compilation_cache()
     from jaxridge.fitting import Request, fit_table
 
-    for line in fit_table(Request(data, target, **options)):
+    for line in interruptible(fit_table(Request(data, target, **options))):
         click.echo(line)
 
 
@@ -279,8 +280,30 @@ def predict(model: Path, data: Path, out: Path) -> None:
     """
     from jaxridge.fitting import predict_table
 
-    for line in predict_table(model, data, out):
+    for line in interruptible(predict_table(model, data, out)):
         click.echo(line, err=True)
+
+
+def interruptible(lines: Iterator[str]) -> Iterator[str]:
+    """Pass lines on, and stop at the next one if Ctrl-C came where Python drops it.
+
+    An exception in a callback, such as JAX's of the garbage collector, is printed and
+    forgotten, and the run would go on.
+    """
+    pressed = []
+
+    def interrupt(*_: object) -> None:
+        pressed.append(True)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        for line in lines:
+            if pressed:
+                raise KeyboardInterrupt
+            yield line
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _use_compilation_cache() -> str | None:

@@ -17,6 +17,7 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from jaxridge import checks
 from jaxridge.choice import Scores, choose
 from jaxridge.objective import ParamsPath
 from jaxridge.trajectory import Descent
@@ -49,7 +50,7 @@ def plot_fits(
     Raises
     ------
     ValueError
-        If there is more than one feature or target.
+        If there is more than one feature or target, or `X` or `y` is not finite.
 
     Examples
     --------
@@ -64,12 +65,21 @@ def plot_fits(
             "`X` must have one column and `y` one target to draw lines over points, "
             f"got shapes {X.shape} and {y.shape}"
         )
+    for name, values in (("X", X), ("y", y)):
+        checks.numeric(name, values)
+        checks.finite(name, values)
+    coef, lams = np.atleast_2d(fits.params.coef), np.atleast_1d(fits.lam)
+    if coef.shape != (len(lams), 1):
+        raise ValueError(
+            "`fits` must have one coefficient at each λ to be lines, got coef "
+            f"{np.shape(fits.params.coef)}: fit one column and one target"
+        )
     ax = _axes(ax)
     ax.scatter(X[:, 0], y, s=14, color="0.65", edgecolors="0.4", linewidths=0.5)
     ends = np.array([X.min(), X.max()])
-    slopes, intercepts = fits.params.coef[:, 0], fits.params.intercept
+    slopes, intercepts = coef[:, 0], np.atleast_1d(fits.params.intercept)
     for lam, slope, intercept, look in zip(
-        fits.lam, slopes, intercepts, _looks(len(slopes)), strict=True
+        lams, slopes, intercepts, _looks(len(slopes)), strict=True
     ):
         ax.plot(ends, intercept + slope * ends, label=f"λ = {lam:g}", **look)
     ax.set(xlabel="feature x", ylabel="target y", title="Fitted line at each λ")
@@ -147,7 +157,8 @@ def plot_coefficients(
     Raises
     ------
     ValueError
-        If coef is not (n_lams, n_features).
+        If coef is not (n_lams, n_features), `names` are too few or too many, or
+        `chosen` is not among `lams`.
 
     Examples
     --------
@@ -162,6 +173,10 @@ def plot_coefficients(
             f"`params` must hold coef (n_lams, n_features) with n_lams {len(lams)}, "
             f"got {coef.shape}: choose a target first"
         )
+    if names is not None and len(names) != coef.shape[1]:
+        raise ValueError(f"`names` has {len(names)} names for {coef.shape[1]} features")
+    if chosen is not None and not np.isin(chosen, lams):
+        raise ValueError(f"`chosen` must be one of `lams`, got {chosen}")
     ax = _axes(ax)
     order = np.argsort(lams, kind="stable")
     at = _on_log_axis(ax, lams)[order]
@@ -172,7 +187,7 @@ def plot_coefficients(
         ax.plot(at, coef[order, j], label=names[j] if names else None, **look)
     ax.axhline(0, color="0.5", linewidth=0.6)
     if chosen is not None:
-        _mark(ax, at[np.searchsorted(lams[order], chosen)], "chosen λ", "-")
+        _mark(ax, at[np.flatnonzero(lams[order] == chosen)[0]], "chosen λ", "-")
     ax.set(ylabel="coefficient", title="Coefficients against λ")
     if named.size or chosen is not None:
         ax.legend(
@@ -222,7 +237,7 @@ def plot_validation(scores: Scores, ax: Axes | None = None) -> Axes:
     )
     ax.plot(at[order], mean, color="black", marker=".", label="mean over folds")
     _mark(ax, at[choose(scores).index], "best λ", "-")
-    if len(scores.per_fold) > 1:
+    if len(scores.per_fold):
         _mark(ax, at[choose(scores, "1se").index], "1-SE λ", ":")
     better = "higher" if scores.greater_is_better else "lower"
     ax.set(ylabel=f"held-out score ({better} is better)", title="Validation curve")

@@ -1,5 +1,6 @@
 """The command line as a user meets it: files in, files and one-line errors out."""
 
+import contextlib
 import csv
 import json
 import os
@@ -7,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from jaxridge.cli import main
+from jaxridge.cli import interruptible, main
 from jaxridge.examples import diabetes
 
 README = Path(__file__).parents[1] / "README.md"
@@ -278,7 +280,7 @@ def test_no_cache_folder_is_no_obstacle(run, monkeypatch, away):
 @pytest.mark.parametrize("args", [(), ("--help",), ("fit", "--help")])
 def test_help_does_not_load_jax(args):
     code = (
-        "import sys; from jaxridge.cli import main\n"
+        "import sys; from jaxridge.cli import interruptible, main\n"
         f"try: main({list(args)!r})\n"
         "except SystemExit as end: assert end.code == 0\n"
         "print(sorted({'jax', 'numpy', 'pyarrow', 'matplotlib'} & set(sys.modules)))"
@@ -322,6 +324,22 @@ def test_interrupted_fit_leaves_no_half_written_file(away):
         assert json.loads((folder / "result.json").read_text())["target"] == "y"
     else:
         assert process.returncode == 130 and "interrupted" in err
+
+
+def test_an_interrupt_that_python_drops_ends_the_run_at_the_next_line():
+    def lines():
+        yield "one"
+        with contextlib.suppress(KeyboardInterrupt):  # as a callback's caller does
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        yield "two"
+        yield "three"
+
+    before, said = signal.getsignal(signal.SIGINT), []
+    with pytest.raises(KeyboardInterrupt):
+        said.extend(interruptible(lines()))
+    assert said == ["one"]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_readme_commands_run(run):

@@ -49,6 +49,24 @@ def test_fits_refuses_several_features(ax, fits):
         plots.plot_fits(X, y, fits, ax)
 
 
+def test_fits_refuses_lines_that_are_none(ax, fits):
+    x = X[:, :1]
+    with pytest.raises(ValueError, match="`fits` must have one coefficient"):
+        plots.plot_fits(x, y, fits, ax)
+    line = jaxridge.descend(x, y, 1.0)
+    with pytest.raises(ValueError, match="`y` must be finite"):
+        plots.plot_fits(x, np.full(30, np.nan), line, ax)
+    plots.plot_fits(x, y, line, ax)
+    assert labels(ax) == ["λ = 1"]
+
+
+def test_coefficients_refuses_marks_that_mark_nothing(ax, fits):
+    with pytest.raises(ValueError, match="`chosen` must be one of `lams`, got 5"):
+        plots.plot_coefficients(LAMS, fits.params, ax, chosen=5.0)
+    with pytest.raises(ValueError, match="`names` has 1 names for 3 features"):
+        plots.plot_coefficients(LAMS, fits.params, ax, names=["a"])
+
+
 def test_history_starts_at_the_first_cost(ax, fits):
     assert plots.plot_history(fits, ax) is ax
     np.testing.assert_allclose([c.get_ydata()[0] for c in ax.lines], fits.history[:, 0])
