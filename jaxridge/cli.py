@@ -256,7 +256,8 @@ def fit(data: Path | None, target: str | None, **options: Any) -> None:
     if data is not None and target is None:
         raise click.UsageError("--target is needed: which column is to be predicted?")
     _use_compilation_cache()
-    from jaxridge.fitting import Request, fit_table
+    from jaxridge.account import Request
+    from jaxridge.fitting import fit_table
 
     for line in interruptible(fit_table(Request(data, target, **options))):
         click.echo(line)

@@ -71,7 +71,7 @@ def descend(
         The most steps to take, at least 1.
     tol : float, optional
         Stop when ‖∇J(θ)‖ ≤ tol · ‖∇J(0)‖. 1e-10 in float64 and 1e-5 in float32 if not
-        given.
+        given. Columns in large units rule that norm: scale columns that differ much.
     batch_size : int, optional
         Rows drawn for each step, with replacement, in proportion to their weights, so
         that each batch's gradient is right on average. Every step is then taken, and

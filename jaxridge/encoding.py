@@ -5,7 +5,6 @@ for each of its most frequent levels. How is learnt once, from the training tabl
 with the model, and applied by column name to every later table.
 """
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -14,16 +13,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jaxridge.kinds import (
+    as_numbers,
+    as_text,
+    counts_rows,
+    kind_of,
+    known,
+    refuse_dates,
+    refuse_other_than_numbers,
+    refuse_text,
+)
+
 # Pooled levels, and missing text: a level that is called the same is refused.
 OTHER, MISSING = "(other)", "(missing)"
-DATE = r"^\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ].*)?\s*$"
-LARGEST = 1e140  # or, upside down, smallest: of which many squares can be added
-NUMBERS = (
-    pa.types.is_integer,
-    pa.types.is_floating,
-    pa.types.is_boolean,
-    pa.types.is_decimal,
-)
 
 
 @dataclass(frozen=True)
@@ -116,15 +118,15 @@ def learn_encoding(
     _refuse_two_roles([*wanted, *drop])
     used = {*wanted, *drop}
     for name in sorted(used):
-        _known(name, table)
-    _refuse_other_than_numbers(table, wanted)
+        known(name, table)
+    refuse_other_than_numbers(table, wanted)
     kinds = {
-        name: _kind(name, table.column(name))
+        name: kind_of(name, table.column(name))
         for name in table.column_names
         if name not in used
     }
     if categorical == "error":
-        _refuse_text([name for name, kind in kinds.items() if kind == "text"])
+        refuse_text([name for name, kind in kinds.items() if kind == "text"])
     notes: list[str] = []
     columns: list[Column] = []
     for name, kind in kinds.items():
@@ -134,7 +136,7 @@ def learn_encoding(
         elif categorical == "drop":
             notes.append(f"left out column {name!r}, which holds {kind}")
         else:
-            _refuse_dates(name, kind)
+            refuse_dates(name, kind)
             columns.append(_one_hot(name, values, max_levels, missing, notes))
     if not columns:
         raise ValueError(f"no column is left to predict {target!r} from")
@@ -153,7 +155,7 @@ def encode(table: pa.Table, encoding: Encoding) -> Rows:
         an error, infinite values, and if no row is left.
     """
     needed = [encoding.target] + ([encoding.weight] if encoding.weight else [])
-    y, *weights = (_numbers(table, name) for name in needed)
+    y, *weights = (as_numbers(table, name) for name in needed)
     X = encode_features(table, encoding)
     holes = np.isnan(X)
     if encoding.missing == "error":
@@ -180,7 +182,7 @@ def encode_features(table: pa.Table, encoding: Encoding) -> np.ndarray:
     for column in encoding.columns:
         stop = start + len(column.features)
         if column.levels is None:
-            X[:, start] = _numbers(table, column.name)
+            X[:, start] = as_numbers(table, column.name)
         else:
             _fill_one_hot(X[:, start:stop], table, column)
         start = stop
@@ -203,47 +205,12 @@ def unseen_levels(table: pa.Table, encoding: Encoding) -> dict[str, int]:
     counts = {}
     for column in encoding.columns:
         if column.levels is not None:
-            values = _text(table.column(column.name))
+            values = as_text(table.column(column.name))
             known = pc.is_in(values, value_set=pa.array(column.levels, pa.string()))
             unseen = pc.sum(pc.and_(pc.invert(known), pc.is_valid(values))).as_py()
             if unseen:
                 counts[column.name] = unseen
     return counts
-
-
-def _known(name: str, table: pa.Table) -> None:
-    if name not in table.column_names:
-        close = difflib.get_close_matches(name, table.column_names, 1)
-        hint = (
-            f"did you mean {close[0]!r}?"
-            if close
-            else (
-                "it has "
-                + ", ".join(repr(c) for c in table.column_names[:8])
-                + (", ..." if table.num_columns > 8 else "")
-            )
-        )
-        raise ValueError(f"the table has no column {name!r}: {hint}")
-
-
-def _kind(name: str, values: pa.ChunkedArray) -> str:
-    """Return "number", "text" or "dates"; refuse everything else."""
-    of = values.type
-    if pa.types.is_dictionary(of):
-        of = of.value_type
-    if pa.types.is_null(of) or values.null_count == len(values):
-        raise ValueError(f"column {name!r} is empty: leave it out with --drop {name}")
-    if any(is_number(of) for is_number in NUMBERS):
-        return "number"
-    if pa.types.is_temporal(of):
-        return "dates"
-    if not (pa.types.is_string(of) or pa.types.is_large_string(of)):
-        raise ValueError(
-            f"column {name!r} holds {of}, neither numbers nor text: leave it out with "
-            f"--drop {name}"
-        )
-    looks = pc.match_substring_regex(_text(values).drop_null().slice(0, 1000), DATE)
-    return "dates" if pc.mean(looks).as_py() > 0.9 else "text"
 
 
 def _refuse_two_roles(names: list[str]) -> None:
@@ -262,42 +229,13 @@ def _refuse_namesakes(features: list[str]) -> None:
         seen.add(name)
 
 
-def _refuse_text(names: list[str]) -> None:
-    if names:
-        listed = ", ".join(repr(name) for name in names)
-        raise ValueError(
-            f"column(s) {listed} hold text: --categorical onehot encodes them, "
-            "--categorical drop leaves them out"
-        )
-
-
-def _refuse_other_than_numbers(table: pa.Table, names: list[str]) -> None:
-    for name in names:
-        values = table.column(name)
-        if pa.types.is_null(values.type) or values.null_count == len(values):
-            raise ValueError(
-                f"column {name!r} is empty: it has no number to learn from"
-            )
-        if (kind := _kind(name, values)) != "number":
-            raise ValueError(f"column {name!r} must hold numbers, got {kind}")
-
-
-def _refuse_dates(name: str, kind: str) -> None:
-    if kind == "dates":
-        raise ValueError(
-            f"column {name!r} holds dates, which ridge regression cannot use as they "
-            f"are: leave it out with --drop {name}, or turn it into numbers (a year, "
-            "days since a start)"
-        )
-
-
 def _number_column(
     name: str, values: pa.ChunkedArray, notes: list[str]
 ) -> list[Column]:
     if name == "":
         notes.append("left out the unnamed first column, by its looks a row number")
         return []
-    if _counts_rows(values):
+    if counts_rows(values):
         notes.append(
             f"column {name!r} only counts the rows: if that is all it is, leave it out "
             f"with --drop {name}"
@@ -305,16 +243,10 @@ def _number_column(
     return [Column(name)]
 
 
-def _counts_rows(values: pa.ChunkedArray) -> bool:
-    if not pa.types.is_integer(values.type) or values.null_count or len(values) < 10:
-        return False
-    return bool((np.diff(values.to_numpy()) == 1).all())
-
-
 def _one_hot(
     name: str, values: pa.ChunkedArray, max_levels: int, missing: str, notes: list[str]
 ) -> Column:
-    text = _text(values)
+    text = as_text(values)
     present = text.drop_null()
     counts = pc.value_counts(present)
     counted = sorted(
@@ -349,47 +281,12 @@ def _one_hot(
     return Column(name, tuple(levels))
 
 
-def _text(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    return values.cast(pa.string())
-
-
-def _numbers(table: pa.Table, name: str) -> np.ndarray:
-    _known(name, table)
-    values = table.column(name)
-    if pa.types.is_null(values.type):
-        return np.full(len(values), np.nan)
-    if not any(is_number(values.type) for is_number in NUMBERS):
-        raise ValueError(
-            f"column {name!r} must hold numbers, got {values.type} (such as "
-            f"{str(values.drop_null()[0].as_py())!r})"
-        )
-    try:
-        numbers = values.cast(pa.float64()).to_numpy()
-    except pa.ArrowInvalid:
-        raise ValueError(
-            f"column {name!r} holds whole numbers beyond 2**53, which float64 cannot "
-            "tell apart: an id? leave it out, or scale it"
-        ) from None
-    if np.isinf(numbers).any():
-        raise ValueError(
-            f"column {name!r} holds infinity, first in row "
-            f"{int(np.isinf(numbers).argmax()) + 1}: mend it, or leave the column out"
-        )
-    size = float(np.nanmax(np.abs(numbers), initial=0))
-    if size > LARGEST or 0 < size < 1 / LARGEST:
-        raise ValueError(
-            f"column {name!r} reaches {size:.3g}, and squares of that leave the range "
-            "of float64: scale it"
-        )
-    return numbers
-
-
 def _fill_one_hot(block: np.ndarray, table: pa.Table, column: Column) -> None:
     """Write 0s and 1s; NaN where text is missing that had no such level."""
-    _known(column.name, table)
+    known(column.name, table)
     block[:] = 0
     levels = column.levels or ()
-    encoded = _text(table.column(column.name)).combine_chunks().dictionary_encode()
+    encoded = as_text(table.column(column.name)).combine_chunks().dictionary_encode()
     place = {level: at for at, level in enumerate(levels)}
     other = place.get(OTHER, -1)
     of_code = np.array(

@@ -29,9 +29,10 @@ FLOORS = (
     ("choice", "paths"),
     ("grids",),
     ("criteria", "validation"),
-    ("encoding", "estimators", "examples", "plots"),
-    ("report", "store", "study", "tables"),
-    ("demo", "fitting"),
+    ("estimators", "examples", "kinds", "plots"),
+    ("encoding", "report", "store", "study", "tables"),
+    ("account", "demo"),
+    ("fitting",),
     ("cli",),
     ("__main__",),
 )

@@ -1,0 +1,149 @@
+"""What was asked of a fit, and the account of it in words: lines to show."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from tabulate import tabulate
+
+from jaxridge.choice import choose
+from jaxridge.encoding import Encoding, Rows
+from jaxridge.study import Study
+from jaxridge.version import __version__
+
+LAMS_SHOWN = 13
+COEFFICIENTS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for."""
+
+    data: Path | None  # None for the example data
+    target: str | None  # None for the example's
+    lams: np.ndarray | None
+    folds: int
+    method: str
+    rule: str
+    standardize: bool
+    missing: str
+    categorical: str
+    max_levels: int
+    weight: str | None
+    drop: tuple[str, ...]
+    fit_intercept: bool
+    test: str | None
+    seed: int
+    out: Path
+
+
+def without_column(name: str, count: int) -> str:
+    """Say how many rows have a level that the fit did not know."""
+    return f"column {name!r}: {count} rows have a level without a column of its own"
+
+
+def describe_data(
+    request: Request, encoding: Encoding, rows: Rows, n_read: int
+) -> Iterator[str]:
+    """Say what was read, and what was done to its columns."""
+    device = jax.devices()[0]
+    name = "example diabetes data" if request.data is None else request.data.name
+    yield f"jaxridge {__version__} on {device.platform} ({device.device_kind}), float64"
+    yield (
+        f"{name}: {len(rows.y)} rows, {len(encoding.columns)} columns as "
+        f"{len(encoding.features)} features, target {encoding.target!r}"
+    )
+    roles = [f"weight {request.weight!r}"] if request.weight else []
+    roles += [f"left out {name!r}" for name in request.drop]
+    if roles:
+        yield "columns used otherwise: " + ", ".join(roles)
+    left_out = n_read - len(rows.y)
+    if left_out:
+        yield f"left out {left_out} rows with missing values"
+    filled = int(np.isnan(rows.X).sum())
+    if filled:
+        yield f"filled {filled} missing values with column means, learnt in each fold"
+    yield from encoding.notes
+    names = encoding.features
+    constant = np.flatnonzero(np.nanmin(rows.X, axis=0) == np.nanmax(rows.X, axis=0))
+    for j in constant:
+        yield f"column {names[j]!r} is constant: its coefficient is 0"
+    if rows.y.min() == rows.y.max():
+        yield f"the target {encoding.target!r} is constant: every coefficient is 0"
+    yield (
+        "columns standardised, learnt in each fold; lambda refers to unit variance"
+        if request.standardize
+        else "columns in their own units, to which lambda refers"
+    )
+
+
+def describe_choice(request: Request, found: Study) -> Iterator[str]:
+    """Show the scores over the penalties, and the one chosen."""
+    scores, at = found.scores, int(found.choice.index)
+    simplest = int(choose(scores, "1se").index)
+    marks = {simplest: "1-SE lambda"}
+    marks[at] = f"chosen ({request.rule})"
+    order = np.argsort(scores.lams, kind="stable")
+    spread = np.linspace(0, len(order) - 1, LAMS_SHOWN).round().astype(int)
+    shown = {*order[spread].tolist(), at, simplest}
+    rows = [
+        (
+            f"{scores.lams[i]:.5g}",
+            f"{scores.mean[i]:.5g}",
+            f"{scores.standard_error[i]:.3g}",
+            marks.get(i, ""),
+        )
+        for i in order
+        if i in shown
+    ]
+    headers = ("lambda", "held-out MSE", "standard error", "")
+    yield ""
+    align = ("right", "right", "right", "left")
+    yield tabulate(rows, headers, disable_numparse=True, colalign=align)
+    more = len(order) - len(rows)
+    if more:
+        yield f"({more} more in scores.csv)"
+    yield ""
+    yield f"chosen lambda: {float(found.choice.lam):.6g}"
+    if bool(found.choice.at_edge):
+        yield (
+            "  at the edge of the automatic grid: beyond it the error stays the same"
+            if request.lams is None
+            else "  at the edge of the grid: the best may lie beyond, widen --lambdas"
+        )
+    slow = int((~found.converged).sum())
+    if slow:
+        yield (
+            f"  {slow} of {len(order)} descents stopped before they converged: "
+            "--method exact needs no steps"
+        )
+
+
+def describe_errors(
+    request: Request, found: Study, error: dict[str, float] | None
+) -> Iterator[str]:
+    """Show held-out errors beside those of simpler models."""
+    at = found.choice.index
+    mse, se = float(found.scores.mean[at]), float(found.scores.standard_error[at])
+    yield f"held-out MSE: {mse:.5g} +/- {se:.2g} over {request.folds} shuffled folds"
+    yield f"  of the mean alone: {found.mean_only:.5g}"
+    yield f"  with lambda = 0: {found.unpenalized:.5g}"
+    if error is not None:
+        r2 = f", R2 {error['r2']:.4f}" if "r2" in error else ""
+        yield (
+            f"test MSE, on {error['rows']} rows that chose nothing: "
+            f"{error['mse']:.5g}{r2}"
+        )
+
+
+def describe_coefficients(encoding: Encoding, found: Study) -> Iterator[str]:
+    """Show the largest coefficients by name."""
+    standard, raw = found.chosen.coef, found.raw
+    order = np.argsort(-np.abs(standard), kind="stable")[:COEFFICIENTS_SHOWN]
+    rows = [(encoding.features[j], standard[j], raw.coef[j]) for j in order]
+    yield ""
+    yield f"largest of {len(standard)} coefficients (intercept {raw.intercept:.5g}):"
+    headers = ("feature", "as prepared", "in its own units")
+    yield tabulate(rows, headers, floatfmt=".5g")

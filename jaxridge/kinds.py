@@ -1,0 +1,128 @@
+"""What a column of a table holds, and what no column may hold."""
+
+import difflib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+DATE = r"^\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ].*)?\s*$"
+LARGEST = 1e140  # or, upside down, smallest: of which many squares can be added
+NUMBERS = (
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_boolean,
+    pa.types.is_decimal,
+)
+
+
+def known(name: str, table: pa.Table) -> None:
+    """Refuse a column that is not in the table."""
+    if name not in table.column_names:
+        close = difflib.get_close_matches(name, table.column_names, 1)
+        hint = (
+            f"did you mean {close[0]!r}?"
+            if close
+            else (
+                "it has "
+                + ", ".join(repr(c) for c in table.column_names[:8])
+                + (", ..." if table.num_columns > 8 else "")
+            )
+        )
+        raise ValueError(f"the table has no column {name!r}: {hint}")
+
+
+def kind_of(name: str, values: pa.ChunkedArray) -> str:
+    """Return "number", "text" or "dates"; refuse everything else."""
+    of = values.type
+    if pa.types.is_dictionary(of):
+        of = of.value_type
+    if pa.types.is_null(of) or values.null_count == len(values):
+        raise ValueError(f"column {name!r} is empty: leave it out with --drop {name}")
+    if any(is_number(of) for is_number in NUMBERS):
+        return "number"
+    if pa.types.is_temporal(of):
+        return "dates"
+    if not (pa.types.is_string(of) or pa.types.is_large_string(of)):
+        raise ValueError(
+            f"column {name!r} holds {of}, neither numbers nor text: leave it out with "
+            f"--drop {name}"
+        )
+    looks = pc.match_substring_regex(as_text(values).drop_null().slice(0, 1000), DATE)
+    return "dates" if pc.mean(looks).as_py() > 0.9 else "text"
+
+
+def refuse_other_than_numbers(table: pa.Table, names: list[str]) -> None:
+    """Refuse a target or weight that holds no numbers."""
+    for name in names:
+        values = table.column(name)
+        if pa.types.is_null(values.type) or values.null_count == len(values):
+            raise ValueError(
+                f"column {name!r} is empty: it has no number to learn from"
+            )
+        if (kind := kind_of(name, values)) != "number":
+            raise ValueError(f"column {name!r} must hold numbers, got {kind}")
+
+
+def refuse_dates(name: str, kind: str) -> None:
+    """Refuse dates, and say what to make of them."""
+    if kind == "dates":
+        raise ValueError(
+            f"column {name!r} holds dates, which ridge regression cannot use as they "
+            f"are: leave it out with --drop {name}, or turn it into numbers (a year, "
+            "days since a start)"
+        )
+
+
+def refuse_text(names: list[str]) -> None:
+    """Refuse text where nothing is to be made of it."""
+    if names:
+        listed = ", ".join(repr(name) for name in names)
+        raise ValueError(
+            f"column(s) {listed} hold text: --categorical onehot encodes them, "
+            "--categorical drop leaves them out"
+        )
+
+
+def counts_rows(values: pa.ChunkedArray) -> bool:
+    """Whether a column holds 1, 2, 3 … or the like."""
+    if not pa.types.is_integer(values.type) or values.null_count or len(values) < 10:
+        return False
+    return bool((np.diff(values.to_numpy()) == 1).all())
+
+
+def as_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column as text."""
+    return values.cast(pa.string())
+
+
+def as_numbers(table: pa.Table, name: str) -> np.ndarray:
+    """Return a column of the table as float64, NaN where a value is missing."""
+    known(name, table)
+    values = table.column(name)
+    if pa.types.is_null(values.type):
+        return np.full(len(values), np.nan)
+    if not any(is_number(values.type) for is_number in NUMBERS):
+        raise ValueError(
+            f"column {name!r} must hold numbers, got {values.type} (such as "
+            f"{str(values.drop_null()[0].as_py())!r})"
+        )
+    try:
+        numbers = values.cast(pa.float64()).to_numpy()
+    except pa.ArrowInvalid:
+        raise ValueError(
+            f"column {name!r} holds whole numbers beyond 2**53, which float64 cannot "
+            "tell apart: an id? leave it out, or scale it"
+        ) from None
+    if np.isinf(numbers).any():
+        raise ValueError(
+            f"column {name!r} holds infinity, first in row "
+            f"{int(np.isinf(numbers).argmax()) + 1}: mend it, or leave the column out"
+        )
+    size = float(np.nanmax(np.abs(numbers), initial=0))
+    if size > LARGEST or 0 < size < 1 / LARGEST:
+        raise ValueError(
+            f"column {name!r} reaches {size:.3g}, and squares of that leave the range "
+            "of float64: scale it"
+        )
+    return numbers
