@@ -198,8 +198,11 @@ def _by_svd(X: Array, Y: Array, lam: Array) -> Array:
     U, s, V = graded_svd(X)
     # s/(s² + λ), of which no square can leave the range.
     safe = jnp.where(s > 0, s, 1)
-    gain = jnp.where(s > 0, 1 / (safe + lam / safe), 0)
-    return matmul(V, gain[:, None] * matmul(U.T, Y))
+    gain = jnp.where(s > 0, 1 / (safe + lam / safe), 0)[:, None]
+    coef = matmul(V, gain * matmul(U.T, Y))
+    # What rounding left of the equation, solved once more (Björck 1967).
+    rest = matmul(U.T, Y - matmul(X, coef)) - lam / safe[:, None] * matmul(V.T, coef)
+    return coef + matmul(V, gain * rest)
 
 
 def _inverse(X: Array, weight: Array, lam: Array, b: Array) -> Array:
