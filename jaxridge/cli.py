@@ -149,7 +149,7 @@ def _fit_options(command: Callable[..., None]) -> Callable[..., None]:
                 show_default=True,
                 callback=_lams,
                 metavar="LOW:HIGH:COUNT|a,b,c|auto",
-                help="Penalties: log-spaced, listed, or 60 from the data.",
+                help="Penalties: log-spaced, listed, or 100 or more from the data.",
             ),
             option(
                 "--cv",

@@ -5,10 +5,12 @@ descent, whose step is an array so that a sweep can give each λ its own; and L-
 the line search that a parabola deserves, the exact one.
 """
 
+import sys
+from collections import deque
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from types import CellType, CodeType, FunctionType, ModuleType
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import jax
@@ -20,6 +22,8 @@ from jaxtyping import Array, Float
 from jaxridge import checks
 
 LBFGS_MEMORY = 10
+SETS = (set, frozenset)
+LIBRARIES = ("jax", "jaxlib", "numpy", "optax", "chex")
 
 
 def exact_line_search() -> optax.GradientTransformationExtraArgs:
@@ -108,38 +112,74 @@ def _recipe(value: Any, seen: frozenset[int] = frozenset()) -> Hashable:
 
 def _identity(value: Any) -> Hashable:
     """Return what tells a value from another of the same type and the same parts."""
-    if isinstance(value, tuple | list | dict | partial):
+    if isinstance(value, tuple | list | deque | set | frozenset | dict | partial):
+        return None
+    if isinstance(value, MethodType):
         return None
     return value.__code__ if isinstance(value, FunctionType) else id(value)
 
 
 def _parts(value: Any) -> Iterable[Any]:
     """Return the values that a value holds, and that a function reads."""
+    parts: Iterable[Any] = ()
     match value:
-        case tuple() | list():
-            return value
+        case tuple() | list() | deque() | set() | frozenset():
+            parts = sorted(value, key=repr) if isinstance(value, SETS) else value
         case dict():
-            return tuple(value.items())
+            parts = tuple(value.items())
         case partial():
-            return value.func, value.args, value.keywords
+            parts = value.func, value.args, value.keywords
+        case MethodType():
+            parts = value.__func__, value.__self__
         case FunctionType():
-            cells = tuple(_contents(cell) for cell in value.__closure__ or ())
-            return cells, value.__defaults__, value.__kwdefaults__, _globals_read(value)
-        case ModuleType() | type():
-            return ()
-    return (getattr(value, "__dict__", None),)
+            parts = _read_by(value)
+        case type():
+            parts = () if _is_fixed(value) else tuple(_attributes(value).items())
+        case _ if not isinstance(value, ModuleType):
+            parts = *_attributes(value).items(), type(value)
+    return parts
+
+
+def _read_by(function: FunctionType) -> tuple[Any, ...]:
+    cells = tuple(_contents(cell) for cell in function.__closure__ or ())
+    defaults = function.__defaults__, function.__kwdefaults__
+    return cells, *defaults, _globals_read(function)
+
+
+def _attributes(thing: Any) -> dict[str, Any]:
+    """Return what a class or an object holds under names that Python did not give."""
+    kinds = () if isinstance(thing, type) else type(thing).__mro__
+    slots = [name for kind in kinds for name in getattr(kind, "__slots__", ())]
+    names = dict.fromkeys([*getattr(thing, "__dict__", ()), *slots])
+    own = [name for name in names if isinstance(name, str) and not name[:2] == "__"]
+    return {name: getattr(thing, name, None) for name in own}
+
+
+def _is_fixed(thing: FunctionType | type) -> bool:
+    """Whether a function or class is a library's, whose parts do not change."""
+    return _is_library(thing.__module__ or "")
+
+
+def _is_library(module: str) -> bool:
+    root = module.partition(".")[0]
+    return root != "__main__" and root in (*LIBRARIES, *sys.stdlib_module_names)
 
 
 def _numbers(array: Any) -> Hashable:
     if checks.is_traced(array):
         return type(array), id(array)
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        array = jax.random.key_data(array)
     values = np.asarray(array)
     return type(array), values.dtype.str, values.shape, values.tobytes()
 
 
 def _globals_read(function: FunctionType) -> dict[str, Any]:
-    """Return the globals that a function names; those of libraries do not change."""
-    if function.__module__.partition(".")[0] in ("optax", "jax"):
+    """Return the globals that a function names, and what it names of modules in them.
+
+    Those of libraries do not change.
+    """
+    if _is_fixed(function):
         return {}
     names, codes = set[str](), [function.__code__]
     while codes:
@@ -147,4 +187,11 @@ def _globals_read(function: FunctionType) -> dict[str, Any]:
         names.update(code.co_names)
         codes += [c for c in code.co_consts if isinstance(c, CodeType)]
     known = function.__globals__
-    return {name: known[name] for name in sorted(names) if name in known}
+    found = {name: known[name] for name in sorted(names) if name in known}
+    enclosed = [_contents(cell) for cell in function.__closure__ or ()]
+    for module in (*found.values(), *enclosed):
+        if isinstance(module, ModuleType) and not _is_library(module.__name__):
+            of = vars(module)
+            read = sorted(names & of.keys())
+            found |= {f"{module.__name__}.{name}": of[name] for name in read}
+    return found

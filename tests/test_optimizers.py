@@ -1,5 +1,9 @@
 """The exact line search on parabolas, and when two optimisers are the same."""
 
+from collections import deque
+from functools import partial
+from types import ModuleType
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -256,3 +260,44 @@ def test_an_optimizer_is_nothing_but_another_optimizer():
     assert not Same(rule) == (rule,)
     assert not Same(rule) == "sgd"
     assert {Same(optax.sgd(0.1)): "found"}[Same(optax.sgd(0.1))] == "found"
+
+
+class Rate:
+    """A step kept where an object without a dictionary keeps it."""
+
+    __slots__ = ("value",)
+
+    def at(self, step):
+        return self.value
+
+
+def holders():
+    """Return, for each place, a schedule that reads its step there, and a setter."""
+    module, kept, line = ModuleType("kept"), Rate(), deque([0.0])
+
+    class Kept:
+        rate = 0.0
+
+    return {
+        "module": (lambda step: module.rate, partial(setattr, module, "rate")),
+        "class": (lambda step: Kept.rate, partial(setattr, Kept, "rate")),
+        "deque": (lambda step: line[0], partial(line.__setitem__, 0)),
+        "slots": (kept.at, partial(setattr, kept, "value")),
+    }
+
+
+@pytest.mark.parametrize("place", holders())
+def test_a_value_that_changed_is_read_anew(place):
+    schedule, put = holders()[place]
+    X, y = np.arange(12.0).reshape(6, 2) / 10, np.arange(6.0)
+    for rate in (0.1, 0.01):
+        put(rate)
+        found = descend(X, y, 1.0, optimizer=optax.sgd(schedule), max_steps=5, tol=0)
+        plain = descend(X, y, 1.0, learning_rate=rate, max_steps=5, tol=0)
+        np.testing.assert_allclose(found.history, plain.history, rtol=1e-12)
+
+
+def test_noise_from_a_typed_key_is_a_rule_like_others():
+    X, y = np.arange(12.0).reshape(6, 2) / 10, np.arange(6.0)
+    rule = optax.noisy_sgd(0.01, key=jax.random.key(0))
+    assert np.isfinite(descend(X, y, 1.0, optimizer=rule, max_steps=5).history).all()
