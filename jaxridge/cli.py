@@ -47,6 +47,17 @@ def _fail(message: str, code: int = 2) -> None:
     sys.exit(code)
 
 
+class _Out(click.Path):
+    """A path to write to; an empty one, as of an unset variable, is none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        if value == "":
+            self.fail("is empty: name where to write", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @click.group(
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -85,7 +96,7 @@ def info() -> None:
 @cli.command()
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=_Out(path_type=Path, file_okay=False),
     default=Path("jaxridge-demo"),
     show_default=True,
     help="Folder for the pictures.",
@@ -130,6 +141,14 @@ def _lams(
     return lams
 
 
+def _column(
+    ctx: click.Context, parameter: click.Parameter, text: str | None
+) -> str | None:
+    if text == "":
+        raise click.BadParameter("is empty: name a column")
+    return text
+
+
 def _names(
     ctx: click.Context, parameter: click.Parameter, text: str
 ) -> tuple[str, ...]:
@@ -141,7 +160,9 @@ def _fit_options(command: Callable[..., None]) -> Callable[..., None]:
     option = click.option
     for add in reversed(
         (
-            option("--target", metavar="COL", help="What to predict."),
+            option(
+                "--target", metavar="COL", callback=_column, help="What to predict."
+            ),
             option(
                 "--lambdas",
                 "lams",
@@ -202,7 +223,12 @@ def _fit_options(command: Callable[..., None]) -> Callable[..., None]:
                 show_default=True,
                 help="Levels of a text column kept apart; the rest is pooled.",
             ),
-            option("--weight", metavar="COL", help="How often each row counts."),
+            option(
+                "--weight",
+                metavar="COL",
+                callback=_column,
+                help="How often each row counts.",
+            ),
             option(
                 "--drop",
                 metavar="COLS",
@@ -232,7 +258,7 @@ def _fit_options(command: Callable[..., None]) -> Callable[..., None]:
             ),
             option(
                 "--out",
-                type=click.Path(path_type=Path, file_okay=False),
+                type=_Out(path_type=Path, file_okay=False),
                 default=Path("jaxridge-fit"),
                 show_default=True,
                 help="Folder for results and pictures.",
@@ -269,7 +295,7 @@ def fit(data: Path | None, target: str | None, **options: Any) -> None:
 @click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=_Out(path_type=Path, dir_okay=False),
     required=True,
     help="CSV file to write.",
 )

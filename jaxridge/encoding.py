@@ -159,9 +159,8 @@ def encode(table: pa.Table, encoding: Encoding) -> Rows:
     X = encode_features(table, encoding)
     holes = np.isnan(X)
     if encoding.missing == "error":
-        for name, values in zip(needed, [y, *weights], strict=True):
-            _refuse({name: int(np.isnan(values).sum())})
-        refuse_missing(holes, encoding)
+        empty = [int(np.isnan(values).sum()) for values in (y, *weights)]
+        refuse_missing(holes, encoding, also=dict(zip(needed, empty, strict=True)))
     kept = ~np.isnan(y)
     for values in weights:
         kept &= ~np.isnan(values)
@@ -190,14 +189,31 @@ def encode_features(table: pa.Table, encoding: Encoding) -> np.ndarray:
 
 
 def refuse_missing(
-    holes: np.ndarray, encoding: Encoding, advice: str | None = None
+    holes: np.ndarray,
+    encoding: Encoding,
+    advice: str = "",
+    also: dict[str, int] | None = None,
 ) -> None:
-    """Raise ValueError if a design matrix has holes, naming their columns."""
-    counts, start = {}, 0
+    """Raise ValueError if a design matrix has holes, naming their columns.
+
+    `also` counts those of target and weight, whose rows can only be left out.
+    """
+    counts, start = dict(also or {}), 0
     for column in encoding.columns:
         counts[column.name] = int(holes[:, start].sum())
         start += len(column.features)
-    _refuse(counts, advice)
+    missing = {name: count for name, count in counts.items() if count}
+    if not missing:
+        return
+    listed = ", ".join(f"{name!r} ({n})" for name, n in list(missing.items())[:8])
+    more = ", ..." if len(missing) > 8 else ""
+    if not advice:
+        advice = "--missing drop leaves those rows out"
+        if fillable := missing.keys() - (also or {}).keys():
+            advice += ", --missing mean fills " + (
+                "them" if len(fillable) == len(missing) else "those of features"
+            )
+    raise ValueError(f"values are missing in column(s) {listed}{more}: {advice}")
 
 
 def unseen_levels(table: pa.Table, encoding: Encoding) -> dict[str, int]:
@@ -235,10 +251,10 @@ def _number_column(
     if name == "":
         notes.append("left out the unnamed first column, by its looks a row number")
         return []
-    if counts_rows(values):
+    if counts_rows(name, values):
         notes.append(
-            f"column {name!r} only counts the rows: if that is all it is, leave it out "
-            f"with --drop {name}"
+            f"column {name!r} numbers the rows, each with its own: if that is all it "
+            f"does, leave it out with --drop {name}"
         )
     return [Column(name)]
 
@@ -254,7 +270,7 @@ def _one_hot(
         key=lambda pair: (-pair[0], pair[1]),
     )
     rows, distinct = len(present), len(counted)
-    if rows >= 10 and (distinct == rows or distinct > max(max_levels, rows / 2)):
+    if rows >= 10 and (distinct >= 0.9 * rows or distinct > max(max_levels, rows / 2)):
         raise ValueError(
             f"column {name!r} has {distinct} levels in {rows} rows, like an id or free "
             f"text: leave it out with --drop {name}"
@@ -301,14 +317,3 @@ def _fill_one_hot(block: np.ndarray, table: pa.Table, column: Column) -> None:
         block[missing] = np.nan
     rows = np.flatnonzero(at >= 0)
     block[rows, at[rows]] = 1
-
-
-def _refuse(counts: dict[str, int], advice: str | None = None) -> None:
-    missing = {name: count for name, count in counts.items() if count}
-    if missing:
-        listed = ", ".join(f"{name!r} ({n})" for name, n in list(missing.items())[:8])
-        more = ", ..." if len(missing) > 8 else ""
-        advice = advice or (
-            "--missing drop leaves those rows out, --missing mean fills them"
-        )
-        raise ValueError(f"values are missing in column(s) {listed}{more}: {advice}")

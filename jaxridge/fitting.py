@@ -102,10 +102,7 @@ def predict_table(model: Path, data: Path, out: Path) -> Iterator[str]:
     """Predict the rows of a table with a saved result, into a CSV file."""
     result = load_result(model)
     try:
-        columns = tuple(
-            Column(c["name"], None if c["levels"] is None else tuple(c["levels"]))
-            for c in result["columns"]
-        )
+        columns = tuple(_saved_column(**c) for c in result["columns"])
         encoding = Encoding(result["target"], columns, missing=result["missing"])
         fill, coef = np.array(result["fill"], float), np.array(result["coef"], float)
         params = Params(coef, np.array(result["intercept"], float))
@@ -146,6 +143,12 @@ def _table(request: Request) -> tuple[pa.Table, str]:
     if request.data is None:
         return diabetes(), request.target or DIABETES_TARGET
     return read_table(request.data, progress=True), request.target or ""
+
+
+def _saved_column(name: str, levels: list[str] | None) -> Column:
+    if not all(isinstance(word, str) for word in (name, *(levels or ()))):
+        raise TypeError("names and levels are text")
+    return Column(name, None if levels is None else tuple(levels))
 
 
 def _split_table(table: pa.Table, request: Request) -> tuple[pa.Table, pa.Table | None]:

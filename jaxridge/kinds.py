@@ -1,12 +1,29 @@
 """What a column of a table holds, and what no column may hold."""
 
 import difflib
+import re
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-DATE = r"^\s*\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ].*)?\s*$"
+YEAR = r"(1[5-9]|2[01])\d\d"
+MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+# Each with a year of four digits, or slashes, or a month by its name: version numbers
+# (1.2.3) and ranges (10-20-30) are text.
+DATES = (
+    rf"{YEAR}[-/.]\d{{1,2}}[-/.]\d{{1,2}}",
+    rf"\d{{1,2}}[-/.]\d{{1,2}}[-/.]{YEAR}",
+    r"\d{1,2}/\d{1,2}/\d\d",
+    rf"{YEAR}[-/](0?[1-9]|1[0-2])",
+    rf"(0?[1-9]|1[0-2])[-/]{YEAR}",
+    rf"{YEAR}[- ]?[QW]\d{{1,2}}",
+    rf"\d{{1,2}}(st|nd|rd|th|\.)?[- ]?{MONTH},?[- ]?\d\d(\d\d)?",
+    rf"{MONTH}[- ]\d{{1,2}}(st|nd|rd|th)?,?[- ]{YEAR}",
+    rf"{MONTH}[- ]?{YEAR}",
+)
+DATE = rf"(?i)^\s*([a-z]{{3,9}},? )?({'|'.join(DATES)})([T, ].*)?\s*$"
+ID_NAME = r"(^|_|\b)id$|[a-z]I[dD]$"
 LARGEST = 1e140  # or, upside down, smallest: of which many squares can be added
 NUMBERS = (
     pa.types.is_integer,
@@ -44,6 +61,11 @@ def kind_of(name: str, values: pa.ChunkedArray) -> str:
     if pa.types.is_temporal(of):
         return "dates"
     if not (pa.types.is_string(of) or pa.types.is_large_string(of)):
+        if pa.types.is_binary(of) or pa.types.is_large_binary(of):
+            raise ValueError(
+                f"column {name!r} holds bytes that are not UTF-8: save the file as "
+                f"UTF-8, or leave the column out with --drop {name}"
+            )
         raise ValueError(
             f"column {name!r} holds {of}, neither numbers nor text: leave it out with "
             f"--drop {name}"
@@ -84,11 +106,15 @@ def refuse_text(names: list[str]) -> None:
         )
 
 
-def counts_rows(values: pa.ChunkedArray) -> bool:
-    """Whether a column holds 1, 2, 3 … or the like."""
+def counts_rows(name: str, values: pa.ChunkedArray) -> bool:
+    """Whether a column only numbers the rows: 1, 2, 3 … in any order, or ids."""
     if not pa.types.is_integer(values.type) or values.null_count or len(values) < 10:
         return False
-    return bool((np.diff(values.to_numpy()) == 1).all())
+    if pc.count_distinct(values).as_py() < len(values):
+        return False
+    ends = pc.min_max(values).as_py()
+    gapless = ends["max"] - ends["min"] == len(values) - 1
+    return gapless or re.search(ID_NAME, name) is not None
 
 
 def as_text(values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -5,6 +5,7 @@ header. What is no such file is refused with the file's name and what is wrong, 
 than read as something else.
 """
 
+import codecs
 import csv
 import gzip
 from pathlib import Path
@@ -20,7 +21,7 @@ PARQUET_MAGIC = b"PAR1"
 SEPARATORS = ",;\t|"
 DICTIONARY_LEVELS = 1000
 CHUNK_BYTES = 2**22
-UNREADABLE = (pa.ArrowException, UnicodeDecodeError, OSError, EOFError, csv.Error)
+UNREADABLE = (pa.ArrowException, OSError, EOFError, csv.Error)
 
 
 def read_table(path: str | Path, *, progress: bool = False) -> pa.Table:
@@ -50,6 +51,8 @@ def read_table(path: str | Path, *, progress: bool = False) -> pa.Table:
         raise ValueError(f"{path}: no such file")
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name a CSV or Parquet file")
+    if not path.is_file():
+        raise ValueError(f"{path} is a pipe or a device: save it to a file first")
     try:
         with path.open("rb") as file:
             start = file.read(len(PARQUET_MAGIC))
@@ -116,13 +119,18 @@ def _header(path: Path) -> str:
         line = file.readline(1 << 20)
     if not line.strip():
         raise ValueError(f"{path} is empty: it needs a line of column names, and rows")
+    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError(f"{path} is UTF-16: save it as UTF-8")
     if b"\0" in line:
         raise ValueError(f"{path} holds binary data, not text: is it a table at all?")
     if b"\r" in line.rstrip(b"\r\n"):
         raise ValueError(
             f"{path} ends lines with a carriage return alone: save it with line feeds"
         )
-    return line.decode("utf-8-sig")
+    try:
+        return line.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8: save it as UTF-8") from None
 
 
 def _is_number(text: str) -> bool:

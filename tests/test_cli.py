@@ -213,6 +213,9 @@ BAD_CALLS = {
         ("fit", "data.csv", "--target", "y", "--test", "other.csv"),
         "--test: the table has no column",
     ),
+    "empty weight": (("fit", "data.csv", "--target", "y", "--weight", ""), "--weight"),
+    "empty target": (("fit", "data.csv", "--target", ""), "--target"),
+    "empty out": (("fit", "data.csv", "--target", "y", "--out", ""), "--out"),
     "text": (("fit", "text.csv", "--target", "y"), "'city'"),
     "no model": (("predict", "no", "data.csv", "-o", "p.csv"), "no: no such file"),
     "not a model": (("predict", "data.csv", "data.csv", "-o", "p.csv"), "not a result"),
@@ -241,7 +244,13 @@ def test_damaged_models_are_refused(run):
     write("data.csv", **numbers())
     run("fit", "data.csv", "--target", "y", "--method", "exact", "--out", "out")
     result = json.loads(Path("out/result.json").read_text())
-    for change in ({"columns": [{}]}, {"coef": [1.0]}, {"intercept": "x"}):
+    unnamed = [{"name": 3, "levels": None}]
+    for change in (
+        {"columns": [{}]},
+        {"columns": unnamed},
+        {"coef": [1.0]},
+        {"intercept": "x"},
+    ):
         Path("bad.json").write_text(json.dumps(result | change))
         code, _, err = run("predict", "bad.json", "data.csv", "-o", "p.csv")
         assert code == 2 and "bad.json is damaged" in err

@@ -93,6 +93,11 @@ DAYS = [datetime.date(2020, 1, d) for d in range(1, 7)]
 BAD_COLUMNS = {
     "dates": (DAYS, "'c' holds dates"),
     "dates as text": ([f"{d}/3/2020" for d in range(1, 7)], "'c' holds dates"),
+    "dates in words": ([f"{d} Feb 2020" for d in range(1, 7)], "'c' holds dates"),
+    "months of years": ([f"2020-0{d}" for d in range(1, 7)], "'c' holds dates"),
+    "American dates": ([f"March {d}, 2020" for d in range(1, 7)], "'c' holds dates"),
+    "quarters": (["2020Q1", "2020Q2"] * 3, "'c' holds dates"),
+    "bytes": ([b"\xe9t\xe9"] * 6, "'c' holds bytes that are not UTF-8"),
     "nothing": ([None] * 6, "'c' is empty"),
     "lists": ([[1], [2], [3], [4], [5], [6]], "neither numbers nor text"),
 }
@@ -103,6 +108,21 @@ def test_bad_columns_are_refused_by_name(what):
     values, message = BAD_COLUMNS[what]
     with pytest.raises(ValueError, match=message):
         learn_encoding(with_column("c", values), "y", categorical="onehot")
+
+
+@pytest.mark.parametrize("level", ["1.2.%d", "10-20-3%d", "Mon", "3/%d", "555-123%d"])
+def test_what_only_looks_like_dates_is_text(level):
+    values = [level % (i // 2) if "%" in level else level for i in range(6)]
+    table = with_column("c", values)
+    encoding = learn_encoding(table, "y", categorical="onehot")
+    assert encoding.columns[-1].levels == tuple(sorted(set(values)))
+
+
+def test_almost_a_level_for_each_row_is_refused_as_an_id():
+    ids = [f"p{max(i, 1)}" for i in range(50)]
+    table = pa.table({"y": np.arange(50) * 1.0, "id": ids})
+    with pytest.raises(ValueError, match="'id' has 49 levels in 50 rows"):
+        learn_encoding(table, "y", categorical="onehot")
 
 
 @pytest.mark.parametrize("rows", [12, 300])
@@ -119,7 +139,38 @@ def test_row_numbers_are_left_out_or_pointed_at():
     encoding = learn_encoding(table, "y")
     assert encoding.features == ["n", "x"]
     assert "unnamed first column" in encoding.notes[0]
-    assert "'n' only counts the rows" in encoding.notes[1]
+    assert "'n' numbers the rows" in encoding.notes[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "noted"),
+    [
+        ("n", np.random.default_rng(0).permutation(20) + 7, True),
+        ("patient_id", np.arange(20) * 7, True),
+        ("userID", np.arange(20) * 7, True),
+        ("price", np.arange(20) * 7, False),
+        ("humid", np.arange(20) * 7, False),
+        ("id", np.arange(20) // 2, False),
+    ],
+)
+def test_whole_numbers_that_only_number_the_rows_are_pointed_at(name, values, noted):
+    table = pa.table({name: values, "y": np.ones(20)})
+    assert any("numbers the rows" in n for n in learn_encoding(table, "y").notes) == (
+        noted
+    )
+
+
+def test_missing_target_and_features_are_told_at_once():
+    table = pa.table({"x": [1.0, None, 3.0], "y": [1.0, 2.0, None]})
+    with pytest.raises(
+        ValueError,
+        match=r"'y' \(1\), 'x' \(1\): --missing drop leaves those rows out, "
+        "--missing mean fills those of features",
+    ):
+        encode(table, learn_encoding(table, "y"))
+    whole = pa.table({"x": [1.0, 2.0, 3.0], "y": [1.0, 2.0, None]})
+    with pytest.raises(ValueError, match="drop leaves those rows out$"):
+        encode(whole, learn_encoding(whole, "y"))
 
 
 @pytest.mark.parametrize(

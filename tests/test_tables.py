@@ -1,6 +1,7 @@
 """Files to tables: what is read, and what is refused in which words."""
 
 import gzip
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -57,8 +58,9 @@ BAD_FILES = {
     "an unnamed column": (b"a,,c\n1,2,3\n", "column 2 has no name"),
     "no header": (b"1,2\n3,4\n", "first line must hold the column names"),
     "old Macintosh": (b"a,b\r1,2\r3,4\r", "carriage return"),
-    "binary": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", "cannot be read|binary"),
-    "another encoding": ("é,b\n1,2\n".encode("latin-1"), "cannot be read"),
+    "binary": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", "binary|not UTF-8"),
+    "another encoding": ("é,b\n1,2\n".encode("latin-1"), "not UTF-8"),
+    "sixteen bits": ("a,b\n1,2\n".encode("utf-16"), "is UTF-16: save it as UTF-8"),
 }
 
 
@@ -69,6 +71,12 @@ def test_bad_csv_is_refused_by_name(tmp_path, what):
         read_table(written(tmp_path, content))
     assert "data.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_pipes_are_refused_rather_than_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(ValueError, match="pipe or a device: save it to a file"):
+        read_table(tmp_path / "pipe.csv")
 
 
 def test_missing_file_folder_and_false_parquet_are_refused(tmp_path):
