@@ -144,9 +144,19 @@ def penalty(name: str, lam: Any) -> None:
         )
 
 
+def axes(name: str, array: Any) -> int:
+    """Return the number of axes of anything array-like, or refuse a ragged one."""
+    try:
+        return np.ndim(array)
+    except ValueError:
+        raise ValueError(
+            f"`{name}` is not a rectangular array of numbers: its rows differ in length"
+        ) from None
+
+
 def single_penalty(lam: Any) -> None:
     """Refuse anything but one number."""
-    if np.ndim(lam) != 0:
+    if axes("lam", lam) != 0:
         raise ValueError(
             f"`lam` must be one number, got shape {np.shape(lam)}: for many "
             "penalties at once use `sweep`"
@@ -155,7 +165,7 @@ def single_penalty(lam: Any) -> None:
 
 def grid(lams: Any) -> None:
     """Refuse a grid that is not a list of at least one penalty."""
-    if np.ndim(lams) != 1:
+    if axes("lams", lams) != 1:
         raise ValueError(
             "`lams` must be a list of penalties, shape (n_lams,), got shape "
             f"{np.shape(lams)}"

@@ -168,6 +168,7 @@ def choose(
     checks.one_of("rule", rule, ("min", "1se"))
     if not isinstance(scores, Scores | Evidence):
         raise TypeError(f"`scores` must be Scores, got {type(scores).__name__}")
+    scores = type(scores)._make(map(jnp.asarray, scores))
     folds = scores.per_fold.shape[0]
     if rule == "1se" and folds < 1:
         raise ValueError(

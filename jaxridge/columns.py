@@ -59,6 +59,11 @@ def scaled(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
 
 def prepared(columns: Columns, X: Float[Array, "m n"]) -> Float[Array, "m n"]:
     """Return rows with missing values filled, about the origin, in units of scale."""
+    if not isinstance(columns, Columns):
+        raise TypeError(
+            f"`prepare` must return Columns, as standardized does, got "
+            f"{type(columns).__name__}"
+        )
     filled = jnp.where(jnp.isnan(X), columns.fill, X)
     return (filled - columns.origin) / columns.scale
 

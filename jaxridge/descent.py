@@ -68,7 +68,7 @@ def descend(
         Plain gradient descent with this step; "auto" is a safe one, 1/(s²/m + lam/m)
         with s the largest singular value of √w times the centred rows.
     max_steps : int
-        The most steps to take, at least 1.
+        The most steps to take, from 1 to 10 million.
     tol : float, optional
         Stop when ‖∇J(θ)‖ ≤ tol · ‖∇J(0)‖. 1e-10 in float64 and 1e-5 in float32 if not
         given. Columns in large units rule that norm: scale columns that differ much.

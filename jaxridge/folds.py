@@ -42,8 +42,8 @@ def split(folds: Any, y: Any, groups: Any = None) -> Folds:
     ----------
     folds : int, array, scikit-learn splitter or iterable of pairs
         A number of contiguous, unshuffled blocks of rows, as scikit-learn's ``KFold``
-        makes them; an integer array of shape (n_samples,), the fold that holds each
-        row out; anything with a ``split`` method; or pairs (train, test) of row numbers
+        makes them; whole numbers, an array or list of shape (n_samples,), the fold that
+        holds each row out; anything with a ``split`` method; or pairs (train, test) of row numbers
         or masks, which may overlap between pairs and leave rows out.
     y : array of shape (n_samples,) or (n_samples, n_targets)
         The targets, which some splitters look at.
@@ -60,13 +60,14 @@ def split(folds: Any, y: Any, groups: Any = None) -> Folds:
     """
     m = np.shape(y)[0]
     groups = _groups(groups, m)
-    if isinstance(folds, str | bytes) or folds is None:
+    if isinstance(folds, str | bytes | type) or folds is None:
         raise TypeError(_what_folds_are(folds))
     if hasattr(folds, "split"):
         # Splitters look at the number of rows of X, not at what is in it; nor can they
         # at targets that are being traced.
         seen = np.zeros(m) if checks.is_traced(y) else np.asarray(y)
-        return _from_pairs(folds.split(np.zeros((m, 1)), seen, groups), m)
+        pairs = _listed(folds.split(np.zeros((m, 1)), seen, groups))
+        return _from_pairs(pairs, m)
     if groups is not None:
         raise ValueError(
             "`groups` needs a splitter that uses them as `folds`, such as "
@@ -74,9 +75,11 @@ def split(folds: Any, y: Any, groups: Any = None) -> Folds:
         )
     if np.isscalar(folds) or not isinstance(folds, Iterable):
         return _from_ids(_contiguous(checks.count("folds", folds, 2), m), m)
-    if getattr(folds, "ndim", 0) == 1:
-        return _from_ids(np.asarray(folds), m)
-    return _from_pairs(folds, m)
+    axes = getattr(folds, "ndim", None)
+    pairs = _listed(folds) if axes != 1 else []
+    if axes == 1 or (pairs and all(map(np.isscalar, pairs))):
+        return _from_ids(np.asarray(folds if axes else pairs), m)
+    return _from_pairs(pairs, m)
 
 
 def _groups(groups: Any, m: int) -> np.ndarray | None:
@@ -110,9 +113,9 @@ def _from_ids(ids: np.ndarray, m: int) -> Folds:
     return Folds(~held, held)
 
 
-def _from_pairs(pairs: Any, m: int) -> Folds:
+def _from_pairs(pairs: list[Any], m: int) -> Folds:
     train, held = [], []
-    for number, pair in enumerate(_listed(pairs)):
+    for number, pair in enumerate(pairs):
         try:
             rows, others = pair
         except (TypeError, ValueError):

@@ -61,11 +61,11 @@ class Moments:
 
     def __add__(self, other: "Moments") -> "Moments":
         """Return the moments of the rows of both, fold by fold."""
-        return added(self, other)
+        return added(self, other) if isinstance(other, Moments) else NotImplemented
 
     def __sub__(self, other: "Moments") -> "Moments":
         """Return the moments of the rows of this that are not in `other`."""
-        return removed(self, other)
+        return removed(self, other) if isinstance(other, Moments) else NotImplemented
 
 
 @in_kind_of_input

@@ -379,6 +379,7 @@ def predict(params: Params | ParamsPath, X: ArrayLike) -> Float[Array, "..."]:
     >>> print(predict(params, np.array([[1.0], [2.0]])))
     [3. 5.]
     """
+    _are_params(params, Params | ParamsPath)
     coef, intercept, X = as_floats(coef=params.coef, intercept=params.intercept, X=X)
     checks.design(X)
     if isinstance(params, ParamsPath):
@@ -411,13 +412,17 @@ def _fitted(params: Params, X: Float[Array, "m n"]) -> Float[Array, "m *t"]:
     return matmul(X, params.coef) + params.intercept
 
 
+def _are_params(params: Any, kinds: Any) -> None:
+    if not isinstance(params, kinds):
+        raise TypeError(f"`params` must be Params, got {type(params).__name__}")
+
+
 def _float_params(params: Params) -> Params:
     if isinstance(params, ParamsPath):
         raise TypeError(
             "`params` hold every penalty of a sweep: pick one, such as params.at(0)"
         )
-    if not isinstance(params, Params):
-        raise TypeError(f"`params` must be Params, got {type(params).__name__}")
+    _are_params(params, Params)
     return Params(*as_floats(coef=params.coef, intercept=params.intercept))
 
 

@@ -7,7 +7,7 @@ the line search that a parabola deserves, the exact one.
 
 import sys
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
@@ -23,6 +23,7 @@ from jaxridge import checks
 
 LBFGS_MEMORY = 10
 SETS = (set, frozenset)
+PICKLING = ("__reduce__", "__reduce_ex__", "__getstate__")
 LIBRARIES = ("jax", "jaxlib", "numpy", "optax", "chex")
 
 
@@ -66,6 +67,47 @@ def safe_step(
     return jnp.where(largest > 0, 1 / jnp.where(largest > 0, largest, 1), 1)
 
 
+def known_to_work(
+    rule: optax.GradientTransformation,
+) -> optax.GradientTransformationExtraArgs:
+    """Return a rule that says so where it cannot do with the gradient and J alone."""
+    rule = optax.with_extra_args_support(rule)
+
+    def init(params: Any) -> Any:
+        return _attempted(lambda: rule.init(params))
+
+    def update(updates: Any, state: Any, params: Any, **extra: Any) -> Any:
+        def step() -> tuple[Any, Any]:
+            moved, memory = rule.update(updates, state, params, **extra)
+            return moved, memory
+
+        moved, memory = _attempted(step)
+        for what, new, old in (("step", moved, params), ("memory", memory, state)):
+            if _kinds(new) != _kinds(old):
+                raise TypeError(
+                    f"`optimizer` returns a {what} of another shape or dtype than it "
+                    "was given, which no compiled descent can repeat"
+                )
+        return moved, memory
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _attempted(call: Callable[[], Any]) -> Any:
+    """Call what is not ours: anything may go wrong."""
+    try:
+        return call()
+    except Exception as error:
+        raise TypeError(
+            "`optimizer` cannot step from the gradient and J alone, which is what a "
+            f"descent gives it: pass another rule ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _kinds(tree: Any) -> Any:
+    return jax.tree.map(lambda a: (jnp.shape(a), jnp.result_type(a)), tree)
+
+
 @dataclass(frozen=True, eq=False)
 class Same:
     """An optimiser that equals every other one built the same way.
@@ -73,7 +115,8 @@ class Same:
     ``optax.sgd(0.1) == optax.sgd(0.1)`` is False, because each call makes new closures,
     and a compiled program keyed by it would be compiled again at every call. Two
     optimisers are the same here if their functions have the same code and read the same
-    values, enclosed or global; objects count by identity and by their attributes.
+    values, enclosed or global; objects are, if of the same type with the same
+    attributes; what no attribute tells counts by identity.
     """
 
     optimizer: optax.GradientTransformation
@@ -114,9 +157,22 @@ def _identity(value: Any) -> Hashable:
     """Return what tells a value from another of the same type and the same parts."""
     if isinstance(value, tuple | list | deque | set | frozenset | dict | partial):
         return None
-    if isinstance(value, MethodType):
-        return None
-    return value.__code__ if isinstance(value, FunctionType) else id(value)
+    if isinstance(value, FunctionType):
+        return value.__code__
+    return None if isinstance(value, MethodType) or _is_plain(value) else id(value)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether attributes are all that an object holds, as its pickling would tell."""
+    if isinstance(value, type | ModuleType):
+        return False
+    if any(getattr(type(value), name) != getattr(object, name) for name in PICKLING):
+        return False
+    try:
+        value.__reduce_ex__(2)
+    except TypeError:  # it holds what only C code sees
+        return False
+    return bool(_attributes(value))
 
 
 def _parts(value: Any) -> Iterable[Any]:

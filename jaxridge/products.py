@@ -26,45 +26,44 @@ def matmul(
 def matmul_for_descent(
     X: Float[Array, "m n"], coef: Float[Array, "n t"]
 ) -> Float[Array, "m t"]:
-    """Return `X @ coef`, with a derivative by coef that a sweep gets cheaply.
+    """Return `X @ coef`, laid out for its derivative by coef, also in a sweep.
 
-    The derivative of X @ coef takes e to Xᵀe, which autodiff multiplies as (eᵀX)ᵀ. For
-    one vector that is right, as a CPU reads X row by row; but for the vectors of all
-    penalties together it makes XLA transpose e, m × L numbers, at each step. X counts
-    as constant, and reverse mode comes first: grad, then jvp if need be.
+    The derivative takes e to Xᵀe, multiplied as (eᵀX)ᵀ, as a CPU reads X row by row.
+    For all penalties together that wants the residuals of a penalty side by side, and
+    so the predictions: (coefᵀXᵀ)ᵀ, or XLA transposes m × L numbers at each step. X
+    counts as constant, and reverse mode comes first: grad, then jvp if need be.
     """
-    return matmul(X, coef)
+    return _product(X, coef)
 
 
 def _kept(X: Array, coef: Array) -> tuple[Array, Array]:
-    return matmul(X, coef), X
+    return _product(X, coef), X
 
 
 def _pulled_back(X: Array, e: Array) -> tuple[None, Array]:
-    return None, _transposed_product(X, e)
+    return None, matmul(e.T, X).T
 
 
 matmul_for_descent.defvjp(_kept, _pulled_back)
 
 
 @jax.custom_batching.custom_vmap
-def _one_or_many(X: Array, e: Array) -> Array:
-    return matmul(e.T, X).T
+def _one_or_many(X: Array, coef: Array) -> Array:
+    return matmul(X, coef)
 
 
 @_one_or_many.def_vmap
-def _many(size: int, batched: list[bool], X: Array, e: Array) -> tuple[Array, bool]:
+def _many(size: int, batched: list[bool], X: Array, coef: Array) -> tuple[Array, bool]:
     mapped = [0 if b else None for b in batched]
-    return jax.vmap(lambda X, e: matmul(X.T, e), mapped)(X, e), True
+    return jax.vmap(lambda X, c: matmul(c.T, X.T).T, mapped)(X, coef), True
 
 
 @jax.custom_jvp
-def _transposed_product(X: Float[Array, "m n"], e: Float[Array, "m t"]) -> Array:
-    return _one_or_many(X, e)
+def _product(X: Float[Array, "m n"], coef: Float[Array, "n t"]) -> Array:
+    return _one_or_many(X, coef)
 
 
-@_transposed_product.defjvp
-def _transposed_product_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    (X, e), (dX, de) = primals, tangents
-    change = _transposed_product(X, de) + _transposed_product(dX, e)
-    return _transposed_product(X, e), change
+@_product.defjvp
+def _product_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    (X, coef), (dX, change) = primals, tangents
+    return _product(X, coef), _product(X, change) + _product(dX, coef)

@@ -18,6 +18,9 @@ from jaxridge.data import Data, as_floats, as_penalty
 from jaxridge.objective import Params
 from jaxridge.optimizers import Same
 
+# J before each step is kept: 80 MB of it for every penalty in float64.
+MOST_STEPS = 10**7
+
 
 class StepOptions(TypedDict, total=False):
     """The options of `descend` that say how to step, and not what to fit."""
@@ -104,7 +107,9 @@ def rule_for(data: Data, options: StepOptions, fit_intercept: bool) -> Rule:
     return Rule(
         update=update,
         fit_intercept=checks.flag("fit_intercept", fit_intercept),
-        max_steps=checks.count("max_steps", options.get("max_steps", 1000), 1),
+        max_steps=checks.count(
+            "max_steps", options.get("max_steps", 1000), 1, MOST_STEPS
+        ),
         batch_size=batch_size or 0,
         compress=_compresses(data, options.get("compress", "auto"), batch_size),
     )

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from jaxridge.compression import compress, is_worthwhile
 from jaxridge.data import Centre, Data, centre_of, weighted_rows
+from jaxridge.derivatives import OF_AXES, without_derivative
 from jaxridge.precision import BEARABLE, LOSS
 from jaxridge.products import matmul
 from jaxridge.tiles import View, as_stored, fold
@@ -60,7 +61,7 @@ def of_data(
 
 def of_products(gram: Float[Array, "n n"], cross: Float[Array, "n t"]) -> Spectrum:
     """Factorise AᵀA, given AᵀB."""
-    values, right = jnp.linalg.eigh(gram)
+    values, right = jnp.linalg.eigh(without_derivative(gram, OF_AXES))
     values = _cut(values)
     return Spectrum(values, right, matmul(right.T, cross), None)
 
@@ -123,6 +124,7 @@ def _of_few_rows(
 
 
 def _by_dual(A: Float[Array, "m n"], B: Float[Array, "m t"]) -> Spectrum:
+    A = without_derivative(A, OF_AXES)
     values, left = jnp.linalg.eigh(matmul(A, A.T))
     values = _cut(values)
     right = matmul(A.T, left * root_inverse(values))
@@ -133,7 +135,7 @@ def _by_dual(A: Float[Array, "m n"], B: Float[Array, "m t"]) -> Spectrum:
 def _by_svd(
     A: Float[Array, "m n"], B: Float[Array, "m t"], rounding: float | None
 ) -> Spectrum:
-    left, s, right = graded_svd(A, rounding)
+    left, s, right = graded_svd(without_derivative(A, OF_AXES), rounding)
     return Spectrum(s**2, right, s[:, None] * matmul(left.T, B), left)
 
 

@@ -17,8 +17,9 @@ from tabulate import tabulate
 
 from jaxridge.compression import compress
 from jaxridge.data import Centre, Data, centre_of, centred, intercept_at
+from jaxridge.derivatives import OF_DESCENT, without_derivative
 from jaxridge.objective import Params, ParamsPath, cost_of_rows, gradient_norm
-from jaxridge.optimizers import Same, lbfgs, safe_step
+from jaxridge.optimizers import Same, known_to_work, lbfgs, safe_step
 from jaxridge.products import matmul, matmul_for_descent
 from jaxridge.progress import bar
 from jaxridge.rules import Rule, Start, at_zero
@@ -278,6 +279,7 @@ def _finish(
     slack = BATCH_NOISE if rule.batch_size else 100 * jnp.finfo(first.dtype).eps
     vanished = (first <= 0) & (norm > 0)
     went_up = ~(last <= (1 + slack) * first)
+    fit = without_derivative(fit, OF_DESCENT)
     return Outcome(fit, state.blew_up | went_up | vanished)
 
 
@@ -285,7 +287,7 @@ def _optimizer(
     rows: Rows, start: Start, rule: Rule
 ) -> optax.GradientTransformationExtraArgs:
     if isinstance(rule.update, Same):
-        return optax.with_extra_args_support(rule.update.optimizer)
+        return known_to_work(rule.update.optimizer)
     if rule.update == "lbfgs":
         return lbfgs()
     rate = start.learning_rate

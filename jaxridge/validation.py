@@ -148,6 +148,11 @@ def cross_validate(
         if method != "exact":
             raise ValueError(f'`method` must be "exact" for Moments, got {method!r}')
         return _from_moments(X, lams, scoring, fit_intercept)
+    if not (prepare is None or callable(prepare)):
+        raise TypeError(
+            "`prepare` must be a function such as jaxridge.standardized, got "
+            f"{prepare!r}"
+        )
     data = as_data_to_square(X, y, weight, missing=prepare is not None)
     masks = split(folds, y, groups)
     _every_fold_counts(masks, data)

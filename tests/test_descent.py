@@ -659,6 +659,7 @@ def test_the_answer_has_the_kind_of_the_data():
         ({"learning_rate": [0.1, 0.2]}, "`learning_rate` must be one number or one"),
         ({"learning_rate": "fast"}, '`learning_rate` must be a number or "auto"'),
         ({"max_steps": 0}, "`max_steps` must be at least 1, got 0"),
+        ({"max_steps": 10**13}, "`max_steps` must be at most 10000000"),
         ({"tol": -1e-3}, "`tol` must be a number of at least 0, got -0.001"),
         ({"tol": np.nan}, "`tol` must be a number of at least 0, got nan"),
         ({"compress": "yes"}, "`compress` must be True, False or \"auto\", got 'yes'"),
@@ -696,6 +697,8 @@ def test_options_of_another_type_are_refused(train, options, message):
         (sweep, LAM, "`lams` must be a list of penalties"),
         (sweep, [], "`lams` is empty"),
         (sweep, [[1.0]], "`lams` must be a list of penalties"),
+        (sweep, [[1.0], [1.0, 2.0]], "`lams` is not a rectangular array"),
+        (descend, [[1.0], [1.0, 2.0]], "`lam` is not a rectangular array"),
         (descend, -1.0, "`lam` must be at least 0, got -1.0"),
         (sweep, [1.0, -1.0], "`lams` must be at least 0, got -1.0"),
         (sweep, [1.0, np.nan], "`lams` must be finite"),
@@ -705,6 +708,18 @@ def test_options_of_another_type_are_refused(train, options, message):
 def test_penalties_that_cannot_be_are_refused(train, lam, message):
     with pytest.raises(ValueError, match=message):
         train(X, y, lam)
+
+
+@pytest.mark.parametrize("transform", [jax.grad, jax.jacfwd])
+def test_a_descent_has_no_derivative(transform):
+    def last(lam, y):
+        return descend(X, y, lam).history[-1]
+
+    with jax.enable_x64(True):
+        with pytest.raises(TypeError, match="a descent has no derivative.*`solve`"):
+            transform(last)(LAM, y)
+        with pytest.raises(TypeError, match="a descent has no derivative.*`solve`"):
+            jax.jit(transform(last, argnums=1))(LAM, y)
 
 
 def test_a_descent_prints_one_line():

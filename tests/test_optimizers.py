@@ -1,5 +1,6 @@
 """The exact line search on parabolas, and when two optimisers are the same."""
 
+import random
 from collections import deque
 from functools import partial
 from types import ModuleType
@@ -9,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import assert_close
+from helpers import assert_close, compilations
 
 from jaxridge import descend
 from jaxridge.optimizers import Same, exact_line_search, lbfgs, safe_step
+
+X, y = np.arange(12.0).reshape(6, 2) / 10, np.arange(6.0)
 
 
 def quadratic(n, condition=1e3, seed=0):
@@ -298,6 +301,77 @@ def test_a_value_that_changed_is_read_anew(place):
 
 
 def test_noise_from_a_typed_key_is_a_rule_like_others():
-    X, y = np.arange(12.0).reshape(6, 2) / 10, np.arange(6.0)
     rule = optax.noisy_sgd(0.01, key=jax.random.key(0))
     assert np.isfinite(descend(X, y, 1.0, optimizer=rule, max_steps=5).history).all()
+
+
+class Plain:
+    """A rule whose functions are methods of an object that holds its rate."""
+
+    def __init__(self, rate):
+        self.rate = rate
+
+    def update(self, updates, state, params=None):
+        return jax.tree.map(lambda g: -self.rate * g, updates), state
+
+    def rule(self):
+        return optax.GradientTransformation(lambda params: (), self.update)
+
+
+class Dice(random.Random):
+    """What it will do next is told by no attribute."""
+
+    def rule(self):
+        def update(updates, state, params=None):
+            return jax.tree.map(lambda g: -self.random() * g, updates), state
+
+        return optax.GradientTransformation(lambda params: (), update)
+
+
+def test_objects_of_the_same_attributes_are_the_same():
+    assert Same(Plain(0.1).rule()) == Same(Plain(0.1).rule())
+    assert not Same(Plain(0.1).rule()) == Same(Plain(0.2).rule())
+
+
+def test_objects_that_hold_more_than_attributes_are_the_same_only_as_themselves():
+    dice = Dice(0)
+    assert Same(dice.rule()) == Same(dice.rule())
+    assert not Same(dice.rule()) == Same(Dice(1).rule())
+    first, other = jax.jit(lambda a: a + 1), jax.jit(lambda a: a + 2)
+    assert not Same(optax.stateless(first)) == Same(optax.stateless(other))
+
+
+def test_a_wrapper_built_anew_compiles_nothing():
+    def train():
+        every = optax.MultiSteps(optax.sgd(0.1), 2).gradient_transformation()
+        return descend(X, y, 1.0, optimizer=every)
+
+    train()
+    with compilations() as count:
+        train()
+    assert count() == 0
+
+
+def as_single(updates, params=None):
+    return jax.tree.map(lambda g: g.astype(jnp.float32), updates)
+
+
+UNFIT = {
+    "asks for an objective": optax.contrib.sophia(0.1),
+    "takes no value": optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1)),
+    "two sets of params": optax.lookahead(optax.sgd(0.1), 5, 0.5),
+    "no pair": optax.GradientTransformation(lambda p: (), lambda u, s, p=None: None),
+}
+
+
+@pytest.mark.parametrize("rule", UNFIT.values(), ids=UNFIT)
+def test_rules_that_need_more_than_a_descent_gives_are_refused(rule):
+    with pytest.raises(TypeError, match="`optimizer` cannot step from the gradient"):
+        descend(X, y, 1.0, optimizer=rule)
+
+
+def test_a_rule_that_changes_the_dtype_is_refused():
+    with jax.enable_x64(True):
+        wide = X.astype(np.float64), y.astype(np.float64)
+        with pytest.raises(TypeError, match="`optimizer` returns a step of another"):
+            descend(*wide, 1.0, optimizer=optax.stateless(as_single))

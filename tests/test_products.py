@@ -49,11 +49,11 @@ def test_second_derivatives_are_those_of_the_plain_product():
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-def test_one_vector_is_multiplied_from_the_left_and_many_are_columns():
+def test_a_sweep_has_the_numbers_of_a_penalty_side_by_side():
     one = str(jax.make_jaxpr(gradient_with(matmul_for_descent))(COEFS[0], X))
     many = jax.vmap(gradient_with(matmul_for_descent), (0, None))
     many = str(jax.make_jaxpr(many)(COEFS, X))
     left = "dimension_numbers=(([1], [0]), ([], []))"
     assert one.count(left) >= 2  # X @ coef, and eᵀ @ X
-    assert "f32[3,7] = transpose" in many  # Xᵀ, once, and no transpose of e
-    assert "f32[4,2,7]" not in many
+    assert "f32[7,4,2]" not in many  # what has rows first would be transposed
+    assert "f32[4,2,7]" in many

@@ -438,6 +438,9 @@ def test_arguments_that_cannot_be_are_refused(options, message):
         ({"max_step": 5}, "max_step"),
         ({"folds": "three"}, "`folds` must be a number"),
         ({"folds": None}, "`folds` must be a number"),
+        ({"folds": KFold}, "`folds` must be a number"),
+        ({"prepare": "scaled"}, "`prepare` must be a function such as"),
+        ({"prepare": lambda X, w: X}, "`prepare` must return Columns"),
         ({"folds": 2.5}, "`folds` must be a whole number"),
         ({"X": np.full((M, 3), "a")}, "`X` must hold numbers"),
         (
