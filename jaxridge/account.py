@@ -68,10 +68,12 @@ def describe_data(
     yield from encoding.notes
     names = encoding.features
     constant = np.flatnonzero(np.nanmin(rows.X, axis=0) == np.nanmax(rows.X, axis=0))
+    so = ": its coefficient is 0" if request.fit_intercept else ", and serves as one"
     for j in constant:
-        yield f"column {names[j]!r} is constant: its coefficient is 0"
+        yield f"column {names[j]!r} is constant{so}"
     if rows.y.min() == rows.y.max():
-        yield f"the target {encoding.target!r} is constant: every coefficient is 0"
+        so = ": every coefficient is 0" if request.fit_intercept else ""
+        yield f"the target {encoding.target!r} is constant{so}"
     yield (
         "columns standardised, learnt in each fold; lambda refers to unit variance"
         if request.standardize

@@ -38,6 +38,11 @@ def numeric(name: str, array: Any) -> None:
         raise TypeError(f"`{name}` must be real, got dtype {dtype}: pass its real part")
     if dtype == np.longdouble and dtype != np.float64:
         raise TypeError(f"`{name}` has dtype {dtype}: convert it with .astype(float)")
+    if dtype.kind in "mM":
+        raise TypeError(
+            f"`{name}` holds times, dtype {dtype}: divide by a unit, such as "
+            "np.timedelta64(1, 'D'), to make numbers of them"
+        )
     if not (jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)):
         raise TypeError(
             f"`{name}` must hold numbers, got dtype {dtype}: convert it with "
@@ -64,6 +69,19 @@ def finite(name: str, array: Any, missing: bool = False) -> None:
         f"`{name}` must be finite, got {values[first]}{where} "
         f"({int(bad.sum())} such value(s)): drop or fill them first"
     )
+
+
+def exact(name: str, array: Any, dtype: Any) -> None:
+    """Refuse whole numbers that a float dtype would round."""
+    if is_traced(array) or not jnp.issubdtype(jnp.result_type(array), jnp.integer):
+        return
+    values, most = np.asarray(array), 2 ** (jnp.finfo(dtype).nmant + 1)
+    if values.size and (values.max() > most or values.min() < -most):
+        raise ValueError(
+            f"`{name}` holds whole numbers beyond {most}, which {dtype} cannot tell "
+            "apart: subtract a constant or scale it"
+            + ("" if dtype == np.float64 else ", or pass float64")
+        )
 
 
 def squarable(name: str, array: Any, weight: Any) -> None:

@@ -7,8 +7,10 @@ is the only file where imports stand inside functions.
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MOST_LAMS = 1_000_000
+LARGEST_LAM = 1e150  # of which there is a square
 TUTORIAL_LAMS = (0.0, 1.0, 10.0, 100.0, 1000.0)
 
 
@@ -27,7 +30,10 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; whatever goes wrong is one line on standard error."""
     warnings.showwarning = lambda message, *_: click.echo(f"note: {message}", err=True)
     try:
-        code = cli.main(args=args, prog_name="jaxridge", standalone_mode=False)
+        with interruptible() as stopped:
+            code = cli.main(
+                args=args, prog_name="jaxridge", standalone_mode=False, obj=stopped
+            )
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
         hint = f" (see {where.command_path} --help)" if where else ""
@@ -101,7 +107,8 @@ def info() -> None:
     show_default=True,
     help="Folder for the pictures.",
 )
-def demo(out: Path) -> None:
+@click.pass_obj
+def demo(stopped: Callable[[], None], out: Path) -> None:
     """See what lambda does, on one generated feature.
 
     The gradient check, a descent at each of five penalties beside the closed form, and
@@ -110,7 +117,9 @@ def demo(out: Path) -> None:
     _use_compilation_cache()
     from jaxridge.demo import tutorial
 
-    click.echo(tutorial(TUTORIAL_LAMS, out))
+    text = tutorial(TUTORIAL_LAMS, out)
+    stopped()
+    click.echo(text)
 
 
 def _lams(
@@ -131,10 +140,10 @@ def _lams(
             lams = np.array([float(part) for part in text.split(",")])
     except ValueError:
         lams = np.array([])
-    if lams.size == 0 or not np.isfinite(lams).all() or (lams < 0).any():
+    if lams.size == 0 or not (lams <= LARGEST_LAM).all() or (lams < 0).any():
         raise click.BadParameter(
             f"{text!r} must be LOW:HIGH:COUNT (above 0, log-spaced), numbers of at "
-            "least 0 separated by commas, or auto"
+            "least 0 separated by commas, or auto; at most 1e150"
         )
     if lams.size > MOST_LAMS:
         raise click.BadParameter(f"more than {MOST_LAMS} penalties")
@@ -145,7 +154,7 @@ def _column(
     ctx: click.Context, parameter: click.Parameter, text: str | None
 ) -> str | None:
     if text == "":
-        raise click.BadParameter("is empty: name a column")
+        raise click.BadParameter("is empty")
     return text
 
 
@@ -245,6 +254,7 @@ def _fit_options(command: Callable[..., None]) -> Callable[..., None]:
             ),
             option(
                 "--test",
+                callback=_column,
                 metavar="FILE|FRACTION",
                 help="Rows for an error that did not choose lambda: another file, or "
                 "a random share of this one.",
@@ -272,7 +282,14 @@ def _fit_options(command: Callable[..., None]) -> Callable[..., None]:
 @cli.command()
 @click.argument("data", type=click.Path(path_type=Path), required=False)
 @_fit_options
-def fit(data: Path | None, target: str | None, **options: Any) -> None:
+@click.pass_obj
+def fit(
+    stopped: Callable[[], None],
+    /,
+    data: Path | None,
+    target: str | None,
+    **options: Any,
+) -> None:
     """Choose lambda for a table by cross-validation, and fit it.
 
     DATA is a CSV or Parquet file with a header; without one, the diabetes data that
@@ -285,7 +302,8 @@ def fit(data: Path | None, target: str | None, **options: Any) -> None:
     from jaxridge.account import Request
     from jaxridge.fitting import fit_table
 
-    for line in interruptible(fit_table(Request(data, target, **options))):
+    for line in fit_table(Request(data, target, **options)):
+        stopped()
         click.echo(line)
 
 
@@ -299,7 +317,8 @@ def fit(data: Path | None, target: str | None, **options: Any) -> None:
     required=True,
     help="CSV file to write.",
 )
-def predict(model: Path, data: Path, out: Path) -> None:
+@click.pass_obj
+def predict(stopped: Callable[[], None], model: Path, data: Path, out: Path) -> None:
     """Predict the rows of a table with a saved result.
 
     MODEL is a result.json or the folder it is in. DATA is a CSV or Parquet file;
@@ -307,12 +326,14 @@ def predict(model: Path, data: Path, out: Path) -> None:
     """
     from jaxridge.fitting import predict_table
 
-    for line in interruptible(predict_table(model, data, out)):
+    for line in predict_table(model, data, out):
+        stopped()
         click.echo(line, err=True)
 
 
-def interruptible(lines: Iterator[str]) -> Iterator[str]:
-    """Pass lines on, and stop at the next one if Ctrl-C came where Python drops it.
+@contextmanager
+def interruptible() -> Iterator[Callable[[], None]]:
+    """Give a function that stops a run whose Ctrl-C came where Python drops it.
 
     An exception in a callback, such as JAX's of the garbage collector, is printed and
     forgotten, and the run would go on.
@@ -323,12 +344,16 @@ def interruptible(lines: Iterator[str]) -> Iterator[str]:
         pressed.append(True)
         raise KeyboardInterrupt
 
+    def stop_if_pressed() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop_if_pressed  # only the main thread hears of signals
+        return
     before = signal.signal(signal.SIGINT, interrupt)
     try:
-        for line in lines:
-            if pressed:
-                raise KeyboardInterrupt
-            yield line
+        yield stop_if_pressed
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -67,7 +67,7 @@ def in_kind_of_input(function: Callable[P, R]) -> Callable[P, R]:
     return face
 
 
-def as_floats(*, missing: str = "", **arrays: Any) -> list[Array]:
+def as_floats(*, missing: str = "", stay: str = "", **arrays: Any) -> list[Array]:
     """Return the named arrays as finite JAX arrays of one float dtype, the widest.
 
     Integers and bools count as float64 (float32 where JAX holds the data and x64 is
@@ -86,13 +86,18 @@ def as_floats(*, missing: str = "", **arrays: Any) -> list[Array]:
         checks.numeric(name, array)
         checks.finite(name, array, missing=name == missing)
     dtypes = [_float_dtype(name, array, given[name]) for name, array in arrays.items()]
-    return [jnp.asarray(a, jnp.result_type(*dtypes)) for a in given.values()]
+    dtype = jnp.result_type(*dtypes)
+    for name, array in given.items():
+        checks.exact(name, array, dtype)
+    return [_placed(a, dtype, name == stay) for name, a in given.items()]
 
 
-def as_data(X: Any, y: Any, weight: Any = None, missing: bool = False) -> Data:
+def as_data(
+    X: Any, y: Any, weight: Any = None, missing: bool = False, stay: str = ""
+) -> Data:
     """Check, convert and lift: targets become (m, t), absent weights become ones.
 
-    `X` may hold NaN for `missing` values.
+    `X` may hold NaN for `missing` values; `stay` is that of `as_floats`.
 
     Raises
     ------
@@ -100,7 +105,7 @@ def as_data(X: Any, y: Any, weight: Any = None, missing: bool = False) -> Data:
         As `as_floats`, and for shapes that do not fit each other.
     """
     given = {"X": X, "y": y} | ({} if weight is None else {"weight": weight})
-    X, Y, *weights = as_floats(missing="X" if missing else "", **given)
+    X, Y, *weights = as_floats(missing="X" if missing else "", stay=stay, **given)
     weight = weights[0] if weights else jnp.ones(X.shape[:1], X.dtype)
     checks.design(X)
     checks.targets(Y, X.shape[0])
@@ -113,12 +118,15 @@ def as_data_to_square(
 ) -> Data:
     """Do as `as_data`, and refuse what has no square in its dtype.
 
+    On a CPU a NumPy `X` stays where it is: XLA would copy it, which takes as long as
+    multiplying XᵀX, and sums over rows are made by NumPy there.
+
     Raises
     ------
     TypeError, ValueError
         As `as_data`, and for numbers too large or too small.
     """
-    data = as_data(X, y, weight, missing)
+    data = as_data(X, y, weight, missing, stay="X")
     checks.squarable("X", data.X, data.weight)
     checks.squarable("y", data.Y, data.weight)
     checks.squarable("weight", data.weight, 1)
@@ -216,6 +224,12 @@ def _as_array(name: str, array: Any) -> Any:
         raise ValueError(
             f"`{name}` is not a rectangular array of numbers: its rows differ in length"
         ) from None
+
+
+def _placed(array: Any, dtype: Any, stays: bool) -> Any:
+    if stays and isinstance(array, np.ndarray) and jax.default_backend() == "cpu":
+        return np.asarray(array, dtype)
+    return jnp.asarray(array, dtype)
 
 
 def _float_dtype(name: str, given: Any, array: Any) -> Any:

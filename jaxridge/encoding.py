@@ -5,6 +5,7 @@ for each of its most frequent levels. How is learnt once, from the training tabl
 with the model, and applied by column name to every later table.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -56,6 +57,11 @@ class Encoding:
     weight: str | None = None
     missing: str = "error"
     notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def text(self) -> list[str]:
+        """Names of the columns of the table that hold text."""
+        return [column.name for column in self.columns if column.levels is not None]
 
     @property
     def features(self) -> list[str]:
@@ -168,6 +174,13 @@ def encode(table: pa.Table, encoding: Encoding) -> Rows:
         kept &= ~holes.any(axis=1)
     if not kept.any():
         raise ValueError("no row is left: every one of them misses a value")
+    nothing = np.flatnonzero(holes[kept].all(axis=0))
+    if encoding.missing == "mean" and nothing.size:
+        name = encoding.features[nothing[0]]
+        raise ValueError(
+            f"column {name!r} has no value in the {int(kept.sum())} rows that count: "
+            f"leave it out with --drop {name}"
+        )
     where = np.flatnonzero(kept)
     if kept.all():
         return Rows(X, y, weights[0] if weights else None, where)
@@ -248,8 +261,9 @@ def _refuse_namesakes(features: list[str]) -> None:
 def _number_column(
     name: str, values: pa.ChunkedArray, notes: list[str]
 ) -> list[Column]:
-    if name == "":
-        notes.append("left out the unnamed first column, by its looks a row number")
+    if name == "" or re.fullmatch(r"__index_level_\d+__", name):
+        what = "unnamed first column" if name == "" else f"index {name!r}"
+        notes.append(f"left out the {what}, by its looks a row number")
         return []
     if counts_rows(name, values):
         notes.append(

@@ -6,7 +6,7 @@ long run speaks before it ends.
 
 import csv
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,10 @@ from jaxridge.encoding import (
 )
 from jaxridge.examples import DIABETES_TARGET, diabetes
 from jaxridge.objective import Params, predict
-from jaxridge.plots import figure, plot_coefficients, plot_validation
+from jaxridge.plots import figure, plain, plot_coefficients, plot_validation
 from jaxridge.store import (
     load_result,
+    refuse_overwriting,
     refuse_unwritable,
     save_result,
     written_aside,
@@ -47,14 +48,26 @@ from jaxridge.store import (
 from jaxridge.study import Plan, Study, study
 from jaxridge.tables import read_table
 
+WRITTEN = (
+    "result.json",
+    "coefficients.csv",
+    "scores.csv",
+    "validation.png",
+    "coefficients.png",
+)
+
 
 def fit_table(request: Request) -> Iterator[str]:
     """Choose λ for a table, fit it, write the files, and say what was done."""
-    refuse_unwritable(request.out)
+    refuse_unwritable(request.out, WRITTEN)
+    refuse_overwriting(
+        [request.out / name for name in WRITTEN],
+        {"DATA": request.data, "--test": request.test},
+    )
     started = time.perf_counter()
     compiling = _compile_seconds()
     table, target = _table(request)
-    train, test = _split_table(table, request)
+    train, test, read_test = _split_table(table, request)
     del table
     encoding = learn_encoding(
         train,
@@ -66,6 +79,9 @@ def fit_table(request: Request) -> Iterator[str]:
         missing=request.missing,
     )
     rows, n_read = encode(train, encoding), train.num_rows
+    test = read_test(encoding.text) if read_test else test
+    if rows.weight is not None and (rows.weight < 0).any():
+        raise ValueError(f"the weights in column {request.weight!r} hold negative ones")
     held = None if test is None else _encode_test(test, encoding)
     unseen = {} if test is None else unseen_levels(test, encoding)
     del train, test
@@ -107,11 +123,15 @@ def predict_table(model: Path, data: Path, out: Path) -> Iterator[str]:
         fill, coef = np.array(result["fill"], float), np.array(result["coef"], float)
         params = Params(coef, np.array(result["intercept"], float))
         fits = fill.shape == coef.shape == (len(encoding.features),)
+        fits = fits and len(set(encoding.features)) == len(encoding.features)
+        fits = fits and isinstance(encoding.target, str)
+        fits = fits and encoding.missing in ("error", "drop", "mean")
     except (KeyError, TypeError, ValueError, AttributeError):
         raise ValueError(f"{model} is damaged: its columns cannot be read") from None
     if not fits:
         raise ValueError(f"{model} is damaged: columns and coefficients do not match")
-    table = read_table(data, progress=True)
+    refuse_overwriting([out], {"DATA": data, "MODEL": model})
+    table = read_table(data, text=encoding.text, progress=True)
     X = encode_features(table, encoding)
     for name, count in unseen_levels(table, encoding).items():
         yield without_column(name, count)
@@ -151,14 +171,17 @@ def _saved_column(name: str, levels: list[str] | None) -> Column:
     return Column(name, None if levels is None else tuple(levels))
 
 
-def _split_table(table: pa.Table, request: Request) -> tuple[pa.Table, pa.Table | None]:
-    """Return training and test rows."""
+def _split_table(
+    table: pa.Table, request: Request
+) -> tuple[pa.Table, pa.Table | None, Callable[[list[str]], pa.Table] | None]:
+    """Return training and test rows, or how to read them, given what is text."""
     if request.test is None:
-        return table, None
+        return table, None, None
     try:
         fraction = float(request.test)
     except ValueError:
-        return table, read_table(request.test, progress=True)
+        path = request.test
+        return table, None, lambda text: read_table(path, text=text, progress=True)
     rows = table.num_rows
     n_test = round(fraction * rows) if 0 < fraction < 1 else 0
     if not 0 < n_test < rows:
@@ -170,6 +193,7 @@ def _split_table(table: pa.Table, request: Request) -> tuple[pa.Table, pa.Table 
     return (
         table.take(pa.array(np.sort(order[n_test:]))),
         table.take(pa.array(np.sort(order[:n_test]))),
+        None,
     )
 
 
@@ -279,7 +303,7 @@ def _write(
     with written_aside(out / "validation.png") as aside, figure(aside) as ax:
         plot_validation(scores, ax)
         ax.set_xlabel(penalty)
-        ax.set_ylabel(f"held-out squared error of {encoding.target}")
+        ax.set_ylabel(f"held-out squared error of {plain(encoding.target)}")
     with written_aside(out / "coefficients.png") as aside, figure(aside) as ax:
         chosen = float(found.choice.lam)
         names = encoding.features

@@ -130,7 +130,7 @@ def as_numbers(table: pa.Table, name: str) -> np.ndarray:
         return np.full(len(values), np.nan)
     if not any(is_number(values.type) for is_number in NUMBERS):
         raise ValueError(
-            f"column {name!r} must hold numbers, got {values.type} (such as "
+            f"column {name!r} must hold numbers, got text or dates (such as "
             f"{str(values.drop_null()[0].as_py())!r})"
         )
     try:

@@ -62,6 +62,10 @@ class ParamsPath(NamedTuple):
         """Return the params at one penalty, by its place in the grid."""
         return Params(self.coef[index], self.intercept[index])
 
+    def among(self, indices: Array | np.ndarray) -> "ParamsPath":
+        """Return the params at some penalties, by their places in the grid."""
+        return ParamsPath(self.coef[indices], self.intercept[indices])
+
 
 class GradientCheck(NamedTuple):
     """The gradient of J three ways, and how far apart they are.
@@ -180,12 +184,23 @@ def cost_of_rows(
     product: Callable[..., Array] = matmul,
 ) -> Float[Array, ""]:
     """Return J of checked arguments, X @ coef being formed by `product`."""
-    m = jnp.sum(weight)
+    squares = squared_residuals(params, X, y, weight, product)
+    return (squares + lam * jnp.sum(params.coef**2)) / (2 * jnp.sum(weight))
+
+
+def squared_residuals(
+    params: Params,
+    X: Float[Array, "m n"],
+    y: Float[Array, "m *t"],
+    weight: Float[Array, " m"],
+    product: Callable[..., Array] = matmul,
+) -> Float[Array, ""]:
+    """Return Σ w (x·coef + intercept − y)², the part of J that rows add up to."""
     residual = product(X, params.coef) + params.intercept - y
     squares = jnp.tensordot(
         weight, residual**2, axes=1, precision=jax.lax.Precision.HIGHEST
     )
-    return (jnp.sum(squares) + lam * jnp.sum(params.coef**2)) / (2 * m)
+    return jnp.sum(squares)
 
 
 @in_kind_of_input

@@ -6,6 +6,7 @@ the line search that a parabola deserves, the exact one.
 """
 
 import sys
+from array import array
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
@@ -22,7 +23,6 @@ from jaxtyping import Array, Float
 from jaxridge import checks
 
 LBFGS_MEMORY = 10
-SETS = (set, frozenset)
 PICKLING = ("__reduce__", "__reduce_ex__", "__getstate__")
 LIBRARIES = ("jax", "jaxlib", "numpy", "optax", "chex")
 
@@ -155,11 +155,12 @@ def _recipe(value: Any, seen: frozenset[int] = frozenset()) -> Hashable:
 
 def _identity(value: Any) -> Hashable:
     """Return what tells a value from another of the same type and the same parts."""
-    if isinstance(value, tuple | list | deque | set | frozenset | dict | partial):
-        return None
     if isinstance(value, FunctionType):
         return value.__code__
-    return None if isinstance(value, MethodType) or _is_plain(value) else id(value)
+    known = not isinstance(value, type | ModuleType) and any(
+        isinstance(value, kinds) for kinds, _ in PARTS
+    )
+    return None if known or _is_plain(value) else id(value)
 
 
 def _is_plain(value: Any) -> bool:
@@ -177,23 +178,10 @@ def _is_plain(value: Any) -> bool:
 
 def _parts(value: Any) -> Iterable[Any]:
     """Return the values that a value holds, and that a function reads."""
-    parts: Iterable[Any] = ()
-    match value:
-        case tuple() | list() | deque() | set() | frozenset():
-            parts = sorted(value, key=repr) if isinstance(value, SETS) else value
-        case dict():
-            parts = tuple(value.items())
-        case partial():
-            parts = value.func, value.args, value.keywords
-        case MethodType():
-            parts = value.__func__, value.__self__
-        case FunctionType():
-            parts = _read_by(value)
-        case type():
-            parts = () if _is_fixed(value) else tuple(_attributes(value).items())
-        case _ if not isinstance(value, ModuleType):
-            parts = *_attributes(value).items(), type(value)
-    return parts
+    for kinds, parts in PARTS:
+        if isinstance(value, kinds):
+            return parts(value)
+    return (*_attributes(value).items(), type(value))
 
 
 def _read_by(function: FunctionType) -> tuple[Any, ...]:
@@ -209,6 +197,21 @@ def _attributes(thing: Any) -> dict[str, Any]:
     names = dict.fromkeys([*getattr(thing, "__dict__", ()), *slots])
     own = [name for name in names if isinstance(name, str) and not name[:2] == "__"]
     return {name: getattr(thing, name, None) for name in own}
+
+
+def _held_by(kind: type) -> dict[str, Any]:
+    """Return what a class holds itself: what we were given, and every function."""
+    functions = FunctionType, property, staticmethod, classmethod
+    return {
+        name: value
+        for name, value in vars(kind).items()
+        if not name.startswith("__") or isinstance(value, functions)
+    }
+
+
+def _read_by_class(kind: type) -> tuple[Any, ...]:
+    kinds = [each for each in kind.__mro__ if not _is_fixed(each)]
+    return tuple(item for each in kinds for item in _held_by(each).items())
 
 
 def _is_fixed(thing: FunctionType | type) -> bool:
@@ -244,10 +247,33 @@ def _globals_read(function: FunctionType) -> dict[str, Any]:
         codes += [c for c in code.co_consts if isinstance(c, CodeType)]
     known = function.__globals__
     found = {name: known[name] for name in sorted(names) if name in known}
-    enclosed = [_contents(cell) for cell in function.__closure__ or ()]
-    for module in (*found.values(), *enclosed):
-        if isinstance(module, ModuleType) and not _is_library(module.__name__):
-            of = vars(module)
-            read = sorted(names & of.keys())
-            found |= {f"{module.__name__}.{name}": of[name] for name in read}
+    modules = [*found.values(), *map(_contents, function.__closure__ or ())]
+    seen = set[str]()
+    while modules:
+        module = modules.pop()
+        if not isinstance(module, ModuleType) or _is_library(module.__name__):
+            continue
+        if module.__name__ in seen:
+            continue
+        seen.add(module.__name__)
+        of = vars(module)
+        read = {f"{module.__name__}.{name}": of[name] for name in names & of.keys()}
+        found |= dict(sorted(read.items()))
+        modules += read.values()
     return found
+
+
+# What tells values of a kind apart; of any other kind, attributes do.
+PARTS: tuple[tuple[Any, Callable[[Any], Iterable[Any]]], ...] = (
+    ((tuple, list, deque), tuple),
+    ((set, frozenset), lambda value: sorted(value, key=repr)),
+    (dict, lambda value: value.items()),
+    (partial, lambda value: (value.func, value.args, value.keywords)),
+    (MethodType, lambda value: (value.__func__, value.__self__)),
+    (FunctionType, lambda value: _read_by(value)),
+    (property, lambda value: (value.fget, value.fset)),
+    ((staticmethod, classmethod), lambda value: (value.__func__,)),
+    ((bytearray, array, memoryview), lambda value: (bytes(value).hex(),)),
+    (type, _read_by_class),
+    (ModuleType, lambda value: ()),
+)

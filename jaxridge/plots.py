@@ -184,7 +184,7 @@ def plot_coefficients(
     named = largest[:NAMED_CURVES] if names is not None else largest[:0]
     ax.plot(at, coef[np.ix_(order, largest[len(named) :])], color="0.75", linewidth=0.8)
     for j, look in zip(named, _looks(len(named)), strict=True):
-        ax.plot(at, coef[order, j], label=names[j] if names else None, **look)
+        ax.plot(at, coef[order, j], label=plain(names[j]) if names else None, **look)
     ax.axhline(0, color="0.5", linewidth=0.6)
     if chosen is not None:
         _mark(ax, at[np.flatnonzero(lams[order] == chosen)[0]], "chosen λ", "-")
@@ -294,6 +294,11 @@ def _on_log_axis(ax: Axes, lams: np.ndarray) -> np.ndarray:
         fontsize="small",
     )
     return np.where(lams > 0, lams, zero)
+
+
+def plain(text: str) -> str:
+    """Return text that matplotlib shows as it is, dollars too."""
+    return text.replace("$", r"\$")
 
 
 def _mark(ax: Axes, at: float, label: str, style: str) -> None:

@@ -51,6 +51,7 @@ class Rule(NamedTuple):
     max_steps: int
     batch_size: int  # 0 for all rows
     compress: bool
+    from_zero: bool
 
     @property
     def profiles_intercept(self) -> bool:
@@ -112,6 +113,7 @@ def rule_for(data: Data, options: StepOptions, fit_intercept: bool) -> Rule:
         ),
         batch_size=batch_size or 0,
         compress=_compresses(data, options.get("compress", "auto"), batch_size),
+        from_zero=options.get("init") is None,
     )
 
 
@@ -160,16 +162,26 @@ def start_for(data: Data, y: Any, lam: Any, rule: Rule, options: StepOptions) ->
         np.ndim(tol) == 0 and isinstance(tol, SupportsFloat) and float(tol) >= 0
     ):
         raise ValueError(f"`tol` must be a number of at least 0, got {tol!r}")
-    key = options.get("key")
-    if not isinstance(key, jax.Array):
-        key = jax.random.key(checks.count("key", 0 if key is None else key, 0))
     return Start(
         lam,
         jnp.broadcast_to(jnp.asarray(rate, dtype), lam.shape),
         jnp.asarray(tol, dtype),
         _init(options.get("init"), data, y, rule),
-        key,
+        _key(options.get("key")),
     )
+
+
+def _key(key: Any) -> Array:
+    """Return a key of jax.random, made of a whole number if need be."""
+    if key is None or not isinstance(key, jax.Array):
+        return jax.random.key(checks.count("key", key or 0, 0, 2**32 - 1))
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
+    if not (typed or (key.dtype == jnp.uint32 and key.shape == (2,))):
+        raise TypeError(
+            "`key` must be a whole number or one key, as jax.random.key(0) makes it, "
+            f"got an array of {key.dtype}, shape {key.shape}"
+        )
+    return key
 
 
 def _learning_rate(rate: Any, lam: Array, dtype: Any) -> Array:

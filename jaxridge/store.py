@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,31 @@ def written_aside(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
-def refuse_unwritable(folder: Path) -> None:
-    """Raise ValueError if a folder could not be made, or written to."""
+def refuse_unwritable(folder: Path, names: Iterable[str] = ()) -> None:
+    """Raise ValueError if a folder could not be made, or files written to it."""
     there = folder.absolute()
     while not there.exists():
         there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ValueError(f"--out {folder}: files cannot be written to {there}")
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError:
+        raise ValueError(
+            f"--out {folder}: files cannot be written to {there}"
+        ) from None
+    for name in names:
+        if (folder / name).is_dir():
+            raise ValueError(f"--out {folder}: {name} is a folder there: move it")
+
+
+def refuse_overwriting(written: Iterable[Path], read: dict[str, Any]) -> None:
+    """Raise ValueError if a file to be written is one that is read."""
+    targets = {path.resolve() for path in written}
+    for what, path in read.items():
+        if path is not None and Path(path).resolve() in targets:
+            raise ValueError(
+                f"{what} {path} would be overwritten by a result: name another --out"
+            )
 
 
 def save_result(path: Path, result: dict[str, Any]) -> None:

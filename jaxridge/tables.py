@@ -8,10 +8,12 @@ than read as something else.
 import codecs
 import csv
 import gzip
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -20,17 +22,22 @@ from jaxridge.progress import bar
 PARQUET_MAGIC = b"PAR1"
 SEPARATORS = ",;\t|"
 DICTIONARY_LEVELS = 1000
+DIGITS = r"^\s*[+-]?\d{19,}\s*$"
 CHUNK_BYTES = 2**22
 UNREADABLE = (pa.ArrowException, OSError, EOFError, csv.Error)
 
 
-def read_table(path: str | Path, *, progress: bool = False) -> pa.Table:
+def read_table(
+    path: str | Path, *, text: Collection[str] = (), progress: bool = False
+) -> pa.Table:
     """Read a CSV or Parquet file with a header.
 
     Parameters
     ----------
     path : str or Path
         The file. Parquet is recognised by its first bytes, everything else is CSV.
+    text : collection of str
+        Columns of a CSV file that hold text, whatever it looks like.
     progress : bool
         Show a bar of bytes read, if standard error is a terminal.
 
@@ -62,7 +69,7 @@ def read_table(path: str | Path, *, progress: bool = False) -> pa.Table:
         elif path.suffix.lower() in (".parquet", ".pq"):
             raise ValueError(f"{path} is not a Parquet file, whatever its name says")
         else:
-            table = _read_csv(path, progress)
+            table = _read_csv(path, text, progress)
     except UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} cannot be read as a table: {reason}") from None
@@ -72,7 +79,7 @@ def read_table(path: str | Path, *, progress: bool = False) -> pa.Table:
     return table
 
 
-def _read_csv(path: Path, progress: bool) -> pa.Table:
+def _read_csv(path: Path, text: Collection[str], progress: bool) -> pa.Table:
     header = _header(path)
     # Separators within quotes do not separate.
     split = {s: next(csv.reader([header], delimiter=s)) for s in SEPARATORS}
@@ -83,18 +90,69 @@ def _read_csv(path: Path, progress: bool) -> pa.Table:
             f"{path} starts with numbers ({header[:40].strip()}): its first line must "
             "hold the column names"
         )
-    stream = pa.BufferReader(_loaded(path, progress))
-    if path.suffix == ".gz":
-        stream = pa.CompressedInputStream(stream, "gzip")
-    return pa.csv.read_csv(
-        stream,
-        parse_options=pa.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-        convert_options=pa.csv.ConvertOptions(
-            strings_can_be_null=True,
-            auto_dict_encode=True,
-            auto_dict_max_cardinality=DICTIONARY_LEVELS,
-        ),
-    )
+    loaded = _loaded(path, progress)
+
+    def stream() -> Any:
+        plain = pa.BufferReader(loaded)
+        zipped = path.suffix == ".gz"
+        return pa.CompressedInputStream(plain, "gzip") if zipped else plain
+
+    def read(as_text: Iterable[str], **only: Any) -> pa.Table:
+        return pa.csv.read_csv(
+            stream(),
+            parse_options=pa.csv.ParseOptions(
+                delimiter=separator, newlines_in_values=True
+            ),
+            convert_options=pa.csv.ConvertOptions(
+                strings_can_be_null=True,
+                auto_dict_encode=True,
+                auto_dict_max_cardinality=DICTIONARY_LEVELS,
+                column_types=dict.fromkeys(as_text, pa.string()),
+                **only,
+            ),
+        )
+
+    table = read(text)
+    _check_names(path, table.column_names)
+    _refuse_open_quote(path, table, stream)
+    _refuse_rounded(path, table, read)
+    return table
+
+
+def _refuse_open_quote(path: Path, table: pa.Table, stream: Callable[[], Any]) -> None:
+    """Refuse a file whose last value begins with a quote that is never closed.
+
+    Arrow takes all lines from there to the end of the file for one value.
+    """
+    for name in table.column_names:
+        of = table.schema.field(name).type
+        of = of.value_type if pa.types.is_dictionary(of) else of
+        last = table.column(name)[-1:].to_pylist() if pa.types.is_string(of) else []
+        for value in last:
+            if value and "\n" in value and stream().read().count(b'"') % 2:
+                raise ValueError(
+                    f"{path}: in row {table.num_rows}, column {name!r}, a quote is "
+                    f"opened and never closed, and {value.count(chr(10))} lines follow"
+                )
+
+
+def _refuse_rounded(path: Path, table: pa.Table, read: Callable[..., pa.Table]) -> None:
+    """Refuse whole numbers that only fit a float by rounding, such as long ids."""
+    large = [
+        name
+        for name in table.column_names
+        if pa.types.is_float64(table.schema.field(name).type)
+        and (pc.max(pc.abs(table.column(name))).as_py() or 0) >= 2**63
+    ]
+    if not large:
+        return
+    written = read(large, include_columns=large)
+    for name in large:
+        if pc.any(pc.match_substring_regex(written.column(name), DIGITS)).as_py():
+            raise ValueError(
+                f"{path}: column {name!r} holds whole numbers beyond 2**63, which "
+                "float64 cannot tell apart: an id? take it out of the file, or scale it"
+            )
 
 
 def _loaded(path: Path, progress: bool) -> pa.Buffer:
@@ -118,7 +176,8 @@ def _header(path: Path) -> str:
     with opened(path, "rb") as file:
         line = file.readline(1 << 20)
     if not line.strip():
-        raise ValueError(f"{path} is empty: it needs a line of column names, and rows")
+        what = "starts with an empty line" if line else "is empty"
+        raise ValueError(f"{path} {what}: it needs a line of column names, and rows")
     if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ValueError(f"{path} is UTF-16: save it as UTF-8")
     if b"\0" in line:

@@ -16,14 +16,21 @@ from jaxtyping import Array, Bool, Float, Int
 from tabulate import tabulate
 
 from jaxridge.compression import compress
-from jaxridge.data import Centre, Data, centre_of, centred, intercept_at
+from jaxridge.data import (
+    Centre,
+    Data,
+    centre_of,
+    centred,
+    intercept_at,
+    weighted_mean,
+)
 from jaxridge.derivatives import OF_DESCENT, without_derivative
 from jaxridge.objective import Params, ParamsPath, cost_of_rows, gradient_norm
 from jaxridge.optimizers import Same, known_to_work, lbfgs, safe_step
 from jaxridge.products import matmul, matmul_for_descent
 from jaxridge.progress import bar
 from jaxridge.rules import Rule, Start, at_zero
-from jaxridge.tiles import View, as_stored
+from jaxridge.tiles import View, as_stored, column_sums
 
 # Steps between two looks at the progress bar, and between two writes to the history.
 BLOCK = 50
@@ -115,6 +122,8 @@ class Outcome(NamedTuple):
 
 def prepare(data: Data, rule: Rule, view: View = as_stored) -> Rows:
     """Return the rows to descend on: centred, compressed, or as they are in `view`."""
+    if rule.descends_intercept and rule.from_zero:
+        view = _without_constants(data, view)
     centre = centre_of(data, rule.fit_intercept, view)
     rest = jnp.zeros((), data.X.dtype)
     if rule.compress:
@@ -128,6 +137,17 @@ def prepare(data: Data, rule: Rule, view: View = as_stored) -> Rows:
     steepness = gradient_norm(gradient, rule.descends_intercept)
     until = _cumulative(data.weight if rule.batch_size else data.weight[:0])
     return Rows(data, rest, centre, until, steepness, curvature)
+
+
+def _without_constants(data: Data, view: View) -> View:
+    """Return a view with 0 in columns that are constant, where the intercept does.
+
+    J is flat along the difference of the two, and their coefficient, 0 at the answer,
+    would take what belongs to the intercept.
+    """
+    mean = weighted_mean(data.X, data.weight, view)
+    apart = column_sums(lambda x: jnp.abs(view(x) - mean), data.weight, data.X)
+    return lambda x: jnp.where(apart > 0, view(x), 0)
 
 
 def run(rows: Rows, start: Start, rule: Rule) -> Outcome:
@@ -276,9 +296,13 @@ def _finish(
         norm,
     )
     # Rounding in J is no ascent, nor is the noise of batches about its minimum.
-    slack = BATCH_NOISE if rule.batch_size else 100 * jnp.finfo(first.dtype).eps
+    eps = 100 * jnp.finfo(first.dtype).eps
+    slack = BATCH_NOISE if rule.batch_size else eps
     vanished = (first <= 0) & (norm > 0)
-    went_up = ~(last <= (1 + slack) * first)
+    # Of a fit through every row, J is rounding of the targets from the start.
+    data = rows.data
+    square = jnp.sum(data.weight[:, None] * (eps * data.Y) ** 2)
+    went_up = ~(last <= (1 + slack) * first + square / jnp.sum(data.weight))
     fit = without_derivative(fit, OF_DESCENT)
     return Outcome(fit, state.blew_up | went_up | vanished)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.parquet
 import pytest
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
@@ -220,7 +221,7 @@ BAD_CALLS = {
     "no model": (("predict", "no", "data.csv", "-o", "p.csv"), "no: no such file"),
     "not a model": (("predict", "data.csv", "data.csv", "-o", "p.csv"), "not a result"),
     "infinite": (("fit", "inf.csv", "--target", "y"), "'a' holds infinity"),
-    "weights": (("fit", "bad_w.csv", "--target", "y", "--weight", "w"), "`weight`"),
+    "weights": (("fit", "bad_w.csv", "--target", "y", "--weight", "w"), "column 'w'"),
 }
 
 
@@ -289,7 +290,7 @@ def test_no_cache_folder_is_no_obstacle(run, monkeypatch, away):
 @pytest.mark.parametrize("args", [(), ("--help",), ("fit", "--help")])
 def test_help_does_not_load_jax(args):
     code = (
-        "import sys; from jaxridge.cli import interruptible, main\n"
+        "import sys; from jaxridge.cli import main\n"
         f"try: main({list(args)!r})\n"
         "except SystemExit as end: assert end.code == 0\n"
         "print(sorted({'jax', 'numpy', 'pyarrow', 'matplotlib'} & set(sys.modules)))"
@@ -346,7 +347,10 @@ def test_an_interrupt_that_python_drops_ends_the_run_at_the_next_line():
 
     before, said = signal.getsignal(signal.SIGINT), []
     with pytest.raises(KeyboardInterrupt):
-        said.extend(interruptible(lines()))
+        with interruptible() as stopped:
+            for line in lines():
+                stopped()
+                said.append(line)
     assert said == ["one"]
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -395,3 +399,76 @@ def test_weights_of_test_rows_are_checked(run, weight):
         "fit", "data.csv", "--target", "y", "--weight", "w", "--test", "test.csv"
     )
     assert code == 2 and "--test: `weight`" in err
+
+
+def test_predictions_do_not_depend_on_the_other_rows_of_a_file(run):
+    levels = np.tile(["01", "1", "1A"], 20)
+    y = np.tile([0.0, 10.0, 20.0], 20) + numbers()["a"] / 10
+    write("data.csv", city=levels, y=y)
+    assert run("fit", "data.csv", "--target", "y", "--categorical", "onehot")[0] == 0
+    write("one.csv", city=["01"])
+    write("two.csv", city=["01", "1A"])
+    for name in ("one", "two"):
+        assert run("predict", "jaxridge-fit", f"{name}.csv", "-o", "out.csv")[0] == 0
+        assert abs(float(read("out.csv")[0]["prediction"])) < 1
+    _, out, _ = run(
+        *("fit", "data.csv", "--target", "y", "--categorical", "onehot"),
+        *("--test", "data.csv"),
+    )
+    assert "test MSE" in out and "a level without" not in out
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "coefficients.csv"])
+def test_a_file_that_is_read_is_not_overwritten(run, away, name):
+    write(name, **numbers())
+    before = Path(name).read_bytes()
+    code, _, err = run("fit", name, "--target", "y", "--out", ".")
+    assert code == 2 and f"DATA {name} would be overwritten" in err
+    assert run("fit", name, "--target", "y")[0] == 0
+    code, _, err = run("predict", "jaxridge-fit", name, "-o", name)
+    assert code == 2 and "would be overwritten" in err
+    assert Path(name).read_bytes() == before
+
+
+def test_names_with_dollars_are_shown_as_they_are(run):
+    columns = numbers()
+    names = {"a": r"$\frac a$", "b": "cost $", "y": r"$\frac y$"}
+    write("data.csv", **{names[key]: values for key, values in columns.items()})
+    assert run("fit", "data.csv", "--target", names["y"])[0] == 0
+
+
+def test_without_an_intercept_a_constant_column_is_not_said_to_have_none(run):
+    write("data.csv", **numbers() | {"c": np.full(60, 2.0)})
+    out = run("fit", "data.csv", "--target", "y", "--no-intercept")[1]
+    assert "column 'c' is constant, and serves as one" in out
+
+
+def test_a_column_without_a_value_in_the_rows_that_count_is_refused(run):
+    columns = numbers()
+    a, y = columns["a"].tolist(), columns["y"].tolist()
+    a[3:] = [None] * 57
+    y[:3] = [None] * 3
+    write("data.csv", a=a, b=columns["b"], y=y)
+    code, _, err = run("fit", "data.csv", "--target", "y", "--missing", "mean")
+    assert code == 2 and "column 'a' has no value in the 57 rows that count" in err
+
+
+def test_negative_weights_are_named_by_their_column(run):
+    write("data.csv", **numbers() | {"w": np.linspace(-1, 1, 60)})
+    code, _, err = run("fit", "data.csv", "--target", "y", "--weight", "w")
+    assert code == 2 and "column 'w'" in err
+
+
+def test_a_folder_in_the_place_of_a_result_is_found_before_the_fit(run, away):
+    write("data.csv", **numbers())
+    (away / "jaxridge-fit" / "scores.csv").mkdir(parents=True)
+    code, out, err = run("fit", "data.csv", "--target", "y")
+    assert code == 2 and "scores.csv is a folder there" in err and not out
+
+
+def test_an_index_that_pandas_wrote_is_left_out(run):
+    columns = numbers()
+    table = pa.table(columns | {"__index_level_0__": np.arange(60)})
+    pa.parquet.write_table(table, "data.parquet")
+    out = run("fit", "data.parquet", "--target", "y")[1]
+    assert "left out the index '__index_level_0__'" in out

@@ -21,6 +21,7 @@ from jaxridge import (
     solve,
     sweep,
 )
+from jaxridge.data import as_floats
 
 # The quickest to compile and to converge.
 STEPS = {"learning_rate": 0.01, "tol": 0.9, "max_steps": 100}
@@ -341,3 +342,20 @@ def test_message_says_where_the_first_bad_value_is_and_how_many_there_are():
 def test_large_finite_values_are_not_taken_for_infinity():
     huge = np.array([1.7e308, 1.7e308])
     assert predict(Params(np.zeros(1), np.array(1.0)), huge[:, None]).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("integers", [np.int64, np.uint64])
+def test_whole_numbers_that_floats_would_round_are_refused(integers):
+    with jax.enable_x64(True):
+        ids = np.array([[2**60], [2**60 + 1]], integers)
+        with pytest.raises(ValueError, match="`X` holds whole numbers beyond 90071992"):
+            as_floats(X=ids)
+        assert as_floats(X=np.array([[2**53]], integers))[0] == 2.0**53
+    single = np.array([[2**24 + 1]]), jnp.zeros(1, jnp.float32)
+    with pytest.raises(ValueError, match="`X` holds whole numbers beyond 16777216"):
+        as_floats(X=single[0], y=single[1])
+
+
+def test_times_are_no_numbers():
+    with pytest.raises(TypeError, match="`X` holds times"):
+        as_floats(X=np.array([1, 2], "m8[D]"))

@@ -11,7 +11,7 @@ import pytest
 from helpers import assert_close, brute, brute_cost, compilations, norm
 from sklearn.datasets import load_diabetes
 
-from jaxridge import Descent, Params, descend, sweep
+from jaxridge import Descent, Params, descend, solve, sweep
 from jaxridge.trajectory import BLOCK, _cumulative, _draw
 
 RNG = np.random.default_rng(7)
@@ -457,8 +457,9 @@ def test_every_step_is_taken_and_tol_judges_the_end_over_all_rows():
 
 def test_batches_of_rows_that_are_all_alike_are_the_whole():
     alike = np.tile(X[:1], (40, 1)), np.tile(y[:1], 40)
-    path = plain_descent(*alike, LAM, 0.05, 60, weight=WEIGHT)
-    fit = descend(*alike, LAM, key=0, weight=WEIGHT, **BATCHES)
+    how = {"weight": WEIGHT, "fit_intercept": False}
+    path = plain_descent(*alike, LAM, 0.05, 60, **how)
+    fit = descend(*alike, LAM, key=0, **how, **BATCHES)
     assert_close(fit.history, path.J[:-1])
     assert_close(fit.params.coef, path.params[-1].coef)
 
@@ -751,3 +752,39 @@ def test_a_start_at_an_exact_fit_is_where_it_ends():
     for options in ({}, {"learning_rate": 0.1}):
         fit = descend(X, y, 0.0, init=exact, **options)
         assert (fit.params.coef, fit.converged, fit.steps) == (2, True, 0)
+
+
+@pytest.mark.parametrize("optimizer", [None, optax.adam(0.05)])
+@pytest.mark.parametrize("compress", [True, False])
+def test_a_constant_column_leaves_everything_to_the_intercept(optimizer, compress):
+    rng = np.random.default_rng(3)
+    rows = np.column_stack([rng.normal(size=40), np.full(40, 3.0)])
+    target = rows[:, 0] + 5
+    how = {"optimizer": optimizer} if optimizer else {"learning_rate": 0.05}
+    fits = sweep(rows, target, [0.0, 1e-9], max_steps=5000, compress=compress, **how)
+    assert fits.converged.all()
+    np.testing.assert_array_equal(fits.params.coef[:, 1], 0)
+    np.testing.assert_allclose(fits.params.coef[:, 0], 1, rtol=1e-6)
+    np.testing.assert_allclose(fits.params.intercept, 5, rtol=1e-6)
+
+
+def test_a_descent_from_an_exact_fit_is_no_divergence():
+    exact = X @ np.arange(1.0, X.shape[1] + 1) + 3
+    start = solve(X, exact, 0.0)
+    fit = descend(X, exact, 0.0, init=start, tol=0.0, learning_rate=0.01, max_steps=50)
+    assert_close(fit.params.coef, start.coef)
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "message"),
+    [
+        (jnp.array(3), TypeError, "`key` must be a whole number or one key"),
+        (jnp.zeros(5), TypeError, "`key` must be a whole number or one key"),
+        (jax.random.split(jax.random.key(0)), TypeError, "`key` must be a whole"),
+        (2**32, ValueError, "`key` must be at most"),
+        (-1, ValueError, "`key` must be at least 0"),
+    ],
+)
+def test_keys_that_cannot_be_are_refused(key, error, message):
+    with pytest.raises(error, match=message):
+        descend(X, y, LAM, learning_rate=RATE, batch_size=2, key=key)

@@ -193,7 +193,7 @@ def test_later_tables_must_have_the_columns_in_their_kind():
     with pytest.raises(ValueError, match="no column 'x'"):
         encode_features(TABLE.drop_columns(["x"]), encoding)
     text = TABLE.set_column(1, "x", pa.array(["a"] * 6))
-    with pytest.raises(ValueError, match="'x' must hold numbers, got string"):
+    with pytest.raises(ValueError, match="'x' must hold numbers, got text"):
         encode_features(text, encoding)
     infinite = TABLE.set_column(1, "x", pa.array([1.0, np.inf, 1, 1, 1, 1]))
     with pytest.raises(ValueError, match="'x' holds infinity, first in row 2"):

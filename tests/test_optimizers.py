@@ -375,3 +375,87 @@ def test_a_rule_that_changes_the_dtype_is_refused():
         wide = X.astype(np.float64), y.astype(np.float64)
         with pytest.raises(TypeError, match="`optimizer` returns a step of another"):
             descend(*wide, 1.0, optimizer=optax.stateless(as_single))
+
+
+RATE, BYTES = 0.1, bytearray([1])
+
+
+class Base:
+    rate = 0.1
+
+    def size(self):
+        return RATE
+
+
+class Called(Base):
+    def __call__(self, step):
+        return RATE
+
+
+class Inherits(Base):
+    def __call__(self, step):
+        return self.rate
+
+
+class Asks(Base):
+    def __call__(self, step):
+        return self.size()
+
+
+class Property(Base):
+    @property
+    def now(self):
+        return RATE
+
+    def __call__(self, step):
+        return self.now
+
+
+class Static(Base):
+    @staticmethod
+    def now():
+        return RATE
+
+    def __call__(self, step):
+        return self.now()
+
+
+class Reads(Base):
+    def __call__(self, step):
+        return BYTES[0] / 10
+
+
+CHANGES = {
+    "a global read when called": (Called(), "RATE"),
+    "an inherited class attribute": (Inherits(), "rate"),
+    "a global read in an inherited method": (Asks(), "RATE"),
+    "a global read in a property": (Property(), "RATE"),
+    "a global read in a static method": (Static(), "RATE"),
+    "a buffer": (Reads(), "BYTES"),
+}
+
+
+@pytest.mark.parametrize(("schedule", "what"), CHANGES.values(), ids=CHANGES)
+def test_what_an_object_reads_is_read_anew(monkeypatch, schedule, what):
+    def rule():
+        return optax.sgd(schedule)
+
+    before = Same(rule())
+    assert before == Same(rule())
+    if what == "rate":
+        monkeypatch.setattr(Base, what, 0.2)
+    elif what == "RATE":
+        monkeypatch.setitem(globals(), what, 0.2)
+    else:
+        BYTES[0] = 2
+    assert not before == Same(rule())
+
+
+def test_what_a_module_within_a_module_holds_is_read_anew():
+    package, module = ModuleType("package"), ModuleType("package.module")
+    package.module, module.rate = module, 0.1
+    rule = optax.sgd(lambda step: package.module.rate)
+    before = Same(rule)
+    assert before == Same(rule)
+    module.rate = 0.2
+    assert not before == Same(rule)

@@ -50,7 +50,7 @@ def test_line_breaks_inside_quotes_are_part_of_the_value(tmp_path):
 
 BAD_FILES = {
     "empty": (b"", "is empty"),
-    "a blank line": (b"\n1,2\n", "is empty"),
+    "a blank line": (b"\n1,2\n", "starts with an empty line"),
     "no rows": (b"a,b\n", "no rows"),
     "a row cut short": (b"a,b,c\n1,2,3\n4,5", "cannot be read as a table.*columns"),
     "a row too long": (b"a,b\n1,2\n1,2,3\n", "cannot be read as a table.*columns"),
@@ -107,4 +107,38 @@ def test_parquet_with_two_columns_of_one_name_is_refused(tmp_path):
     table = pa.Table.from_arrays([pa.array([1.0]), pa.array([2.0])], ["a", "a"])
     pa.parquet.write_table(table, path)
     with pytest.raises(ValueError, match="two columns named 'a'"):
+        read_table(path)
+
+
+def test_a_quote_that_is_never_closed_is_refused(tmp_path):
+    path = tmp_path / "data.csv"
+    lines = [f"{i},text\n" for i in range(10)]
+    path.write_text("a,b\n" + "".join(lines) + '10,"open\n' + "".join(lines))
+    with pytest.raises(ValueError, match="row 11, column 'b', a quote is opened and"):
+        read_table(path)
+    path.write_text('a,b\n1,x\n2,"two\nlines"\n')
+    assert read_table(path).column("b").to_pylist() == ["x", "two\nlines"]
+
+
+def test_whole_numbers_that_a_float_would_round_are_refused(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("a,b\n" + "".join(f"{2**63 + i},1e30\n" for i in range(3)))
+    with pytest.raises(ValueError, match="column 'a' holds whole numbers beyond 2"):
+        read_table(path)
+    path.write_text("a\n1e30\n2.5e30\n")
+    assert read_table(path).column("a").to_pylist() == [1e30, 2.5e30]
+
+
+def test_text_that_looks_like_numbers_is_read_as_text_if_asked(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("a,b\n01,True\n02,False\n")
+    table = read_table(path, text=["a", "b", "absent"])
+    assert table.column("a").to_pylist() == ["01", "02"]
+    assert table.column("b").to_pylist() == ["True", "False"]
+
+
+def test_a_file_that_starts_with_an_empty_line_is_not_called_empty(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("\na,b\n1,2\n")
+    with pytest.raises(ValueError, match="starts with an empty line"):
         read_table(path)
