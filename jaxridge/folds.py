@@ -28,11 +28,20 @@ class Folds(NamedTuple):
     @property
     def held_rows(self) -> tuple[np.ndarray, np.ndarray]:
         """Row numbers held out by each fold, (k, largest), and which of them count."""
-        sizes = self.held.sum(axis=1)
-        counts = np.arange(sizes.max()) < sizes[:, None]
-        rows = np.zeros(counts.shape, np.int32)
-        rows[counts] = np.nonzero(self.held)[1]
-        return rows, counts
+        return _numbered(self.held)
+
+    @property
+    def train_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same of the rows that train."""
+        return _numbered(self.train)
+
+
+def _numbered(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    sizes = masks.sum(axis=1)
+    counts = np.arange(sizes.max()) < sizes[:, None]
+    rows = np.zeros(counts.shape, np.int32)
+    rows[counts] = np.nonzero(masks)[1]
+    return rows, counts
 
 
 def split(folds: Any, y: Any, groups: Any = None) -> Folds:
@@ -43,8 +52,8 @@ def split(folds: Any, y: Any, groups: Any = None) -> Folds:
     folds : int, array, scikit-learn splitter or iterable of pairs
         A number of contiguous, unshuffled blocks of rows, as scikit-learn's ``KFold``
         makes them; whole numbers, an array or list of shape (n_samples,), the fold that
-        holds each row out; anything with a ``split`` method; or pairs (train, test) of row numbers
-        or masks, which may overlap between pairs and leave rows out.
+        holds each row out; anything with a ``split`` method; or pairs (train, test) of
+        row numbers or masks, which may overlap between pairs and leave rows out.
     y : array of shape (n_samples,) or (n_samples, n_targets)
         The targets, which some splitters look at.
     groups : array of shape (n_samples,), optional

@@ -1,251 +1,33 @@
-"""Scores of held-out rows at every penalty: one factorisation for each fold.
+"""Exact scores of held-out rows at every penalty: the routes there, and which to take.
 
-Rotated into the axes of its training rows, a fold's predictions at λ are
-
-    (X_held − x̄) V · (S² + λ)⁻¹ · S UᵀB + ȳ,
-
-of which only the diagonal in the middle knows λ.
+Folds that hold every row out once share one pass over the rows. With n ≤ m it yields
+the moments of each fold (see `systems`), with n > m a kernel (see `blocks`). Any other
+folds, and columns prepared anew in each, are factorised from their rows, one by one.
 """
 
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
-from jaxridge import checks
+from jaxridge import blocks, checks, kernels
 from jaxridge.columns import Learner, prepared, untouched
-from jaxridge.conjugate import conjugate_gradients
-from jaxridge.data import Centre, Data
+from jaxridge.data import Data
 from jaxridge.folds import Folds
-from jaxridge.moments import (
-    Moments,
-    about_centre,
-    complements,
-    fold_moments,
-    total,
-)
-from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost
-from jaxridge.products import matmul
-from jaxridge.scoring import Score, squared_error
-from jaxridge.spectrum import (
-    Spectrum,
-    coef_at,
-    condition,
-    gain,
-    of_data,
-    of_products,
-    of_sums,
-)
+from jaxridge.held import Fit, Held, Scored, from_rows, from_sums, rows_of
+from jaxridge.moments import Moments, complements, fold_moments, total, with_targets
+from jaxridge.plans import Plan
+from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost, sums_keep
+from jaxridge.routes import BLOCKS, DUAL, ONE_A_FOLD, ONE_FOR_ALL, PRIMAL, SVD, Route
+from jaxridge.scoring import OF_SUMS, Score
+from jaxridge.spectrum import condition, gain, of_data
+from jaxridge.systems import factorised, solved
 from jaxridge.tiles import at_once
 
-# The least that a fold's system may have of that of all rows, in any direction.
-ALIKE = 0.1
-
-
-class Held(NamedTuple):
-    """Rows held out by each fold, padded to the same number, and which count."""
-
-    rows: Int[Array, "k h"]
-    counts: Bool[Array, "k h"]
-
-
-class Scored(NamedTuple):
-    """Scores of each fold, and what their precision depends on.
-
-    `condition` is that of AᵀA + λ at the least λ, and `left` the least squared error,
-    as a part of the mean square of the targets.
-    """
-
-    per_fold: Float[Array, "k L *score"]
-    condition: Float[Array, " k"]
-    left: Float[Array, " k"]
-
-
-@partial(jax.jit, static_argnames=("score", "fit_intercept"))
-def by_products(
-    data: Data,
-    held: Held,
-    training: Moments,
-    lams: Float[Array, " L"],
-    score: Score,
-    fit_intercept: bool,
-) -> Scored:
-    """Score each fold from the moments of its training rows."""
-
-    def one_fold(fold: tuple[Held, Moments]) -> Scored:
-        (rows, counts), sums = fold
-        centre, xx, xy = about_centre(sums, fit_intercept)
-        spectrum = of_products(xx, xy)
-        some = _rows(data, rows, counts)
-        trains = data.weight.at[rows].multiply(~counts)
-        worst = condition(spectrum, jnp.min(lams), trains, fit_intercept)
-        return _scored(some, centre, spectrum, lams, score, worst)
-
-    return jax.lax.map(one_fold, (held, training))
-
-
-@partial(jax.jit, static_argnames=("relative", "fit_intercept"))
-def by_moments(
-    parts: Moments, lams: Float[Array, " L"], relative: bool, fit_intercept: bool
-) -> Scored:
-    """Return the mean squared error of each fold, or R², from moments alone.
-
-    Held-out rows about the training means have the moments G, C and s of their own
-    scatter and of the distance δ between the means; the error of θ is then
-    (θᵀGθ − 2θᵀC + s)/w. It cancels where the fit is good: about eps · s / error of it
-    is rounding.
-    """
-
-    def one_fold(fold: tuple[Moments, Moments]) -> Scored:
-        held, training = fold
-        centre, xx, xy = about_centre(training, fit_intercept)
-        spectrum, worst = of_sums(xx, xy, jnp.min(lams))
-        dx, dy = held.x - centre.x, held.y - centre.y
-        G = held.xx + held.weight * jnp.outer(dx, dx)
-        C = held.xy + held.weight * jnp.outer(dx, dy)
-        square = held.yy + held.weight * dy**2
-
-        def at(lam: Array) -> Array:
-            coef = coef_at(spectrum, lam)
-            error = jnp.sum(coef * (matmul(G, coef) - 2 * C), axis=0) + square
-            return jnp.maximum(error, 0)
-
-        errors = jax.lax.map(at, lams)
-        left = jnp.min(errors / jnp.where(square > 0, square, 1))
-        scores = 1 - errors / held.yy if relative else errors / held.weight
-        return Scored(scores, worst, left)
-
-    return jax.lax.map(one_fold, (parts, complements(parts)))
-
-
-@partial(
-    jax.jit, static_argnames=("score", "learner", "fit_intercept", "route", "rounding")
-)
-def by_rows(
-    data: Data,
-    held: Held,
-    weights: Float[Array, "k m"],
-    lams: Float[Array, " L"],
-    score: Score,
-    learner: Learner,
-    fit_intercept: bool,
-    route: str,
-    rounding: float | None,
-) -> Scored:
-    """Score each fold from its training rows, given by their weights."""
-
-    def one_fold(fold: tuple[Held, Array]) -> Scored:
-        (rows, counts), weight = fold
-        columns = learner(data.X, weight)
-        view = partial(prepared, columns)
-        train = data._replace(weight=weight)
-        centre, spectrum = of_data(train, fit_intercept, route, view, rounding)
-        some = _rows(data, rows, counts)
-        some = some._replace(X=view(some.X))
-        worst = condition(spectrum, jnp.min(lams), weight, fit_intercept)
-        return _scored(some, centre, spectrum, lams, score, worst)
-
-    return jax.lax.map(one_fold, (held, weights))
-
-
-@partial(jax.jit, static_argnames=("score", "fit_intercept"))
-def by_one_factorisation(
-    data: Data,
-    held: Held,
-    parts: Moments,
-    lams: Float[Array, " L"],
-    score: Score,
-    fit_intercept: bool,
-) -> tuple[Scored, Bool[Array, ""]]:
-    """Score each fold as `by_products` does, from one factorisation for all of them.
-
-    Fold i's system (Gᵢ + λ) θ = cᵢ, turned into the axes V of all rows, is nearly
-    diagonal: conjugate gradients need few steps, which cost a product with VᵀGᵢV each.
-    The last value tells whether they were enough, and the systems alike.
-    """
-    whole = total(parts)
-    _, xx, xy = about_centre(whole, fit_intercept)
-    spectrum = of_products(xx, xy)
-    V, t, least = spectrum.right, data.Y.shape[1], jnp.min(lams)
-
-    def one_fold(fold: tuple[Held, Moments]) -> tuple[Scored, Array]:
-        (rows, counts), sums = fold
-        centre, xx, xy = about_centre(sums, fit_intercept)
-        turned = matmul(V.T, matmul(xx, V))
-        right = jnp.tile(matmul(V.T, xy), (1, len(lams)))
-        shift = jnp.repeat(lams, t)
-        # All rows have this much more of everything than the rows that train.
-        share = sums.weight / whole.weight
-        near = spectrum.values[:, None] * share + shift
-        along, solved = conjugate_gradients(
-            lambda z: matmul(turned, z) + shift * z,
-            lambda z: jnp.where(near > 0, z / jnp.where(near > 0, near, 1), 0),
-            right,
-        )
-        coefs = matmul(V, along).reshape(-1, len(lams), t).swapaxes(0, 1)
-        scores, left = _scores_of(_rows(data, rows, counts), centre, coefs, score)
-        worst = condition(spectrum, least / share, data.weight, fit_intercept)
-        # Where a direction is in the fold alone, neither system is nearly the other.
-        root = jnp.where(near > 0, 1 / jnp.sqrt(jnp.where(near > 0, near, 1)), 0)
-        root = root[:, jnp.argmin(shift)]
-        alike = root[:, None] * turned * root + jnp.diag(least * root**2 - ALIKE)
-        alike = jnp.all(jnp.isfinite(jnp.linalg.cholesky(alike)))
-        return Scored(scores, worst / ALIKE, left), solved & alike
-
-    scored, solved = jax.lax.map(one_fold, (held, complements(parts)))
-    return scored, jnp.all(solved)
-
-
-def _rows(data: Data, rows: Array, counts: Array) -> Data:
-    """Return the rows that a fold holds out; those that only pad have weight 0."""
-    weight = jnp.where(counts, data.weight[rows], 0)
-    return Data(data.X[rows], data.Y[rows], weight)
-
-
-def _scored(
-    held: Data,
-    centre: Centre,
-    spectrum: Spectrum,
-    lams: Float[Array, " L"],
-    score: Score,
-    worst: Float[Array, ""],
-) -> Scored:
-    h, (n, r), t = len(held.X), spectrum.right.shape, held.Y.shape[1]
-    # Coefficients are the shorter way to few predictions of many rows, and rows along
-    # the axes to many of few.
-    if n * r * t * len(lams) <= h * n * r:
-        coefs = jax.vmap(lambda lam: coef_at(spectrum, lam))(lams)
-        scores, left = _scores_of(held, centre, coefs, score)
-        return Scored(scores, worst, left)
-    axes = held._replace(X=matmul(held.X - centre.x, spectrum.right))
-    middle = centre._replace(x=jnp.zeros(r, held.X.dtype))
-
-    def at(lam: Array) -> tuple[Array, Array]:
-        along = gain(spectrum.values, lam)[:, None] * spectrum.along
-        scores, left = _scores_of(axes, middle, along[None], score)
-        return scores[0], left
-
-    scores, left = jax.lax.map(at, lams, batch_size=at_once(held.Y.size))
-    return Scored(scores, worst, jnp.min(left))
-
-
-def _scores_of(
-    held: Data, centre: Centre, coefs: Float[Array, "L n t"], score: Score
-) -> tuple[Array, Array]:
-    """Return the scores of each coef, and the least squared error of all (`Scored`)."""
-    about = held.X - centre.x
-    square = squared_error(held.Y, centre.y[None], held.weight)
-    square = jnp.where(square > 0, square, 1)
-
-    def of(coef: Array) -> tuple[Array, Array]:
-        prediction = matmul(about, coef) + centre.y
-        left = squared_error(held.Y, prediction, held.weight) / square
-        return score(held.Y, prediction, held.weight), jnp.min(left)
-
-    scores, left = jax.lax.map(of, coefs, batch_size=at_once(held.Y.size))
-    return scores, jnp.min(left)
+Scoring = tuple[Scored, Route]
 
 
 def score_folds(
@@ -255,31 +37,47 @@ def score_folds(
     score: Score,
     learner: Learner,
     fit_intercept: bool,
+    plan: Plan,
     rounding: float | None = None,
-) -> Float[Array, "k L *score"]:
+) -> tuple[Float[Array, "k L *score"], Route]:
     """Score every fold by the cheapest route that keeps the digits of the data."""
-    held = Held(*map(jnp.asarray, folds.held_rows))
     m, n = data.X.shape
+    dtype = str(data.X.dtype)
+    held = Held(*map(jnp.asarray, folds.held_rows))
+    shared = learner is untouched and folds.is_partition
 
-    def by_route(route: str) -> Scored:
+    def by_route(system: str) -> Scoring:
         weights = jnp.asarray(folds.train) * data.weight
-        given = score, learner, fit_intercept, route, rounding
-        return by_rows(data, held, weights, lams, *given)
+        given = score, learner, fit_intercept, system, rounding
+        found = [
+            by_rows(part, held, weights, lams, *given) for part in _parts(data, plan)
+        ]
+        return _joined(found, plan), Route(system, ONE_A_FOLD, dtype)
 
-    def cheap() -> Array | None:
-        if n <= m and learner is untouched and folds.is_partition:
-            scored = _by_sums(data, folds, held, lams, score, fit_intercept)
+    def cheap() -> tuple[Array, Route] | None:
+        if not shared:
+            scored, route = by_route(PRIMAL if n <= m else DUAL)
+        elif n <= m:
+            scored, route = _by_sums(
+                data, folds, held, lams, score, fit_intercept, plan
+            )
         else:
-            scored = by_route("primal" if n <= m else "dual")
+            train = Held(*map(jnp.asarray, folds.train_rows))
+            given = lams, score, fit_intercept, plan
+            scored, route = _by_kernel(data, train, held, *given)
         kept = is_kept(scored.condition, data.X.dtype)
         kept = kept and not is_lost(scored.left, data.X.dtype)
-        return scored.per_fold if kept else None
+        return (scored.per_fold, route) if kept else None
 
-    def wide(data: Data, lams: Array) -> Array:
-        return score_folds(data, folds, lams, score, learner, fit_intercept, SINGLE)
+    def wide(data: Data, lams: Array) -> tuple[Array, Route]:
+        given = score, learner, fit_intercept, plan, SINGLE
+        scores, route = score_folds(data, folds, lams, *given)
+        return scores, route.as_raised()
 
-    def sure() -> Array:
-        return by_route("svd").per_fold
+    def sure() -> tuple[Array, Route]:
+        scored, route = by_route(SVD)
+        traced = checks.any_traced(data, lams)
+        return scored.per_fold, route if traced else route.as_raised()
 
     if checks.any_traced(data, lams):
         return sure()
@@ -293,12 +91,200 @@ def _by_sums(
     lams: Float[Array, " L"],
     score: Score,
     fit_intercept: bool,
-) -> Scored:
-    """Score folds that are a partition from sums over each, from one pass over rows."""
-    parts = fold_moments(data, folds.held)
+    plan: Plan,
+    sharing: str | None = None,
+) -> Scoring:
+    """Score folds that are a partition from sums over each, from one pass over rows.
+
+    Where errors from sums would cancel, or a score needs more, rows are read again.
+    """
+    m, n = data.X.shape
+    one_tile = plan.target_tile == plan.sizes.t
+    sharing = plan.route.sharing if sharing is None else sharing
+    design = data if one_tile else data._replace(Y=data.Y[:, :0])
+    parts = fold_moments(design, folds.held)
+    given = sharing, fit_intercept
+    shared = factorised(
+        complements(parts), total(parts), jnp.min(lams), *given, alone=False
+    )
+    from_sums_alone = score in OF_SUMS and len(folds.held) * n <= m
+    found, X = [], None
+    for part in _parts(data, plan):
+        sums = parts if one_tile else with_targets(parts, part, folds.held)
+        of_fold = shared, sums, complements(sums), jnp.sum(data.weight), lams
+        if from_sums_alone:
+            scored, holds = _from_sums(*of_fold, *given, score)
+            if sums_keep(scored.left, data.X.dtype):
+                found.append(scored)
+                continue
+        X = jnp.asarray(data.X) if X is None else X
+        rows = part._replace(X=X)
+        tile = plan.lam_tile
+        scored, holds = _from_rows(*of_fold, rows, held, *given, score, tile)
+        found.append(scored)
+    if sharing == ONE_FOR_ALL and not holds:
+        others = score, fit_intercept, plan, ONE_A_FOLD
+        return _by_sums(data, folds, held, lams, *others)
+    return _joined(found, plan), Route(PRIMAL, sharing, str(data.X.dtype))
+
+
+def _by_kernel(
+    data: Data,
+    train: Held,
+    held: Held,
+    lams: Float[Array, " L"],
+    score: Score,
+    fit_intercept: bool,
+    plan: Plan,
+) -> Scoring:
+    """Score folds that are a partition from one kernel, as blocks left out or apart."""
+    w, sharing = data.weight, plan.route.sharing
+    K = kernels.kernel_of(data._replace(Y=data.Y[:, :1]), fit_intercept)
     given = lams, score, fit_intercept
-    if data.Y.shape[1] * len(lams) <= data.X.shape[1]:
-        scored, solved = by_one_factorisation(data, held, parts, *given)
-        if solved:
-            return scored
-    return by_products(data, held, complements(parts), *given)
+    if sharing == BLOCKS:
+        whole = blocks.factorised(K, w, fit_intercept)
+        found = [
+            blocks.scored(whole, part.Y, w, held, *given) for part in _parts(data, plan)
+        ]
+    else:
+        each = kernels.factorised(K, w, train, held, jnp.min(lams), fit_intercept)
+        found = [
+            kernels.scored(each, part.Y, w, train, held, *given, plan.lam_tile)
+            for part in _parts(data, plan)
+        ]
+    return _joined(found, plan), Route(DUAL, sharing, str(data.X.dtype))
+
+
+def _parts(data: Data, plan: Plan) -> Iterable[Data]:
+    """Yield the data with as many targets at a time as the plan says."""
+    if plan.target_tile == data.Y.shape[1]:
+        return [data]
+    return (data._replace(Y=data.Y[:, tile]) for tile in plan.target_tiles())
+
+
+def _joined(found: list[Scored], plan: Plan) -> Scored:
+    """Return the scores of all tiles of targets; the last may repeat some."""
+    if len(found) == 1:
+        return found[0]
+    new = plan.sizes.t - plan.target_tile * (len(found) - 1)
+    parts = [one.per_fold for one in found]
+    parts[-1] = parts[-1][..., -new:]
+    return Scored(
+        jnp.concatenate(parts, axis=-1),
+        found[0].condition,
+        jnp.min(jnp.stack([one.left for one in found]), axis=0),
+    )
+
+
+def _of_every_fold(
+    shared: tuple[Any, Any],
+    parts: Moments,
+    training: Moments,
+    whole: Array,
+    lams: Array,
+    sharing: str,
+    fit_intercept: bool,
+    scores_of: Callable[[Fit, Moments, Any], tuple[Array, Array]],
+    held: Held | None = None,
+) -> tuple[Scored, Array]:
+    """Score the fits of each fold; return also whether all of them hold."""
+    of_fold, of_all = shared
+
+    def one_fold(
+        fold: tuple[Any, Moments, Moments, Any],
+    ) -> tuple[Scored, Array]:
+        mine, part, sums, some = fold
+        given = lams, fit_intercept
+        fit, worst, holds = solved(sharing, mine, of_all, sums, whole, *given)
+        scores, left = scores_of(fit, part, some)
+        return Scored(scores, worst, left), holds
+
+    scored, holds = jax.lax.map(one_fold, (of_fold, parts, training, held))
+    return scored, jnp.all(holds)
+
+
+@partial(jax.jit, static_argnums=(5, 6, 7))
+def _from_sums(
+    shared: tuple[Any, Any],
+    parts: Moments,
+    training: Moments,
+    whole: Array,
+    lams: Array,
+    sharing: str,
+    fit_intercept: bool,
+    score: Score,
+) -> tuple[Scored, Array]:
+    given = shared, parts, training, whole, lams, sharing, fit_intercept
+    return _of_every_fold(
+        *given, lambda fit, part, _: from_sums(part, fit, len(lams), score)
+    )
+
+
+@partial(jax.jit, static_argnums=(7, 8, 9, 10))
+def _from_rows(
+    shared: tuple[Any, Any],
+    parts: Moments,
+    training: Moments,
+    whole: Array,
+    lams: Array,
+    data: Data,
+    held: Held,
+    sharing: str,
+    fit_intercept: bool,
+    score: Score,
+    lam_tile: int,
+) -> tuple[Scored, Array]:
+    def scores_of(fit: Fit, _: Moments, some: Held) -> tuple[Array, Array]:
+        return from_rows(rows_of(data, *some), fit, len(lams), score, lam_tile)
+
+    given = shared, parts, training, whole, lams, sharing, fit_intercept
+    return _of_every_fold(*given, scores_of, held)
+
+
+@partial(jax.jit, static_argnames=("score", "fit_intercept"))
+def by_moments(
+    parts: Moments, lams: Float[Array, " L"], score: Score, fit_intercept: bool
+) -> Scored:
+    """Score each fold from moments where they are all there is."""
+    training, whole = complements(parts), total(parts)
+    given = ONE_A_FOLD, fit_intercept
+    shared = factorised(training, whole, jnp.min(lams), *given, alone=True)
+    of_fold = shared, parts, training, whole.weight, lams
+    return _from_sums(*of_fold, *given, score)[0]
+
+
+@partial(
+    jax.jit, static_argnames=("score", "learner", "fit_intercept", "system", "rounding")
+)
+def by_rows(
+    data: Data,
+    held: Held,
+    weights: Float[Array, "k m"],
+    lams: Float[Array, " L"],
+    score: Score,
+    learner: Learner,
+    fit_intercept: bool,
+    system: str,
+    rounding: float | None,
+) -> Scored:
+    """Score each fold from its training rows, given by their weights."""
+
+    def one_fold(fold: tuple[Held, Array]) -> Scored:
+        (rows, counts), weight = fold
+        columns = learner(data.X, weight)
+        view = partial(prepared, columns)
+        train = data._replace(weight=weight)
+        centre, spectrum = of_data(train, fit_intercept, system, view, rounding)
+
+        def middle(i: Array) -> tuple[Array, Array]:
+            return gain(spectrum.values, lams[i]), spectrum.along
+
+        some = rows_of(data, rows, counts)
+        some = some._replace(X=view(some.X))
+        fit = Fit(centre, spectrum.right, middle)
+        tile = at_once(some.Y.size)
+        scores, left = from_rows(some, fit, len(lams), score, tile)
+        worst = condition(spectrum, jnp.min(lams), weight, fit_intercept)
+        return Scored(scores, worst, left)
+
+    return jax.lax.map(one_fold, (held, weights))

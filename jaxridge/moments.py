@@ -34,6 +34,9 @@ from jaxridge.data import (
 from jaxridge.folds import split
 from jaxridge.products import matmul
 
+# The part of everything that must remain for sums to be taken away.
+REMAINS = 0.25
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ def _moved(one: Moments, other: Moments, weight: Array, sign: int) -> Moments:
     )
 
 
+@jax.jit
 def total(parts: Moments) -> Moments:
     """Return the moments of the rows of all folds, as one set without fold axis."""
     first, rest = (
@@ -108,9 +112,22 @@ def total(parts: Moments) -> Moments:
 def complements(parts: Moments) -> Moments:
     """Return, for each fold, the moments of the rows of all others.
 
-    The folds before it and those after it are added, and nothing is taken away: a fold
-    whose numbers are large costs the others no digits.
+    A fold is taken away from all of them where most of everything remains, and no digit
+    is lost. Else the folds before it and those after it are added: a fold whose numbers
+    are large then costs the others nothing.
     """
+    whole = total(parts)
+    rest = _moved(whole, parts, whole.weight - parts.weight, -1)
+
+    def remains(of_rest: Array, of_all: Array) -> Array:
+        return jnp.all(of_rest >= REMAINS * of_all)
+
+    most = remains(rest.weight, whole.weight) & remains(rest.yy, whole.yy)
+    most &= remains(*(jnp.diagonal(a.xx, 0, -2, -1) for a in (rest, whole)))
+    return jax.lax.cond(most, lambda: rest, lambda: _added_up(parts))
+
+
+def _added_up(parts: Moments) -> Moments:
 
     def before(parts: Moments) -> Moments:
         none = jax.tree.map(lambda a: jnp.zeros_like(a[0]), parts)
@@ -250,10 +267,25 @@ def usable(sums: Moments) -> Moments:
     return sums
 
 
+def as_one(sums: Moments) -> Moments:
+    """Return the moments of all folds taken together, checked."""
+    return usable(total(sums) if np.ndim(sums.weight) else sums)
+
+
 def fold_moments(data: Data, held: np.ndarray) -> Moments:
     """Return the moments of the rows that each mask of `held` marks."""
     parts = [_moments_of_rows(data, np.flatnonzero(mask)) for mask in held]
     return jax.tree.map(lambda *a: jnp.stack(a), *parts)
+
+
+def with_targets(design: Moments, data: Data, held: np.ndarray) -> Moments:
+    """Return the moments of folds whose rows' own, without targets, are known."""
+    found = [
+        _cross_of_rows(data, np.flatnonzero(mask), *of)
+        for mask, *of in zip(held, design.weight, design.x, design.xx, strict=True)
+    ]
+    y, xy, yy = jax.tree.map(lambda *a: jnp.stack(a), *found)
+    return Moments(design.weight, design.x, y, design.xx, xy, yy)
 
 
 def about_centre(sums: Moments, fit_intercept: bool) -> tuple[Centre, Array, Array]:
@@ -267,46 +299,101 @@ def about_centre(sums: Moments, fit_intercept: bool) -> tuple[Centre, Array, Arr
 
 
 def _moments_of_rows(data: Data, rows: np.ndarray) -> Moments:
+    if _in_compiled(data):
+        return _in_jax(_chosen(data, rows))
+    X, Y, weight = _chosen_in_numpy(data, rows)
+    total, x, xx = _design_in_numpy(X, weight)
+    y, xy, yy = _cross_in_numpy(X, Y, weight, total, x, xx)
+    return Moments(*map(jnp.asarray, (total, x, y, xx, xy, yy)))
+
+
+def _cross_of_rows(
+    data: Data, rows: np.ndarray, total: Array, x: Array, xx: Array
+) -> tuple[Any, ...]:
+    """Return y, xy and yy of rows whose weight, x and xx are known."""
+    if _in_compiled(data):
+        return _cross_in_jax(_chosen(data, rows), total, x)
+    known = map(np.asarray, (total, x, xx))
+    return tuple(
+        map(jnp.asarray, _cross_in_numpy(*_chosen_in_numpy(data, rows), *known))
+    )
+
+
+def _in_compiled(data: Data) -> bool:
+    return checks.any_traced(data) or jax.default_backend() != "cpu"
+
+
+def _chosen(data: Data, rows: np.ndarray) -> Data:
+    return Data(*(a[_selection(rows)] for a in data))
+
+
+def _chosen_in_numpy(
+    data: Data, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    which = _selection(rows)
+    X, Y, weight = (np.asarray(a)[which] for a in data)
+    return X, Y, weight
+
+
+def _selection(rows: np.ndarray) -> Any:
+    """Return rows that stand together as a slice, which copies nothing."""
     together = rows.size > 0 and rows[-1] - rows[0] == rows.size - 1
-    which = slice(rows[0], rows[-1] + 1) if together else rows
-    if checks.any_traced(data) or jax.default_backend() != "cpu":
-        return _in_jax(Data(*(a[which] for a in data)))
-    part = _in_numpy(*(np.asarray(a)[which] for a in data))
-    return Moments(*map(jnp.asarray, part))
+    return slice(rows[0], rows[-1] + 1) if together else rows
 
 
 @jax.jit
 def _in_jax(data: Data) -> Moments:
     weight = jnp.sum(data.weight)
-    there = weight > 0
-    x, y = (
-        jnp.where(there, weighted_mean(a, data.weight), 0) for a in (data.X, data.Y)
-    )
+    x = jnp.where(weight > 0, weighted_mean(data.X, data.weight), 0)
+    A, _ = weighted_rows(data, Centre(x, jnp.zeros_like(data.Y[0])))
+    y, xy, yy = _cross_in_jax(data, weight, x)
+    return Moments(weight, x, y, matmul(A.T, A), xy, yy)
+
+
+@jax.jit
+def _cross_in_jax(data: Data, total: Array, x: Array) -> tuple[Array, Array, Array]:
+    y = jnp.where(total > 0, weighted_mean(data.Y, data.weight), 0)
     A, B = weighted_rows(data, Centre(x, y))
-    return Moments(weight, x, y, matmul(A.T, A), matmul(A.T, B), jnp.sum(B**2, axis=0))
+    return y, matmul(A.T, B), jnp.sum(B**2, axis=0)
 
 
-def _in_numpy(
-    X: np.ndarray, Y: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, ...]:
-    """Do as `_in_jax` does; NumPy multiplies AᵀA in half the time that XLA takes.
+def _design_in_numpy(
+    X: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return weight, x and xx; NumPy multiplies AᵀA in half the time that XLA takes.
 
     BLAS has a routine for a product with its own transpose, and XLA on a CPU has not.
     """
     total = weight.sum()
     unit = total if total > 0 else X.dtype.type(1)
-    B, y = _about_mean(Y, weight, unit)
     if (weight == 1).all():
         # Without a copy of X, if its means are so small that nothing cancels.
         x, xx = weight @ X / unit, X.T @ X
         if (2 * unit * x**2 <= xx.diagonal()).all():
             xx -= unit * np.outer(x, x)
-            return total, x, y, xx, X.T @ B, (B**2).sum(axis=0)
+            return total, x, xx
     A, x = _about_mean(X, weight, unit)
-    root = np.sqrt(weight)[:, None]
-    A *= root
-    B *= root
-    return total, x, y, A.T @ A, A.T @ B, (B**2).sum(axis=0)
+    A *= np.sqrt(weight)[:, None]
+    return total, x, A.T @ A
+
+
+def _cross_in_numpy(
+    X: np.ndarray,
+    Y: np.ndarray,
+    weight: np.ndarray,
+    total: np.ndarray,
+    x: np.ndarray,
+    xx: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return y, xy and yy of rows of this weight, mean and scatter."""
+    unit = total if total > 0 else X.dtype.type(1)
+    B, y = _about_mean(Y, weight, unit)
+    yy = weight @ B**2
+    B *= weight[:, None]
+    # B has mean 0, so that x matters to the digits only, and that if it is large.
+    if (total * x**2 > xx.diagonal()).any():
+        X = X - x
+    return y, X.T @ B, yy
 
 
 def _about_mean(

@@ -41,6 +41,12 @@ def is_lost(left: Any, dtype: Any) -> bool:
     return dtype == jnp.float32 and float(np.min(left)) < LEAST_RESIDUAL**2
 
 
+def sums_keep(left: Any, dtype: Any) -> bool:
+    """Whether errors θᵀGθ − 2θᵀC + Σy² kept their digits; `left` as in `is_lost`."""
+    least = max(float(np.min(left)), 1e-300)
+    return float(jnp.finfo(dtype).eps) / least < LOSS[np.dtype(dtype)] / 10
+
+
 def warn_if_lost(condition: Any, left: Any, dtype: Any) -> None:
     """Warn of digits that sums have lost, and that only the rows could bring back."""
     if checks.any_traced(condition, left):

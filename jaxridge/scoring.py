@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from jaxridge import checks
 from jaxridge.data import weighted_mean
+from jaxridge.products import matmul
 
 Score = Callable[
     [Float[Array, "h t"], Float[Array, "h t"], Float[Array, " h"]], Float[Array, "..."]
@@ -53,6 +54,21 @@ def predictions(y: Array, prediction: Array, weight: Array) -> Array:
     return prediction
 
 
+def _mean_of_sums(error: Array, weight: Array, spread: Array) -> Array:
+    return error / weight
+
+
+def _r2_of_sums(error: Array, weight: Array, spread: Array) -> Array:
+    there = spread > 0
+    return jnp.where(there, 1 - error / jnp.where(there, spread, 1), jnp.nan)
+
+
+# What can be said without the rows: a score from Σ w e², Σ w and Σ w (y − ȳ)².
+OF_SUMS: dict[Score, Callable[[Array, Array, Array], Array]] = {
+    squared_error: _mean_of_sums,
+    r2: _r2_of_sums,
+}
+
 SCORINGS = {
     "mse": Scoring(squared_error, False),
     "mae": Scoring(absolute_error, False),
@@ -75,4 +91,5 @@ def scoring_of(scoring: Any) -> Scoring:
 
 
 def _mean(a: Array, weight: Array) -> Array:
-    return jnp.sum(weight[:, None] * a, axis=0) / jnp.sum(weight)
+    # A product, because XLA on a CPU sums along columns at a tenth of its speed.
+    return matmul(weight, a) / jnp.sum(weight)

@@ -62,7 +62,7 @@ def of_data(
 def of_products(gram: Float[Array, "n n"], cross: Float[Array, "n t"]) -> Spectrum:
     """Factorise AᵀA, given AᵀB."""
     values, right = jnp.linalg.eigh(without_derivative(gram, OF_AXES))
-    values = _cut(values)
+    values = cut(values)
     return Spectrum(values, right, matmul(right.T, cross), None)
 
 
@@ -126,7 +126,7 @@ def _of_few_rows(
 def _by_dual(A: Float[Array, "m n"], B: Float[Array, "m t"]) -> Spectrum:
     A = without_derivative(A, OF_AXES)
     values, left = jnp.linalg.eigh(matmul(A, A.T))
-    values = _cut(values)
+    values = cut(values)
     right = matmul(A.T, left * root_inverse(values))
     along = jnp.sqrt(values)[:, None] * matmul(left.T, B)
     return Spectrum(values, right, along, left)
@@ -203,7 +203,7 @@ def condition(
     return jnp.where(largest > 0, (largest + lam) / (least + lam), 1)
 
 
-def _cut(values: Float[Array, " r"]) -> Float[Array, " r"]:
+def cut(values: Float[Array, " r"]) -> Float[Array, " r"]:
     """Set eigenvalues that are rounding to 0; `condition` tells if that matters."""
     noise = jnp.finfo(values.dtype).eps * len(values) * jnp.max(jnp.abs(values))
     return jnp.where(values > noise, values, 0)

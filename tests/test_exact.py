@@ -330,5 +330,5 @@ def test_traced_rows_are_scored_alike():
         data = jnp.asarray(X), jnp.asarray(Y), jnp.asarray(WEIGHT, float)
         score = jax.jit(lambda X, Y, w: cross_validate(X, Y, LAMS, UNEVEN, weight=w))
         found = score(*data)
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9)

@@ -9,7 +9,15 @@ import jaxridge
 
 HOUSE = Path(jaxridge.__file__).parent
 FLOORS = (
-    ("version", "checks", "derivatives", "products", "progress", "tiles"),
+    (
+        "version",
+        "checks",
+        "derivatives",
+        "products",
+        "progress",
+        "routes",
+        "tiles",
+    ),
     ("data",),
     ("objective",),
     (
@@ -20,9 +28,13 @@ FLOORS = (
         "precision",
         "scoring",
         "conjugate",
+        "plans",
+        "tridiagonal",
     ),
     ("moments", "spectrum"),
-    ("rules", "solvers", "risk", "factors", "holdout"),
+    ("certificate", "held", "risk"),
+    ("blocks", "kernels", "systems"),
+    ("rules", "solvers", "factors", "holdout"),
     ("trajectory",),
     ("divergence",),
     ("descent", "training"),

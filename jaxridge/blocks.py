@@ -1,0 +1,94 @@
+"""Blocks of rows left out of one factorised kernel: every fold, with n > m.
+
+Let A = √w (X − x̄), B = √w (Y − ȳ), K = AAᵀ, and u = √w/‖√w‖, the direction that the
+intercept takes away. With Q(λ) = (K + λ)⁻¹ restricted to the directions across u, the
+errors of predicting the rows I from all others are, times √w,
+
+    e_I = (Q_II)⁻¹ (Q B)_I,
+
+for any set I: leave-one-out is the case of one row. Derivation: at the fit to the other
+rows, put in place of the targets of I what it predicts of them. The fit to all rows is
+then the same, so its residuals Q B' vanish on I, and B' differs from B by e_I there.
+Nothing cancels as λ → 0, since Q has no eigenvalue near 0 but u's own.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import cho_solve
+from jaxtyping import Array, Float
+
+from jaxridge.data import weighted_mean
+from jaxridge.held import Held, Scored
+from jaxridge.products import matmul
+from jaxridge.scoring import Score, squared_error
+
+
+class Kernel(NamedTuple):
+    """Eigenvalues and eigenvectors of K across u."""
+
+    values: Float[Array, " r"]
+    left: Float[Array, "m r"]
+
+
+@partial(jax.jit, static_argnames="fit_intercept")
+def factorised(
+    kernel: Float[Array, "m m"], weight: Float[Array, " m"], fit_intercept: bool
+) -> Kernel:
+    """Factorise the kernel of all rows, which is about their weighted mean."""
+    root = jnp.sqrt(weight)
+    K = root[:, None] * kernel * root
+    if not fit_intercept:
+        values, left = jnp.linalg.eigh(K)
+        return Kernel(jnp.maximum(values, 0), left)
+    # Made the largest by far, u is the last eigenvector and mixes with no other.
+    u = root / jnp.linalg.norm(root)
+    size = jnp.linalg.norm(K)
+    K = K + 2 * jnp.where(size > 0, size, 1) * jnp.outer(u, u)
+    values, left = jnp.linalg.eigh(K)
+    return Kernel(jnp.maximum(values[:-1], 0), left[:, :-1])
+
+
+@partial(jax.jit, static_argnames=("score", "fit_intercept"))
+def scored(
+    kernel: Kernel,
+    Y: Float[Array, "m t"],
+    weight: Float[Array, " m"],
+    held: Held,
+    lams: Float[Array, " L"],
+    score: Score,
+    fit_intercept: bool,
+) -> Scored:
+    """Return the scores of each block of rows, every row of B being in one of them."""
+    root = jnp.sqrt(weight)[:, None]
+    middle = weighted_mean(Y, weight) if fit_intercept else jnp.zeros_like(Y[0])
+    along = matmul(kernel.left.T, root * (Y - middle))  # UᵀB
+    unit = jnp.where(root > 0, root, 1)[held.rows]
+    y, w = Y[held.rows], jnp.where(held.counts, weight[held.rows], 0)
+    U = jnp.where(held.counts[..., None], kernel.left[held.rows], 0)
+    square = jax.vmap(squared_error)(y, middle + 0 * y[:, :1], w)
+    square = jnp.where(square > 0, square, 1)
+
+    def at(lam: Array) -> tuple[Array, Array]:
+        damped = kernel.values + lam
+        inverse = jnp.where(damped > 0, 1 / jnp.where(damped > 0, damped, 1), 0)
+
+        def block(fold: tuple[Array, ...]) -> tuple[Array, Array]:
+            U, counts, y, w, unit, square = fold
+            # Rows that only pad stand apart, with error 0.
+            Q = matmul(U * inverse, U.T) + jnp.diag(jnp.where(counts, 0, inverse[0]))
+            errors = cho_solve((jnp.linalg.cholesky(Q), True), U * inverse)
+            prediction = y - matmul(errors / unit, along)
+            left = squared_error(y, prediction, w) / square
+            return score(y, prediction, w), jnp.min(left)
+
+        return jax.lax.map(block, (U, held.counts, y, w, unit, square))
+
+    scores, left = jax.lax.map(at, lams)
+    largest, least = jnp.max(kernel.values), jnp.min(kernel.values) + jnp.min(lams)
+    noise = jnp.finfo(largest.dtype).eps * len(kernel.left) * largest
+    worst = jnp.where(least > noise, (largest + jnp.min(lams)) / least, jnp.inf)
+    k = held.rows.shape[0]
+    return Scored(scores.swapaxes(0, 1), jnp.full(k, worst), jnp.min(left, axis=0))

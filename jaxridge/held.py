@@ -1,0 +1,119 @@
+"""How fits score on rows that were held out: from the rows, or from sums over them.
+
+A fit is coefficients θ(λ) = V g(λ) a(λ) about a centre, V being axes that all penalties
+share (or none, V = 1) and g a number for each. Its predictions are (X_held − x̄) V ·
+g(λ) a(λ) + ȳ, of which only the middle knows λ. Its squared errors need no rows: with
+the scatter of the held-out rows about that centre, G = Σ w dx dxᵀ, C = Σ w dx dyᵀ and
+s = Σ w dy², they add up to
+
+    θᵀGθ − 2θᵀC + s,
+
+which cancels where the fit is good: eps · s / error of it is rounding.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxridge.data import Centre, Data
+from jaxridge.moments import Moments
+from jaxridge.products import matmul
+from jaxridge.scoring import OF_SUMS, Score, squared_error
+from jaxridge.tiles import at_once
+
+
+class Held(NamedTuple):
+    """Rows held out by each fold, padded to the same number, and which count."""
+
+    rows: Int[Array, "k h"]
+    counts: Bool[Array, "k h"]
+
+
+class Scored(NamedTuple):
+    """Scores of each fold, and what their precision depends on.
+
+    `condition` is that of AᵀA + λ at the least λ, and `left` the least squared error,
+    as a part of the mean square of the targets.
+    """
+
+    per_fold: Float[Array, "k L *score"]
+    condition: Float[Array, " k"]
+    left: Float[Array, " k"]
+
+
+class Fit(NamedTuple):
+    """Coefficients of one fold at every penalty: V, and g and a at penalty number i."""
+
+    centre: Centre
+    axes: Float[Array, "n r"] | None
+    middle: Callable[[Array], tuple[Float[Array, " r"] | float, Float[Array, "r t"]]]
+
+    def along(self, i: Array) -> Float[Array, "r t"]:
+        """Return g(λ) a(λ)."""
+        gain, along = self.middle(i)
+        return along if isinstance(gain, float) else gain[:, None] * along
+
+    def coef(self, i: Array) -> Float[Array, "n t"]:
+        """Return θ(λ)."""
+        along = self.along(i)
+        return along if self.axes is None else matmul(self.axes, along)
+
+
+def rows_of(data: Data, rows: Array, counts: Array) -> Data:
+    """Return the rows that a fold holds out; those that only pad have weight 0."""
+    weight = jnp.where(counts, data.weight[rows], 0)
+    return Data(data.X[rows], data.Y[rows], weight)
+
+
+def from_rows(
+    held: Data, fit: Fit, n_lams: int, score: Score, lam_tile: int
+) -> tuple[Float[Array, "L *score"], Float[Array, ""]]:
+    """Return the score at every penalty, and `left` (see `Scored`)."""
+    about, t = held.X - fit.centre.x, held.Y.shape[1]
+    # Rows along the axes are the shorter way to many predictions of few rows.
+    turned = fit.axes is None
+    if fit.axes is not None and len(about) <= n_lams * t:
+        about, turned = matmul(about, fit.axes), True
+
+    def predicted(i: Array) -> Array:
+        if not turned:
+            return matmul(about, fit.coef(i))
+        if len(about) > t:
+            return matmul(about, fit.along(i))
+        gain, along = fit.middle(i)
+        return matmul(about * gain, along)
+
+    square = squared_error(held.Y, fit.centre.y[None], held.weight)
+    square = jnp.where(square > 0, square, 1)
+
+    def one(i: Array) -> tuple[Array, Array]:
+        prediction = predicted(i) + fit.centre.y
+        left = squared_error(held.Y, prediction, held.weight) / square
+        return score(held.Y, prediction, held.weight), jnp.min(left)
+
+    # Many targets make a product large enough, and rows are scaled one at a time.
+    tile = 1 if turned and len(about) <= t else lam_tile
+    scores, left = jax.lax.map(one, jnp.arange(n_lams), batch_size=tile)
+    return scores, jnp.min(left)
+
+
+def from_sums(
+    part: Moments, fit: Fit, n_lams: int, score: Score
+) -> tuple[Float[Array, "L t"], Float[Array, ""]]:
+    """Return the same from the moments of the rows held out."""
+    dx, dy = part.x - fit.centre.x, part.y - fit.centre.y
+    G = part.xx + part.weight * jnp.outer(dx, dx)
+    C = part.xy + part.weight * jnp.outer(dx, dy)
+    square = part.yy + part.weight * dy**2
+
+    def one(i: Array) -> Array:
+        coef = fit.coef(i)
+        error = jnp.sum(coef * (matmul(G, coef) - 2 * C), axis=0) + square
+        return jnp.maximum(error, 0)
+
+    errors = jax.lax.map(one, jnp.arange(n_lams), batch_size=at_once(C.size))
+    left = jnp.min(errors / jnp.where(square > 0, square, 1))
+    return OF_SUMS[score](errors, part.weight, part.yy), left

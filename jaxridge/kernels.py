@@ -1,0 +1,100 @@
+"""The kernel K = XXᵀ of all rows, of which every fold's is a part: the way with n > m.
+
+About the training means μ = Σ pᵢxᵢ, p the training weights as shares, products of rows
+are (xᵢ − μ)(xⱼ − μ) = Kᵢⱼ − aᵢ − aⱼ + b with a = Kp and b = pᵀa, so that K, about a
+centre near μ, is all that is needed of X. With √w K √w = U S² Uᵀ over training rows,
+predictions of other rows are (K_other,train √w U) (S² + λ)⁻¹ UᵀB + ȳ.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxridge.data import Centre, Data, centre_of, weighted_mean
+from jaxridge.held import Fit, Held, Scored, from_rows
+from jaxridge.products import matmul
+from jaxridge.scoring import Score
+from jaxridge.spectrum import cut, gain
+
+
+class Kernels(NamedTuple):
+    """Each fold's factorised kernel, and its held-out rows along the axes."""
+
+    values: Float[Array, "k r"]
+    left: Float[Array, "k r r"]
+    others: Float[Array, "k h r"]
+    condition: Float[Array, " k"]
+
+
+@partial(jax.jit, static_argnames="fit_intercept")
+def kernel_of(data: Data, fit_intercept: bool) -> Float[Array, "m m"]:
+    """Return products of rows about their mean, or about 0 without an intercept."""
+    rows = data.X - centre_of(data, fit_intercept).x
+    return matmul(rows, rows.T)
+
+
+@partial(jax.jit, static_argnames="fit_intercept")
+def factorised(
+    kernel: Float[Array, "m m"],
+    weight: Float[Array, " m"],
+    train: Held,
+    held: Held,
+    least: Float[Array, ""],
+    fit_intercept: bool,
+) -> Kernels:
+    """Factorise the part of the kernel that each fold trains on."""
+
+    def one_fold(fold: tuple[Held, Held]) -> tuple[Array, ...]:
+        (rows, counts), (others, _) = fold
+        w = jnp.where(counts, weight[rows], 0)
+        K, across = kernel[rows][:, rows], kernel[others][:, rows]
+        if fit_intercept:
+            share = w / jnp.sum(w)
+            a, b = matmul(K, share), matmul(across, share)
+            middle = matmul(share, a)
+            K, across = K - a - a[:, None] + middle, across - a - b[:, None] + middle
+        root = jnp.sqrt(w)
+        values, left = jnp.linalg.eigh(root[:, None] * K * root)
+        values = cut(values)
+        full = jnp.sum(w > 0) - fit_intercept
+        there = values > 0
+        smallest = jnp.min(jnp.where(there, values, jnp.inf))
+        smallest = jnp.where(jnp.sum(there) < full, 0, smallest)
+        worst = (jnp.max(values) + least) / (smallest + least)
+        return values, left, matmul(across * root, left), worst
+
+    return Kernels(*jax.lax.map(one_fold, (train, held)))
+
+
+@partial(jax.jit, static_argnames=("score", "fit_intercept", "lam_tile"))
+def scored(
+    kernels: Kernels,
+    Y: Float[Array, "m t"],
+    weight: Float[Array, " m"],
+    train: Held,
+    held: Held,
+    lams: Float[Array, " L"],
+    score: Score,
+    fit_intercept: bool,
+    lam_tile: int,
+) -> Scored:
+    """Score the held-out rows of each fold."""
+
+    def one_fold(fold: tuple[Kernels, Held, Held]) -> Scored:
+        (values, left, others, worst), (rows, counts), (some, there) = fold
+        w, y = jnp.where(counts, weight[rows], 0), Y[rows]
+        middle = weighted_mean(y, w) if fit_intercept else jnp.zeros_like(y[0])
+        along = matmul(left.T, jnp.sqrt(w)[:, None] * (y - middle))
+        fit = Fit(
+            Centre(jnp.zeros_like(values), middle),
+            None,
+            lambda i: (gain(values, lams[i]), along),
+        )
+        rest = Data(others, Y[some], jnp.where(there, weight[some], 0))
+        scores, least = from_rows(rest, fit, len(lams), score, lam_tile)
+        return Scored(scores, worst, least)
+
+    return jax.lax.map(one_fold, (kernels, train, held))

@@ -1,0 +1,194 @@
+"""The training system of every fold, (Gᵢ + λ) θ = cᵢ, at every penalty.
+
+Gᵢ and cᵢ are moments of all folds but one. Four ways to share the work: the
+eigenvectors of each Gᵢ, for all penalties and however many targets; its tridiagonal
+form, for few targets; the eigenvectors of all rows' G, for all folds and penalties; or
+a Cholesky factor of every Gᵢ + λ, cheap where penalties are few.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import cho_solve
+from jaxtyping import Array, Bool, Float
+
+from jaxridge.conjugate import conjugate_gradients
+from jaxridge.held import Fit
+from jaxridge.moments import Moments, about_centre
+from jaxridge.products import matmul
+from jaxridge.routes import CHOLESKY, ONE_A_FOLD, ONE_FOR_ALL, TRIDIAGONAL
+from jaxridge.spectrum import (
+    Spectrum,
+    condition,
+    gain,
+    of_products,
+    of_sums,
+)
+from jaxridge.tridiagonal import (
+    Tridiagonal,
+    solved_at,
+    tridiagonal,
+    turned,
+    turned_back,
+)
+from jaxridge.tridiagonal import condition as condition_of_reduced
+
+# The least that a fold's system may have of that of all rows, in any direction.
+ALIKE = 0.1
+POWER_STEPS = 8
+
+
+class Solved(NamedTuple):
+    """The fits of a fold, the condition of its systems, and whether the fits hold."""
+
+    fit: Fit
+    condition: Float[Array, ""]
+    holds: Bool[Array, ""]
+
+
+@partial(jax.jit, static_argnames=("sharing", "fit_intercept", "alone"))
+def factorised(
+    training: Moments,
+    whole: Moments,
+    least: Float[Array, ""],
+    sharing: str,
+    fit_intercept: bool,
+    alone: bool,
+) -> tuple[Any, Any]:
+    """Return what is shared over penalties: of each fold, and of all folds.
+
+    `alone` says that the sums are all there is: no rows can bring lost digits back.
+    """
+    if sharing == CHOLESKY:
+        return (), ()
+    if sharing == ONE_FOR_ALL:
+        _, xx, xy = about_centre(whole, fit_intercept)
+        return (), of_products(xx, xy)
+
+    def one_fold(sums: Moments) -> tuple[Any, Array]:
+        _, xx, xy = about_centre(sums, fit_intercept)
+        if sharing == TRIDIAGONAL:
+            reduced = tridiagonal(xx)
+            return reduced, condition_of_reduced(reduced, least)
+        if alone:
+            return of_sums(xx, xy, least)
+        spectrum = of_products(xx, xy)
+        return spectrum, _condition(spectrum, least)
+
+    return jax.lax.map(one_fold, training), ()
+
+
+def solved(
+    sharing: str,
+    of_fold: Any,
+    of_all: Any,
+    sums: Moments,
+    total: Float[Array, ""],
+    lams: Float[Array, " L"],
+    fit_intercept: bool,
+) -> Solved:
+    """Return the fits of one fold, given its training moments and what is shared.
+
+    `total` is the weight of all rows.
+    """
+    if sharing == ONE_A_FOLD:
+        spectrum, worst = of_fold
+        return _by_spectrum(spectrum, worst, sums, lams, fit_intercept)
+    if sharing == TRIDIAGONAL:
+        reduced, worst = of_fold
+        return _by_tridiagonal(reduced, worst, sums, lams, fit_intercept)
+    if sharing == ONE_FOR_ALL:
+        return _by_neighbour(of_all, sums, total, lams, fit_intercept)
+    return _by_cholesky(sums, lams, fit_intercept)
+
+
+def _condition(spectrum: Spectrum, least: Array) -> Array:
+    return condition(spectrum, least, jnp.ones(len(spectrum.right)), False)
+
+
+def _by_spectrum(
+    spectrum: Spectrum, worst: Array, sums: Moments, lams: Array, fit_intercept: bool
+) -> Solved:
+    centre, _, xy = about_centre(sums, fit_intercept)
+    projected = spectrum.along
+    if projected.shape[1] != xy.shape[1]:  # these targets were not factorised with
+        projected = matmul(spectrum.right.T, xy)
+
+    fit = Fit(
+        centre, spectrum.right, lambda i: (gain(spectrum.values, lams[i]), projected)
+    )
+    return Solved(fit, worst, jnp.asarray(True))
+
+
+def _by_tridiagonal(
+    reduced: Tridiagonal, worst: Array, sums: Moments, lams: Array, fit_intercept: bool
+) -> Solved:
+    centre, _, xy = about_centre(sums, fit_intercept)
+    right, t = turned_back(reduced, xy), xy.shape[1]
+    alongs = jax.lax.map(lambda lam: solved_at(reduced, lam, right), lams)
+    columns = turned(reduced, alongs.swapaxes(0, 1).reshape(-1, len(lams) * t))
+    coefs = columns.reshape(-1, len(lams), t).swapaxes(0, 1)
+    return Solved(
+        Fit(centre, None, lambda i: (1.0, coefs[i])), worst, jnp.asarray(True)
+    )
+
+
+def _by_neighbour(
+    spectrum: Spectrum, sums: Moments, total: Array, lams: Array, fit_intercept: bool
+) -> Solved:
+    """Solve by conjugate gradients in the axes V of all rows.
+
+    There Gᵢ is nearly diagonal: few steps, of a product with VᵀGᵢV each.
+    """
+    centre, xx, xy = about_centre(sums, fit_intercept)
+    V, t, least = spectrum.right, xy.shape[1], jnp.min(lams)
+    turned = matmul(V.T, matmul(xx, V))
+    right = jnp.tile(matmul(V.T, xy), (1, len(lams)))
+    shift = jnp.repeat(lams, t)
+    # All rows have this much more of everything than the rows that train.
+    share = sums.weight / total
+    near = spectrum.values[:, None] * share + shift
+    columns, enough = conjugate_gradients(
+        lambda z: matmul(turned, z) + shift * z,
+        lambda z: jnp.where(near > 0, z / jnp.where(near > 0, near, 1), 0),
+        right,
+    )
+    alongs = columns.reshape(-1, len(lams), t).swapaxes(0, 1)
+    # Where a direction is in the fold alone, neither system is nearly the other.
+    root = jnp.where(near > 0, 1 / jnp.sqrt(jnp.where(near > 0, near, 1)), 0)
+    root = root[:, jnp.argmin(shift)]
+    alike = root[:, None] * turned * root + jnp.diag(least * root**2 - ALIKE)
+    holds = enough & jnp.all(jnp.isfinite(jnp.linalg.cholesky(alike)))
+    worst = _condition(spectrum, least / share) / ALIKE
+    return Solved(Fit(centre, V, lambda i: (1.0, alongs[i])), worst, holds)
+
+
+def _by_cholesky(sums: Moments, lams: Array, fit_intercept: bool) -> Solved:
+    centre, xx, xy = about_centre(sums, fit_intercept)
+    one = jnp.eye(len(xx), dtype=xx.dtype)
+
+    def middle(i: Array) -> tuple[float, Array]:
+        return 1.0, cho_solve((jnp.linalg.cholesky(xx + lams[i] * one), True), xy)
+
+    least = jnp.min(lams)
+    factor = jnp.linalg.cholesky(xx + least * one)
+    there = jnp.all(jnp.isfinite(factor))
+    factor = jnp.where(there, factor, one)
+    largest = _grown(lambda v: matmul(xx, v) + least * v, xx)
+    inverse = _grown(lambda v: cho_solve((factor, True), v), xx)
+    # Power steps tell both to a small factor.
+    worst = jnp.where(there, 2 * largest * inverse, jnp.inf)
+    return Solved(Fit(centre, None, middle), worst, there)
+
+
+def _grown(product: Any, like: Array) -> Array:
+    """Return about the largest eigenvalue of a symmetric matrix, by its products."""
+    start = jax.random.normal(jax.random.key(0), like.shape[:1], like.dtype)
+
+    def step(_: Array, v: Array) -> Array:
+        size = jnp.linalg.norm(v)
+        return product(v / jnp.where(size > 0, size, 1))
+
+    return jnp.linalg.norm(jax.lax.fori_loop(0, POWER_STEPS, step, start))

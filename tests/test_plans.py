@@ -1,0 +1,219 @@
+"""Plans: what they choose and say; and that every route gives the same scores."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import compilations, problem
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import KFold
+
+from jaxridge import Plan, Route, cross_validate, plan, validation
+from jaxridge.routes import (
+    BLOCKS,
+    CHOLESKY,
+    DUAL,
+    ONE_A_FOLD,
+    ONE_FOR_ALL,
+    PRIMAL,
+    TRIDIAGONAL,
+)
+
+LAMS = np.array([0.5, 30.0, 3.0])
+FOLDS = KFold(3, shuffle=True, random_state=0)
+TALL, WIDE = problem(40, 4, 5, weighted=True), problem(11, 30, 5, weighted=True)
+ROUTES = [
+    (PRIMAL, ONE_A_FOLD),
+    (PRIMAL, TRIDIAGONAL),
+    (PRIMAL, ONE_FOR_ALL),
+    (PRIMAL, CHOLESKY),
+    (DUAL, ONE_A_FOLD),
+    (DUAL, BLOCKS),
+]
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """Return a function that makes every plan take a route, with tiles of targets."""
+
+    def take(system, sharing, target_tile):
+        def fixed(m, n, t, L, k, dtype, **rest):
+            made = plan(m, n, t, L, k, dtype, **rest)
+            route = Route(system, sharing, str(dtype))
+            tile = min(target_tile, t)
+            return dataclasses.replace(made, route=route, target_tile=tile)
+
+        monkeypatch.setattr(validation, "plan", fixed)
+
+    return take
+
+
+def refitted(data, fit_intercept, scores_of):
+    """Return the score of each fold, penalty and target, by scikit-learn."""
+    X, Y, weight = data.X, data.y, data.weight
+    found = []
+    for train, held in FOLDS.split(X):
+        for lam in LAMS:
+            model = Ridge(lam, fit_intercept=fit_intercept, solver="svd")
+            model.fit(X[train], Y[train], weight[train])
+            found.append(scores_of(Y[held], model.predict(X[held]), weight[held]))
+    return np.reshape(found, (FOLDS.n_splits, len(LAMS), -1))
+
+
+def squares(y, prediction, weight):
+    return np.average((y - prediction) ** 2, axis=0, weights=weight)
+
+
+def absolutes(y, prediction, weight):
+    return np.average(np.abs(y - prediction), axis=0, weights=weight)
+
+
+@pytest.mark.parametrize("scoring", ["mse", "mae"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("tile", [5, 2])
+@pytest.mark.parametrize(("system", "sharing"), ROUTES)
+def test_every_route_scores_as_refits_do(
+    planned, system, sharing, tile, fit_intercept, scoring
+):
+    planned(system, sharing, tile)
+    data = TALL if system == PRIMAL else WIDE
+    options = {"weight": data.weight, "fit_intercept": fit_intercept}
+    found = cross_validate(data.X, data.y, LAMS, FOLDS, scoring=scoring, **options)
+    metric = squares if scoring == "mse" else absolutes
+    expected = refitted(data, fit_intercept, metric)
+    np.testing.assert_allclose(found.per_fold, expected, rtol=1e-9)
+    if sharing != ONE_FOR_ALL:  # which may find that folds are too unlike
+        assert found.route == Route(system, sharing, "float64")
+
+
+@pytest.mark.parametrize(("system", "sharing"), ROUTES)
+def test_every_route_in_single_precision(planned, system, sharing):
+    planned(system, sharing, 5)
+    data = TALL if system == PRIMAL else WIDE
+    X, Y, weight = data.astype(np.float32)
+    found = cross_validate(X, Y, LAMS, FOLDS, weight=weight)
+    assert found.per_fold.dtype == np.float32
+    np.testing.assert_allclose(found.per_fold, refitted(data, True, squares), rtol=1e-3)
+
+
+@pytest.mark.parametrize(("system", "sharing"), ROUTES)
+def test_every_route_compiles_once(planned, system, sharing):
+    planned(system, sharing, 2)
+    data = TALL if system == PRIMAL else WIDE
+
+    def score(scale):
+        cross_validate(scale * data.X, data.y, scale * LAMS, FOLDS)
+
+    score(1.0)
+    with compilations() as count:
+        score(1.5)
+    assert count() == 0
+
+
+@pytest.mark.parametrize("columns", ["duplicate", "constant"])
+@pytest.mark.parametrize(("system", "sharing"), ROUTES)
+def test_systems_that_are_singular_are_solved_by_a_surer_route(
+    planned, system, sharing, columns
+):
+    planned(system, sharing, 5)
+    data = TALL if system == PRIMAL else WIDE
+    X = data.X.copy()
+    X[:, 1] = X[:, 0] if columns == "duplicate" else 3.0
+    if system == DUAL:
+        X = np.repeat(X[:6], 2, axis=0)[: len(X)]  # rows that depend on each other
+    found = cross_validate(X, data.y, [0.0], FOLDS)
+    assert np.isfinite(found.per_fold).all()
+    assert found.route.system == "svd" and found.route.raised
+
+
+def test_the_route_passes_through_transformations():
+    with jax.enable_x64(True):
+        X, y = jnp.asarray(TALL.X), jnp.asarray(TALL.y)
+        found = jax.jit(lambda lams: cross_validate(X, y, lams, 3))(jnp.asarray(LAMS))
+    assert found.route == Route("svd", ONE_A_FOLD, "float64")
+    assert str(found.route) == "svd, one factorisation a fold, float64"
+    raised = found.route.as_raised()
+    assert str(raised).endswith("float64 (raised to keep the digits)")
+
+
+def test_a_plan_tells_what_it_chose_and_what_else_there_was():
+    made = plan(20_000, 500, budget=1e9)
+    text = made.explain()
+    assert str(made) == text
+    assert "20000 rows, 500 columns, 1 target(s), 100 penalties, 5 folds" in text
+    assert "taken" in text and "slower" in text and "a budget of 1 GB" in text
+    assert 0 < made.bytes <= made.budget == 10**9
+    assert made.seconds == min(made.seconds, *(s for _, s, _ in made.others))
+
+
+def test_plans_of_other_questions():
+    loo = plan(1000, 50, asked="leave-one-out", budget=1e9)
+    assert str(loo.route) == "primal, one factorisation, float64"
+    wide = plan(50, 1000, dtype="float32", asked="path", budget=1e9)
+    assert str(wide.route) == "dual, one factorisation, float32"
+    assert "folds" not in wide.explain()
+
+
+@pytest.mark.parametrize("device", [None, "cpu", "gpu", jax.devices()[0]])
+def test_a_plan_for_a_device_has_a_budget(device):
+    made = plan(1000, 50, device=device)
+    assert made.budget >= 2**26 and made.budget & (made.budget - 1) == 0
+
+
+def test_few_penalties_are_solved_by_cholesky_and_a_gpu_avoids_eigenvectors():
+    assert plan(20_000, 500, L=1, budget=1e9).route.sharing == CHOLESKY
+    on_gpu = plan(100_000, 4096, device="gpu", budget=1e10)
+    assert on_gpu.route.sharing == ONE_FOR_ALL
+
+
+def test_targets_come_in_tiles_that_cover_them_and_fit_the_budget():
+    for t in (1, 7, 5000, 50_000):
+        made = plan(2000, 500, t, 20, 5, "float32", budget=2e8)
+        tiles = list(made.target_tiles())
+        assert {s.stop - s.start for s in tiles} == {made.target_tile}
+        assert set().union(*(range(s.start, s.stop) for s in tiles)) == set(range(t))
+        assert made.bytes <= made.budget
+
+
+def test_more_targets_take_no_more_memory():
+    few, many = (plan(2000, 500, t, 20, budget=2e8) for t in (5000, 50_000))
+    assert many.bytes <= few.budget and many.target_tile <= 5000
+
+
+def test_a_plan_that_cannot_fit_says_what_would():
+    with pytest.raises(MemoryError, match="the least that would do is") as error:
+        plan(20_000, 500, budget=1e6)
+    assert "half of it in float32" in str(error.value)
+    with pytest.raises(MemoryError, match="`budget` of 1 kB is too small for 40 rows"):
+        cross_validate(TALL.X, TALL.y, LAMS, 5, budget=1000)
+
+
+def test_scores_within_a_budget_are_those_without():
+    few = cross_validate(TALL.X, TALL.y, LAMS, 5, budget=8000)
+    all_ = cross_validate(TALL.X, TALL.y, LAMS, 5)
+    np.testing.assert_allclose(few.per_fold, all_.per_fold, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"m": 0}, ValueError, "`m` must be at least 1"),
+        ({"t": 1.5}, TypeError, "`t` must be a whole number"),
+        ({"k": 1}, ValueError, "`k` must be at least 2"),
+        ({"dtype": "int32"}, ValueError, "`dtype` must be one of float32, float64"),
+        ({"device": "tpu"}, ValueError, "`device` must be one of cpu, gpu"),
+        ({"asked": "all"}, ValueError, "`asked` must be one of folds"),
+        ({"budget": 0}, ValueError, "`budget` must be a number of bytes above 0"),
+        ({"budget": "1GB"}, TypeError, "`budget` must be a number of bytes"),
+        ({"budget": np.nan}, ValueError, "`budget` must be a number of bytes"),
+    ],
+)
+def test_plans_that_cannot_be_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        plan(**{"m": 10, "n": 2} | options)
+
+
+def test_a_plan_is_known_by_its_type():
+    assert isinstance(plan(10, 2), Plan)
