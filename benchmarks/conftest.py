@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import pytest
 
+PACKAGES = ("jaxridge", "jax", "jaxlib", "numpy", "scikit-learn", "himalaya")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--toy", action="store_true", help="tiny problems, one round")
@@ -17,6 +19,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def toy(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--toy"))
+
+
+@pytest.fixture(scope="module")
+def compiling() -> list[float]:
+    """Return a list that grows by the seconds of everything JAX compiles."""
+    spent: list[float] = []
+
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
+        if event.startswith("/jax/core/compile/"):
+            spent.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return spent
 
 
 def pytest_benchmark_update_machine_info(config: Any, machine_info: dict) -> None:
@@ -28,7 +43,7 @@ def pytest_benchmark_update_machine_info(config: Any, machine_info: dict) -> Non
         device=jax.devices()[0].device_kind,
         platform=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
-        versions={n: version(n) for n in ("jaxridge", "jax", "jaxlib", "numpy")},
+        versions={name: version(name) for name in PACKAGES},
     )
 
 

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.datasets import load_diabetes
 
 
 class SweepProblem(NamedTuple):
@@ -36,3 +37,66 @@ class SweepProblem(NamedTuple):
 
 SWEEP = SweepProblem("sweep-10000x500", 10_000, 500, n_lams=100, steps=200)
 TOY_SWEEP = SweepProblem("sweep-toy", 100, 5, n_lams=4, steps=20)
+
+
+class ScoreProblem(NamedTuple):
+    """Penalties to score, for each target, by folds or by leaving one row out."""
+
+    name: str
+    n_samples: int
+    n_features: int
+    n_targets: int
+    n_lams: int
+    folds: int  # 0 to leave one out
+    dtype: str
+    rivals: tuple[str, ...]
+    seed: int = 0
+
+    def make(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return X, Y and the penalties.
+
+        X is standard normal. Targets are linear in it, with from a twentieth to twice
+        as much signal as noise, so that they want different penalties.
+        """
+        if self.name.startswith("diabetes"):
+            X, y = load_diabetes(return_X_y=True)
+            return X, y[:, None], np.geomspace(1e-4, 1e2, self.n_lams)
+        rng = np.random.default_rng(self.seed)
+        m, n, t = self.n_samples, self.n_features, self.n_targets
+        X = rng.normal(size=(m, n)).astype(self.dtype)
+        coef = rng.normal(size=(n, t)) / np.sqrt(n)
+        signal = np.geomspace(0.05, 2, t) if t > 1 else np.ones(1)
+        Y = X @ (coef * signal).astype(self.dtype) + rng.normal(size=(m, t))
+        return X, Y.astype(self.dtype), np.geomspace(1, 1e5, self.n_lams)
+
+
+def _folds(m: int, n: int, t: int, L: int, dtype: str, *rivals: str) -> ScoreProblem:
+    return ScoreProblem(f"folds-{m}x{n}x{t}-{dtype}", m, n, t, L, 5, dtype, rivals)
+
+
+def _rows(m: int, n: int, dtype: str, *rivals: str) -> ScoreProblem:
+    return ScoreProblem(f"rows-{m}x{n}-{dtype}", m, n, 1, 100, 0, dtype, rivals)
+
+
+EXACT = {
+    "folds": _folds(20_000, 500, 1, 100, "float32", "GridSearchCV", "limit"),
+    "folds-double": _folds(20_000, 500, 1, 100, "float64", "GridSearchCV", "limit"),
+    "rows": _rows(20_000, 500, "float32", "RidgeCV", "limit"),
+    "rows-double": _rows(20_000, 500, "float64", "RidgeCV", "limit"),
+    "wide-gram": _folds(20_000, 2000, 1, 100, "float64", "limit"),
+    "targets": _folds(2000, 500, 5000, 20, "float32", "himalaya"),
+    "targets-wide": _folds(1000, 2000, 3000, 20, "float32", "himalaya"),
+    "diabetes": ScoreProblem(
+        "diabetes-rows", 442, 10, 1, 100, 0, "float64", ("RidgeCV", "limit")
+    ),
+}
+TOY_EXACT = {
+    name: problem._replace(
+        name=f"{problem.name}-toy",
+        n_samples=40 if problem.n_samples > problem.n_features else 20,
+        n_features=8 if problem.n_samples > problem.n_features else 30,
+        n_targets=min(problem.n_targets, 3),
+        n_lams=5,
+    )
+    for name, problem in EXACT.items()
+}

@@ -22,19 +22,6 @@ ROUNDS = 3
 
 
 @pytest.fixture(scope="module")
-def compiling() -> list[float]:
-    """Return a list that grows by the seconds of everything JAX compiles."""
-    spent: list[float] = []
-
-    def listen(event: str, duration_secs: float, **_: Any) -> None:
-        if event.startswith("/jax/core/compile/"):
-            spent.append(duration_secs)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    return spent
-
-
-@pytest.fixture(scope="module")
 def problem(toy: bool) -> Any:
     return TOY_SWEEP if toy else SWEEP
 

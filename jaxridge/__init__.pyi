@@ -1,3 +1,4 @@
+from .certificate import Certificate, certify
 from .choice import Choice, Evidence, Scores, choose
 from .criteria import evidence, gcv, leave_one_out
 from .descent import descend, sweep
@@ -14,12 +15,15 @@ from .objective import (
     predict,
 )
 from .paths import Path, path
+from .plans import Plan, plan
+from .routes import Route
 from .solvers import solve
 from .trajectory import Descent
 from .validation import cross_validate
 from .version import __version__
 
 __all__ = [
+    "Certificate",
     "Choice",
     "Descent",
     "Evidence",
@@ -28,8 +32,11 @@ __all__ = [
     "Params",
     "ParamsPath",
     "Path",
+    "Plan",
+    "Route",
     "Scores",
     "__version__",
+    "certify",
     "check_gradient",
     "choose",
     "cost",
@@ -44,6 +51,7 @@ __all__ = [
     "moments_of",
     "moments_of_batches",
     "path",
+    "plan",
     "predict",
     "solve",
     "sweep",

@@ -16,6 +16,7 @@ from tabulate import tabulate
 
 from jaxridge import checks
 from jaxridge.data import in_kind_of_input
+from jaxridge.routes import Route
 
 ROWS_SHOWN = 12
 
@@ -35,6 +36,8 @@ class Scores(NamedTuple):
         Standard deviation over folds (ddof 1) divided by √n_folds.
     greater_is_better : bool array of shape ()
         Direction of the score; False for errors.
+    route : Route
+        How the scores were computed.
     """
 
     lams: Float[Array, " L"]
@@ -42,6 +45,7 @@ class Scores(NamedTuple):
     mean: Float[Array, "L *t"]
     standard_error: Float[Array, "L *t"]
     greater_is_better: Bool[Array, ""]
+    route: Route = Route()
 
     def __str__(self) -> str:
         """Return one line for each penalty, at most twelve spread over the grid."""
@@ -67,6 +71,8 @@ class Evidence(NamedTuple):
         As in `Scores`; per_fold has no entries, and standard_error is 0.
     noise : array of shape (n_lams[, n_targets])
         The noise variance at which the evidence is greatest, in squared units of `y`.
+    route : Route
+        How the evidence was computed.
     """
 
     lams: Float[Array, " L"]
@@ -75,6 +81,7 @@ class Evidence(NamedTuple):
     standard_error: Float[Array, "L *t"]
     greater_is_better: Bool[Array, ""]
     noise: Float[Array, "L *t"]
+    route: Route = Route()
 
     def __str__(self) -> str:
         """Return one line for each penalty, at most twelve spread over the grid."""
@@ -168,7 +175,12 @@ def choose(
     checks.one_of("rule", rule, ("min", "1se"))
     if not isinstance(scores, Scores | Evidence):
         raise TypeError(f"`scores` must be Scores, got {type(scores).__name__}")
-    scores = type(scores)._make(map(jnp.asarray, scores))
+    scores = jax.tree.map(jnp.asarray, scores)
+    if scores.lams.shape != scores.mean.shape[:1]:
+        raise ValueError(
+            f"`scores` hold {scores.lams.size} penalties and means of shape "
+            f"{scores.mean.shape}: the first axis is that of the penalties"
+        )
     folds = scores.per_fold.shape[0]
     if rule == "1se" and folds < 1:
         raise ValueError(
@@ -198,6 +210,7 @@ def scores_of_folds(
     lams: Float[Array, " L"],
     per_fold: Float[Array, "k L *t"],
     greater_is_better: bool,
+    route: Route,
 ) -> Scores:
     """Return scores with their mean over folds, and its standard error."""
     return Scores(
@@ -206,6 +219,7 @@ def scores_of_folds(
         jnp.mean(per_fold, axis=0),
         standard_error(per_fold),
         jnp.asarray(greater_is_better),
+        route,
     )
 
 

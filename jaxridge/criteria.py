@@ -1,7 +1,8 @@
 """Scores of every penalty that need no folds: leave-one-out, GCV and the evidence."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +23,11 @@ from jaxridge.data import (
 )
 from jaxridge.factors import answer
 from jaxridge.folds import Folds
-from jaxridge.grids import on_grid
+from jaxridge.grids import COUNT, grid_of, grid_of_moments, on_grid
 from jaxridge.holdout import score_folds
+from jaxridge.moments import Moments, about_centre, as_one
+from jaxridge.plans import plan
+from jaxridge.precision import warn_if_lost
 from jaxridge.risk import (
     Loss,
     Spread,
@@ -32,13 +36,16 @@ from jaxridge.risk import (
     left_out_losses,
     log_evidence,
     residual_squares,
+    residual_squares_of_sums,
     slack,
     spread_of,
     standard_error_of_mean,
 )
+from jaxridge.routes import ONE, PRIMAL, Route
 from jaxridge.scoring import absolute_error, squared_error
-from jaxridge.spectrum import Spectrum
+from jaxridge.spectrum import Spectrum, of_sums
 
+S = TypeVar("S", Scores, Evidence)
 LOSSES = {"mse": jnp.square, "mae": jnp.abs}
 # Rows of a smaller 1 − h, a difference of numbers near 1, have lost half their digits.
 SLACK = 1e-5
@@ -126,22 +133,23 @@ def leave_one_out(
     square = _spread_of_targets(data) if scoring == "r2" else None
 
     def score(grid: Array) -> Scores:
-        spread = _spread(data, grid, loss, fit_intercept)
+        spread, route = _spread(data, grid, loss, fit_intercept)
         mean, error = spread.mean, standard_error_of_mean(spread)
         if square is not None:
             mean, error = 1 - mean / square, error / square
         else:
             mean, error = mean * loss(unit), error * loss(unit)
         mean, error = drop_target_axis((mean, error), y)
-        return Scores(grid, mean[None], mean, error, jnp.asarray(scoring == "r2"))
+        greater = jnp.asarray(scoring == "r2")
+        return Scores(grid, mean[None], mean, error, greater, route)
 
-    return on_grid(score, lams, data, fit_intercept)
+    return _on_grid(score, lams, data, fit_intercept)
 
 
 @in_kind_of_input
 def gcv(
-    X: ArrayLike,
-    y: ArrayLike,
+    X: ArrayLike | Moments,
+    y: ArrayLike | None,
     lams: ArrayLike | str,
     *,
     weight: ArrayLike | None = None,
@@ -156,7 +164,8 @@ def gcv(
     Parameters
     ----------
     X, y, lams, weight, fit_intercept
-        As for `leave_one_out`.
+        As for `leave_one_out`; or `X` as Moments, those of folds taken together. Then
+        `y` and `weight` are None, and scores have a targets' axis.
 
     Returns
     -------
@@ -186,6 +195,10 @@ def gcv(
     [1.4104 1.7604]
     """
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
+    if isinstance(X, Moments):
+        return _of_moments(
+            _gcv_of_moments, _gcv_scores, X, y, lams, weight, fit_intercept
+        )
     data = as_data_to_square(X, y, weight)
     if not checks.is_traced(data.weight) and (np.asarray(data.weight) > 0).sum() < 2:
         raise ValueError("GCV needs at least two rows that count, got one")
@@ -194,17 +207,16 @@ def gcv(
         return _generalized(*given, fit_intercept)
 
     def score(grid: Array) -> Scores:
-        mean = drop_target_axis(answer(question, data, grid, fit_intercept), y)
-        none = jnp.zeros_like(mean)
-        return Scores(grid, none[None][:0], mean, none, jnp.asarray(False))
+        found, route = answer(question, data, grid, fit_intercept)
+        return _gcv_scores(grid, drop_target_axis(found, y), route)
 
-    return on_grid(score, lams, data, fit_intercept)
+    return _on_grid(score, lams, data, fit_intercept)
 
 
 @in_kind_of_input
 def evidence(
-    X: ArrayLike,
-    y: ArrayLike,
+    X: ArrayLike | Moments,
+    y: ArrayLike | None,
     lams: ArrayLike | str,
     *,
     weight: ArrayLike | None = None,
@@ -220,7 +232,7 @@ def evidence(
     Parameters
     ----------
     X, y, weight, fit_intercept
-        As for `leave_one_out`.
+        As for `gcv`.
     lams : array of shape (n_lams,), or "auto"
         As for `leave_one_out`, but each above 0: a flat prior has no evidence.
 
@@ -250,31 +262,109 @@ def evidence(
     [-9.0262 -9.0034]
     """
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
+    if isinstance(X, Moments):
+        return _of_moments(
+            _evidence_of_moments, _evidence_scores, X, y, lams, weight, fit_intercept
+        )
     data = as_data_to_square(X, y, weight)
 
     def question(*given: Any) -> tuple[Any, Any]:
         return _evidence(*given, fit_intercept)
 
     def score(grid: Array) -> Evidence:
-        if not checks.is_traced(grid) and bool((grid == 0).any()):
-            raise ValueError(
-                "`lams` holds 0, and a flat prior has no evidence: pass penalties "
-                "above 0"
-            )
-        mean, noise = answer(question, data, grid, fit_intercept)
-        if not checks.is_traced(mean) and not bool(jnp.isfinite(mean).all()):
-            raise ValueError(
-                "`y` has no evidence: every penalty explains it perfectly (a constant "
-                "target, or one row): leave that target out"
-            )
-        mean, noise = drop_target_axis((mean, noise), y)
-        none = jnp.zeros_like(mean)
-        return Evidence(grid, none[None][:0], mean, none, jnp.asarray(True), noise)
+        found, route = answer(question, data, grid, fit_intercept)
+        return _evidence_scores(grid, drop_target_axis(found, y), route)
 
-    return on_grid(score, lams, data, fit_intercept)
+    return _on_grid(score, lams, data, fit_intercept)
 
 
-def _spread(data: Data, lams: Array, loss: Loss, fit_intercept: bool) -> Spread:
+def _on_grid(
+    score: Callable[[Array], S], lams: Any, data: Data, fit_intercept: bool
+) -> S:
+    return on_grid(
+        score, lams, data.X.dtype, lambda: grid_of(data, COUNT, fit_intercept)
+    )
+
+
+def _gcv_scores(grid: Array, mean: Array, route: Route) -> Scores:
+    none = jnp.zeros_like(mean)
+    return Scores(grid, none[None][:0], mean, none, jnp.asarray(False), route)
+
+
+def _evidence_scores(grid: Array, found: tuple[Array, Array], route: Route) -> Evidence:
+    if not checks.is_traced(grid) and bool((grid == 0).any()):
+        raise ValueError(
+            "`lams` holds 0, and a flat prior has no evidence: pass penalties above 0"
+        )
+    mean, noise = found
+    if not checks.is_traced(mean) and not bool(jnp.isfinite(mean).all()):
+        raise ValueError(
+            "`y` has no evidence: every penalty explains it perfectly (a constant "
+            "target, or one row): leave that target out"
+        )
+    none, greater = jnp.zeros_like(mean), jnp.asarray(True)
+    return Evidence(grid, none[None][:0], mean, none, greater, noise, route)
+
+
+def _of_moments(
+    question: Callable[..., tuple[Any, Array, Array]],
+    scores: Callable[[Array, Any, Route], S],
+    X: Moments,
+    y: Any,
+    lams: Any,
+    weight: Any,
+    fit_intercept: bool,
+) -> S:
+    """Score from moments alone; warn of digits that they do not hold."""
+    if y is not None or weight is not None:
+        raise ValueError("`y` and `weight` are in the Moments: leave them out")
+    sums = as_one(X)
+    dtype = sums.xx.dtype
+
+    def score(grid: Array) -> S:
+        found, worst, left = question(sums, grid, fit_intercept)
+        made = scores(grid, found, Route(PRIMAL, ONE, str(dtype)))
+        warn_if_lost(worst, left, dtype)
+        return made
+
+    return on_grid(
+        score, lams, dtype, lambda: grid_of_moments(sums, COUNT, fit_intercept)
+    )
+
+
+def _spectrum_of_moments(
+    sums: Moments, lams: Array, fit_intercept: bool
+) -> tuple[Spectrum, Array, Array, Array]:
+    """Return the spectrum, ‖r‖², the condition, and the part of ‖B‖² that is left."""
+    centre, xx, xy = about_centre(sums, fit_intercept)
+    spectrum, worst = of_sums(xx, xy, jnp.min(lams))
+    square = sums.yy + (0 if fit_intercept else sums.weight * sums.y**2)
+    beyond = residual_squares_of_sums(spectrum, square)
+    left = jnp.min(beyond / jnp.where(square > 0, square, 1))
+    return spectrum, beyond, worst, left
+
+
+@partial(jax.jit, static_argnums=2)
+def _gcv_of_moments(
+    sums: Moments, lams: Array, fit_intercept: bool
+) -> tuple[Array, Array, Array]:
+    spectrum, beyond, worst, left = _spectrum_of_moments(sums, lams, fit_intercept)
+    given = spectrum, beyond, lams, fit_intercept
+    return generalized_cross_validation(sums.weight, *given), worst, left
+
+
+@partial(jax.jit, static_argnums=2)
+def _evidence_of_moments(
+    sums: Moments, lams: Array, fit_intercept: bool
+) -> tuple[tuple[Array, Array], Array, Array]:
+    spectrum, beyond, worst, left = _spectrum_of_moments(sums, lams, fit_intercept)
+    given = spectrum, beyond, lams, fit_intercept
+    return log_evidence(sums.weight, *given), worst, left
+
+
+def _spread(
+    data: Data, lams: Array, loss: Loss, fit_intercept: bool
+) -> tuple[Spread, Route]:
     """Return the left-out losses, of the rows that a fit hangs on by fits without."""
 
     def question(counted: Array) -> Any:
@@ -284,16 +374,21 @@ def _spread(data: Data, lams: Array, loss: Loss, fit_intercept: bool) -> Spread:
         return asked
 
     mean = fit_intercept
-    spread, least = answer(question(data.weight), data, lams, mean)
+    (spread, least), route = answer(question(data.weight), data, lams, mean)
     if checks.is_traced(least) or not float(least) < SLACK:
-        return spread
-    slacks = answer(partial(_slack_at_least, mean=mean), data, lams, mean)
+        return spread, route
+    slacks, _ = answer(partial(_slack_at_least, mean=mean), data, lams, mean)
     hangs = np.asarray(slacks) < SLACK
     alone = np.flatnonzero(hangs)[:, None] == np.arange(len(hangs))
     score = squared_error if loss is jnp.square else absolute_error
-    losses = score_folds(data, Folds(~alone, alone), lams, score, untouched, mean)
-    others, _ = answer(question(jnp.where(hangs, 0, data.weight)), data, lams, mean)
-    return joined(others, spread_of(data.weight[hangs], losses.swapaxes(0, 1)))
+    (m, n), t = data.X.shape, data.Y.shape[1]
+    made = plan(m, n, t, len(lams), max(2, len(alone)), data.X.dtype)
+    folds = Folds(~alone, alone)
+    losses, _ = score_folds(data, folds, lams, score, untouched, mean, made)
+    counted = jnp.where(hangs, 0, data.weight)
+    (others, _), _ = answer(question(counted), data, lams, mean)
+    losses = losses.swapaxes(0, 1)
+    return joined(others, spread_of(data.weight[hangs], losses)), route
 
 
 @partial(jax.jit, static_argnums=(5, 6))
@@ -329,9 +424,8 @@ def _generalized(
 ) -> tuple[Array, Array]:
     beyond = residual_squares(data, centre, spectrum)
     left = jnp.min(beyond / jnp.sum(data.weight) / _unit(data, centre))
-    return generalized_cross_validation(
-        data, spectrum, beyond, lams, fit_intercept
-    ), left
+    m = jnp.sum(data.weight)
+    return generalized_cross_validation(m, spectrum, beyond, lams, fit_intercept), left
 
 
 @partial(jax.jit, static_argnums=4)
@@ -340,7 +434,8 @@ def _evidence(
 ) -> tuple[tuple[Array, Array], Array]:
     beyond = residual_squares(data, centre, spectrum)
     left = jnp.min(beyond / jnp.sum(data.weight) / _unit(data, centre))
-    return log_evidence(data, spectrum, beyond, lams, fit_intercept), left
+    m = jnp.sum(data.weight)
+    return log_evidence(m, spectrum, beyond, lams, fit_intercept), left
 
 
 def _square(data: Data, about: Float[Array, " t"]) -> Float[Array, " t"]:

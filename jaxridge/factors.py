@@ -14,6 +14,7 @@ from jaxridge.columns import Learner, prepared, untouched
 from jaxridge.data import Centre, Data
 from jaxridge.moments import Moments, about_centre, fold_moments
 from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost
+from jaxridge.routes import DUAL, ONE, PRIMAL, SVD, Route
 from jaxridge.spectrum import Spectrum, condition, of_data, of_products
 
 R = TypeVar("R")
@@ -29,14 +30,17 @@ def answer(
     fit_intercept: bool,
     learner: Learner = untouched,
     rounding: float | None = None,
-) -> R:
-    """Ask by the cheapest route that keeps the digits of the data."""
+) -> tuple[R, Route]:
+    """Ask by the cheapest route that keeps the digits of the data; tell the route."""
+    m, n = data.X.shape
+    dtype = str(data.X.dtype)
 
-    def sure() -> R:
-        centre, spectrum = by_rows(data, learner, fit_intercept, "svd", rounding)
-        return question(data, centre, spectrum, lams)[0]
+    def sure() -> tuple[R, Route]:
+        centre, spectrum = by_rows(data, learner, fit_intercept, SVD, rounding)
+        found = question(data, centre, spectrum, lams)[0]
+        return found, Route(SVD, ONE, dtype, raised=not checks.any_traced(data))
 
-    def cheap() -> R | None:
+    def cheap() -> tuple[R, Route] | None:
         centre, spectrum = by_products(data, learner, fit_intercept)
         least = jnp.zeros(()) if checks.is_traced(lams) else jnp.min(lams)
         worst = condition(spectrum, least, data.weight, fit_intercept)
@@ -45,10 +49,12 @@ def answer(
         found, left = question(data, centre, spectrum, lams)
         if not checks.is_traced(left) and is_lost(left, data.X.dtype):
             return None
-        return found
+        return found, Route(PRIMAL if n <= m else DUAL, ONE, dtype)
 
-    def wide(data: Data, lams: Array) -> R:
-        return answer(question, data, lams, fit_intercept, learner, SINGLE)
+    def wide(data: Data, lams: Array) -> tuple[R, Route]:
+        given = fit_intercept, learner, SINGLE
+        found, route = answer(question, data, lams, *given)
+        return found, route.as_raised()
 
     if checks.any_traced(data):
         return sure()
@@ -61,8 +67,8 @@ def by_products(
     """Factorise by the smaller of AᵀA and AAᵀ, whatever digits that may cost."""
     m, n = data.X.shape
     if n > m or learner is not untouched or checks.any_traced(data):
-        route = "primal" if n <= m else "dual"
-        return by_rows(data, learner, fit_intercept, route, None)
+        system = PRIMAL if n <= m else DUAL
+        return by_rows(data, learner, fit_intercept, system, None)
     every_row = np.ones((1, m), bool)
     sums = jax.tree.map(lambda a: a[0], fold_moments(data, every_row))
     return _factorised(sums, fit_intercept)
@@ -73,12 +79,12 @@ def by_rows(
     data: Data,
     learner: Learner,
     fit_intercept: bool,
-    route: str,
+    system: str,
     rounding: float | None,
 ) -> tuple[Centre, Spectrum]:
     """Factorise rows as prepared by `learner`."""
     view = partial(prepared, learner(data.X, data.weight))
-    return of_data(data, fit_intercept, route, view, rounding)
+    return of_data(data, fit_intercept, system, view, rounding)
 
 
 @partial(jax.jit, static_argnums=1)

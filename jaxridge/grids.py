@@ -7,6 +7,7 @@ grid begins where a hundredth of one is lost and ends where a hundredth of one i
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -22,6 +23,8 @@ from jaxridge.data import (
     in_kind_of_input,
 )
 from jaxridge.factors import by_products
+from jaxridge.moments import Moments, about_centre, as_one
+from jaxridge.spectrum import of_products
 
 COUNT, MOST = 100, 10**6
 REMAINDER = 0.01  # degrees of freedom lost at the least penalty, left at the largest
@@ -34,7 +37,7 @@ S = TypeVar("S", Scores, Evidence)
 
 @in_kind_of_input
 def lambda_grid(
-    X: ArrayLike,
+    X: ArrayLike | Moments,
     count: int = COUNT,
     *,
     weight: ArrayLike | None = None,
@@ -48,8 +51,8 @@ def lambda_grid(
 
     Parameters
     ----------
-    X : array of shape (n_samples, n_features)
-        The rows, finite.
+    X : array of shape (n_samples, n_features), or Moments
+        The rows, finite; or their moments, those of folds taken together.
     count : int
         How many penalties, from 2 to a million.
     weight : array of shape (n_samples,), optional
@@ -78,21 +81,41 @@ def lambda_grid(
     [2.e-02 2.e+00 2.e+02]
     """
     count = checks.count("count", count, 2, MOST)
+    fit_intercept = checks.flag("fit_intercept", fit_intercept)
+    if isinstance(X, Moments):
+        if weight is not None:
+            raise ValueError("`weight` is in the Moments: leave it out")
+        return grid_of_moments(as_one(X), count, fit_intercept)
     # Of a dtype that widens no other.
     nothing = np.zeros(np.shape(X)[:1], np.float16)
     data = as_data_to_square(X, nothing, weight)
-    return grid_of(data, count, checks.flag("fit_intercept", fit_intercept))
+    return grid_of(data, count, fit_intercept)
 
 
 def grid_of(
     data: Data, count: int, fit_intercept: bool, learner: Learner = untouched
 ) -> Float[Array, " L"]:
     """Return the grid for checked data, its columns prepared by `learner`."""
+    if checks.any_traced(data):
+        raise ValueError('`lams` cannot be "auto" inside jit: pass penalties')
     values = by_products(data, learner, fit_intercept)[1].values
+    return _between(values, max(data.X.shape), count)
+
+
+def grid_of_moments(
+    sums: Moments, count: int, fit_intercept: bool
+) -> Float[Array, " L"]:
+    """Return the grid for the moments of one set of rows."""
+    _, xx, xy = about_centre(sums, fit_intercept)
+    return _between(of_products(xx, xy).values, len(xx), count)
+
+
+def _between(values: Array, size: int, count: int) -> Float[Array, " L"]:
+    """Return penalties from almost no shrinkage of s² to almost all."""
     there = values > 0
     values = jnp.where(jnp.any(there), values, jnp.arange(len(values)) == 0)
     there = values > 0
-    noise = jnp.finfo(values.dtype).eps * max(data.X.shape) * jnp.max(values)
+    noise = jnp.finfo(values.dtype).eps * size * jnp.max(values)
     lost = jnp.sum(jnp.where(there, 1 / jnp.where(there, values, 1), 0))
     least = jnp.maximum(REMAINDER / lost, noise)
     return jnp.geomspace(least, jnp.sum(values) / REMAINDER, count)
@@ -101,9 +124,8 @@ def grid_of(
 def on_grid(
     score: Callable[[Float[Array, " L"]], S],
     lams: Any,
-    data: Data,
-    fit_intercept: bool,
-    learner: Learner = untouched,
+    dtype: Any,
+    automatic: Callable[[], Float[Array, " L"]],
 ) -> S:
     """Score the penalties given, or those of an automatic grid that goes on if need be.
 
@@ -113,17 +135,15 @@ def on_grid(
     """
     if not isinstance(lams, str):
         checks.grid(lams)
-        return score(as_penalty("lams", lams, data.X.dtype))
+        return score(as_penalty("lams", lams, dtype))
     checks.one_of("lams", lams, ("auto",))
-    if checks.any_traced(data):
-        raise ValueError('`lams` cannot be "auto" inside jit: pass penalties')
-    scores = score(grid_of(data, COUNT, fit_intercept, learner))
+    scores = score(automatic())
     for _ in range(EXTENSIONS):
         choice = choose(scores)
         if not bool(choice.at_edge):
             break
         beyond = _beyond(np.asarray(scores.lams, np.float64), int(choice.index))
-        further = score(jnp.asarray(beyond, data.X.dtype))
+        further = score(jnp.asarray(beyond, dtype))
         if not _is_better(further, scores):
             break
         scores = _joined(scores, further)
@@ -150,11 +170,9 @@ def _is_better(one: S, other: S) -> bool:
 def _joined(one: S, other: S) -> S:
     """Return the scores of two grids as of one, increasing."""
     order = jnp.argsort(jnp.concatenate([one.lams, other.lams]))
-    fields = {
-        name: jnp.take(
-            jnp.concatenate([a, b], name == "per_fold"), order, name == "per_fold"
-        )
-        for name, a, b in zip(one._fields, one, other, strict=True)
-        if a.ndim
-    }
-    return one._replace(**fields)
+
+    def joined(path: Any, a: Array, b: Array) -> Array:
+        axis = int(path[0].name == "per_fold")
+        return jnp.take(jnp.concatenate([a, b], axis), order, axis) if a.ndim else a
+
+    return jax.tree.map_with_path(joined, one, other._replace(route=one.route))

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float
 from tabulate import tabulate
 
 from jaxridge import checks
-from jaxridge.columns import Learner, untouched
+from jaxridge.certificate import Certificate, of_moments, of_rows, some_of
+from jaxridge.columns import Learner, prepared, untouched
 from jaxridge.data import (
     ArrayLike,
     Centre,
@@ -22,11 +23,18 @@ from jaxridge.data import (
     intercept_at,
 )
 from jaxridge.factors import answer
-from jaxridge.moments import Moments, about_centre, total, usable
+from jaxridge.moments import Moments, about_centre, as_one
 from jaxridge.objective import ParamsPath
 from jaxridge.precision import warn_if_lost
-from jaxridge.risk import degrees_of_freedom
-from jaxridge.spectrum import Spectrum, coef_at, of_sums
+from jaxridge.risk import (
+    degrees_of_freedom,
+    residual_squares,
+    residual_squares_of_sums,
+    training_error,
+)
+from jaxridge.routes import ONE, PRIMAL, Route
+from jaxridge.spectrum import Spectrum, coef_at, condition, of_sums
+from jaxridge.tiles import View, as_stored
 
 ROWS_SHOWN = 12
 
@@ -42,11 +50,23 @@ class Path(NamedTuple):
         coef (n_lams, n_features[, n_targets]) and intercept (n_lams[, n_targets]).
     df : array of shape (n_lams,)
         Effective degrees of freedom, Σ s²/(s² + lam) and 1 for the intercept.
+    training_error : array of shape (n_lams[, n_targets])
+        Mean squared error of the rows fitted, Σ w e² / Σ w.
+    certificate : Certificate
+        ∇J at the least, the middle and the largest penalty, the condition number, and
+        the route taken.
     """
 
     lams: Float[Array, " L"]
     params: ParamsPath
     df: Float[Array, " L"]
+    training_error: Float[Array, "L *t"]
+    certificate: Certificate
+
+    @property
+    def route(self) -> Route:
+        """How the coefficients were computed."""
+        return self.certificate.route
 
     def __str__(self) -> str:
         """Return one line for each penalty, at most twelve spread over the grid."""
@@ -91,7 +111,7 @@ def path(
     Returns
     -------
     Path
-        lams, params and df.
+        lams, params, df, training_error and certificate.
 
     Raises
     ------
@@ -128,7 +148,7 @@ def path(
     if isinstance(X, Moments):
         if y is not None or weight is not None:
             raise ValueError("`y` and `weight` are in the Moments: leave them out")
-        sums = usable(total(X) if X.weight.ndim else X)
+        sums = as_one(X)
         grid = as_penalty("lams", lams, sums.xx.dtype)
         found, worst = _path_of_moments(sums, grid, fit_intercept)
         warn_if_lost(worst, 1.0, sums.xx.dtype)
@@ -144,7 +164,15 @@ def _path_of_moments(
 ) -> tuple[Path, Array]:
     centre, xx, xy = about_centre(sums, fit_intercept)
     spectrum, worst = of_sums(xx, xy, jnp.min(lams))
-    return _path(centre, spectrum, lams, fit_intercept), worst
+    square = sums.yy + (0 if fit_intercept else sums.weight * sums.y**2)
+    beyond = residual_squares_of_sums(spectrum, square)
+    params, df = _fits(centre, spectrum, lams, fit_intercept)
+    error = training_error(sums.weight, spectrum, beyond, lams)
+    some = some_of(lams)
+    twice = of_moments(params.among(some), sums, lams[some], fit_intercept)
+    route = Route(PRIMAL, ONE, str(xx.dtype))
+    made = Certificate(lams[some], twice[0], twice[1], worst, route)
+    return Path(lams, params, df, error, made), worst
 
 
 def path_of(
@@ -155,24 +183,43 @@ def path_of(
 ) -> Path:
     """Return the path of checked data, its columns prepared by `learner`."""
 
-    def question(_: Data, *given: Any) -> tuple[Path, Any]:
-        return _path(*given, fit_intercept), jnp.ones(())
+    def question(*given: Any) -> tuple[Path, Any]:
+        return _path(*given, fit_intercept, learner), jnp.ones(())
 
-    return answer(question, data, lams, fit_intercept, learner)
+    found, route = answer(question, data, lams, fit_intercept, learner)
+    return found._replace(certificate=found.certificate._replace(route=route))
 
 
 def drop_targets(found: Path, y: Any) -> Path:
     """Drop the targets' axis of a path if `y` had none."""
-    return found._replace(params=drop_target_axis(found.params, y))
+    params, error = drop_target_axis((found.params, found.training_error), y)
+    return found._replace(params=params, training_error=error)
 
 
-@partial(jax.jit, static_argnums=3)
+@partial(jax.jit, static_argnums=(4, 5))
 def _path(
+    data: Data,
     centre: Centre,
     spectrum: Spectrum,
     lams: Float[Array, " L"],
     fit_intercept: bool,
+    learner: Learner,
 ) -> Path:
+    columns = learner(data.X, data.weight)
+    view: View = as_stored if learner is untouched else partial(prepared, columns)
+    params, df = _fits(centre, spectrum, lams, fit_intercept)
+    beyond = residual_squares(data, centre, spectrum, view)
+    error = training_error(jnp.sum(data.weight), spectrum, beyond, lams)
+    some = some_of(lams)
+    twice = of_rows(params.among(some), data, lams[some], fit_intercept, view)
+    worst = condition(spectrum, jnp.min(lams), data.weight, fit_intercept)
+    made = Certificate(lams[some], twice[0], twice[1], worst, Route())
+    return Path(lams, params, df, error, made)
+
+
+def _fits(
+    centre: Centre, spectrum: Spectrum, lams: Float[Array, " L"], fit_intercept: bool
+) -> tuple[ParamsPath, Float[Array, " L"]]:
     coef = jax.lax.map(lambda lam: coef_at(spectrum, lam), lams)
     params = ParamsPath(coef, intercept_at(coef, centre))
-    return Path(lams, params, degrees_of_freedom(spectrum, lams, fit_intercept))
+    return params, degrees_of_freedom(spectrum, lams, fit_intercept)

@@ -22,10 +22,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxridge.data import Centre, Data
+from jaxridge.data import Centre, Data, weighted_rows
 from jaxridge.products import matmul
-from jaxridge.spectrum import Spectrum, gain, root_inverse
-from jaxridge.tiles import at_once, fold
+from jaxridge.spectrum import Spectrum, coef_at, gain, root_inverse
+from jaxridge.tiles import View, as_stored, at_once, fold
 
 Loss = Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]
 
@@ -126,13 +126,24 @@ def _fixed_slack(
 
 
 def residual_squares(
-    data: Data, centre: Centre, spectrum: Spectrum
+    data: Data, centre: Centre, spectrum: Spectrum, view: View = as_stored
 ) -> Float[Array, " t"]:
-    """Return ‖r‖², what no penalty can fit, summed from r itself."""
+    """Return ‖r‖², what no penalty can fit, summed from r itself.
+
+    r is the residual at λ = 0: B − Aθ(0), or where U is known B − UUᵀB.
+    """
+    nothing = jnp.zeros((), data.X.dtype)
+    if spectrum.left is None:
+        coef = coef_at(spectrum, nothing)
     along = root_inverse(spectrum.values)[:, None] * spectrum.along
 
-    def absorb(sums: Array, weight: Array, *rows: Array) -> Array:
-        _, rest = _axes(weight, rows, centre, spectrum, along)
+    def absorb(sums: Array, weight: Array, X: Array, Y: Array, *left: Array) -> Array:
+        A, B = weighted_rows(Data(X, Y, weight), centre, view)
+        if left:
+            U = jnp.where((weight[:, None] > 0) & (spectrum.values > 0), left[0], 0)
+            rest = B - matmul(U, along)
+        else:
+            rest = B - matmul(A, coef)
         return sums + jnp.sum(rest**2, axis=0)
 
     zero = jnp.zeros(data.Y.shape[1], data.X.dtype)
@@ -140,17 +151,39 @@ def residual_squares(
     return fold(absorb, zero, data.weight, data.X, data.Y, *kept)
 
 
+def residual_squares_of_sums(
+    spectrum: Spectrum, square: Float[Array, " t"]
+) -> Float[Array, " t"]:
+    """Return the same as ‖B‖² − ‖UᵀB‖², which cancels where the fit is good."""
+    return jnp.maximum(square - jnp.sum(_squares_along(spectrum), axis=0), 0)
+
+
+def training_error(
+    m: Float[Array, ""],
+    spectrum: Spectrum,
+    beyond: Float[Array, " t"],
+    lams: Float[Array, " L"],
+) -> Float[Array, "L t"]:
+    """Return RSS/m, RSS = ‖r‖² + Σ (λg)² (UᵀB)²."""
+    g = lams[:, None] * jax.vmap(lambda lam: gain(spectrum.values, lam))(lams)
+    return (beyond + matmul(g**2, _squares_along(spectrum))) / m
+
+
+def _squares_along(spectrum: Spectrum) -> Float[Array, "r t"]:
+    """Return (UᵀB)²."""
+    zero = jnp.zeros((), spectrum.values.dtype)
+    return gain(spectrum.values, zero)[:, None] * spectrum.along**2
+
+
 def generalized_cross_validation(
-    data: Data,
+    m: Float[Array, ""],
     spectrum: Spectrum,
     beyond: Float[Array, " t"],
     lams: Float[Array, " L"],
     fit_intercept: bool,
 ) -> Float[Array, "L t"]:
     """Return (RSS/m)/(1 − df/m)², RSS = ‖r‖² + Σ g² (UᵀB)²."""
-    m = jnp.sum(data.weight)
-    values = spectrum.values
-    square = gain(values, jnp.zeros_like(m))[:, None] * spectrum.along**2  # (UᵀB)²
+    values, square = spectrum.values, _squares_along(spectrum)
     free = m - fit_intercept - jnp.sum(values > 0)
     none = free <= 8 * jnp.finfo(m.dtype).eps * m
     free, beyond = jnp.where(none, 0, free), jnp.where(none, 0, beyond)
@@ -158,7 +191,7 @@ def generalized_cross_validation(
     def at(lam: Array) -> Array:
         g = gain(values, lam)
         scale = jnp.where((lam > 0) | ~none, lam, 1)
-        rss = beyond + jnp.sum((scale * g[:, None]) ** 2 * square, axis=0)
+        rss = beyond + matmul((scale * g) ** 2, square)
         left = free + scale * jnp.sum(g)  # m − df
         return rss / m / (left / m) ** 2
 
@@ -166,7 +199,7 @@ def generalized_cross_validation(
 
 
 def log_evidence(
-    data: Data,
+    m: Float[Array, ""],
     spectrum: Spectrum,
     beyond: Float[Array, " t"],
     lams: Float[Array, " L"],
@@ -178,13 +211,12 @@ def log_evidence(
     freedom: with Q = ‖r‖² + Σ g (UᵀB)², σ² = Q/(m − 1) and
     log p = −½ ((m − 1)(log 2πσ² + 1) + Σ log(1 + s²/λ)).
     """
-    m = jnp.sum(data.weight) - fit_intercept
-    values = spectrum.values
-    square = gain(values, jnp.zeros_like(m))[:, None] * spectrum.along**2
+    m = m - fit_intercept
+    values, square = spectrum.values, _squares_along(spectrum)
 
     def at(lam: Array) -> tuple[Array, Array]:
         g = lam * gain(values, lam)
-        noise = (beyond + jnp.sum(g[:, None] * square, axis=0)) / m
+        noise = (beyond + matmul(g, square)) / m
         volume = jnp.sum(jnp.log1p(values / lam))
         return -(m * (jnp.log(2 * jnp.pi * noise) + 1) + volume) / 2, noise
 

@@ -19,15 +19,17 @@ from jaxridge.data import (
     ArrayLike,
     Data,
     as_data_to_square,
-    as_penalty,
     drop_target_axis,
     in_kind_of_input,
 )
 from jaxridge.folds import Folds, split
-from jaxridge.grids import on_grid
-from jaxridge.holdout import Held, by_moments, score_folds
-from jaxridge.moments import Moments, usable
+from jaxridge.grids import COUNT, grid_of, grid_of_moments, on_grid
+from jaxridge.held import Held
+from jaxridge.holdout import by_moments, score_folds
+from jaxridge.moments import Moments, as_one, usable
+from jaxridge.plans import plan
 from jaxridge.precision import warn_if_lost
+from jaxridge.routes import DESCENT, ONE_A_FOLD, PRIMAL, Route
 from jaxridge.rules import StepOptions
 from jaxridge.scoring import Score, scoring_of
 from jaxridge.training import score_trained, train, warn_unless_converged
@@ -48,6 +50,7 @@ def cross_validate(
     weight: ArrayLike | None = None,
     fit_intercept: bool = True,
     prepare: Learner | None = None,
+    budget: float | None = None,
     **options: Unpack[StepOptions],
 ) -> Scores:
     """Score every penalty of a grid on held-out rows.
@@ -61,8 +64,8 @@ def cross_validate(
     X : array of shape (n_samples, n_features), or Moments
         The rows, finite; NaN marks a missing value if `prepare` fills them. The moments
         of at least two folds stand for rows that are not in memory; then `y` is None,
-        `folds` is theirs, scores have a targets' axis, and beside `lams` (no "auto")
-        only `fit_intercept` and the scorings "mse" and "r2" may be given.
+        `folds` is theirs, scores have a targets' axis, and beside `lams` only
+        `fit_intercept` and the scorings "mse" and "r2" may be given.
     y : array of shape (n_samples,) or (n_samples, n_targets), or None
         The targets.
     lams : array of shape (n_lams,), or "auto"
@@ -89,13 +92,17 @@ def cross_validate(
         Learns to prepare the columns from each fold's training rows alone:
         `jaxridge.columns.standardized`, ``scaled`` or ``imputed``, or any other
         function of (X, weight) that returns `Columns`.
+    budget : float, optional
+        Bytes of working memory beside the data and the scores, for the exact method: a
+        quarter of what the device has free if not given. `plan` tells what is needed.
     **options
         Those of `descend`, for ``method="descent"``.
 
     Returns
     -------
     Scores
-        lams, per_fold (k, L[, t]), mean and standard_error (L[, t]).
+        lams, per_fold (k, L[, t]), mean and standard_error (L[, t]), and the route
+        taken.
 
     Raises
     ------
@@ -104,6 +111,8 @@ def cross_validate(
     ValueError
         If shapes do not fit; for negative, NaN or infinite values; for folds without
         rows on one side; for an unknown method or scoring; and if a descent diverges.
+    MemoryError
+        If no route fits the budget; the message says what would.
 
     Warns
     -----
@@ -114,10 +123,11 @@ def cross_validate(
     Notes
     -----
     "exact": folds that hold each row out once share one pass over the rows, O(m n²)
-    time in all, and take O(n³ + (m/k) n (n + t L)) each; other folds, and prepared
-    columns, take a pass each. Memory is O(k n² + m n / k). With n > m, O(m² n) time and
-    O(m n) memory for each fold. Where products of the data would lose digits, float32
-    is computed in float64, and float64 by singular values at some five times the cost.
+    time in all, and whichever of `plan`'s routes is cheapest; other folds, and prepared
+    columns, take a pass each. Targets are worked on a tile at a time, so that memory
+    stays within the budget, O(k n²) being the least (O(m n) with n > m). Where products
+    of the data would lose digits, float32 is computed in float64, and float64 by
+    singular values at some five times the cost; the route then says so.
     Compressed descents read the rows once a fold, and then work on n + 1 rows for each
     fold and penalty. A function as `scoring` holds all predictions, O(m t L) memory.
 
@@ -148,30 +158,30 @@ def cross_validate(
         if method != "exact":
             raise ValueError(f'`method` must be "exact" for Moments, got {method!r}')
         return _from_moments(X, lams, scoring, fit_intercept)
-    if not (prepare is None or callable(prepare)):
-        raise TypeError(
-            "`prepare` must be a function such as jaxridge.standardized, got "
-            f"{prepare!r}"
-        )
+    learner = _learner(prepare)
     data = as_data_to_square(X, y, weight, missing=prepare is not None)
     masks = split(folds, y, groups)
     _every_fold_counts(masks, data)
-    learner = prepare or untouched
 
     def score(grid: Array) -> Scores:
         if method == "exact":
-            found = score_folds(data, masks, grid, kind.score, learner, fit_intercept)
+            given = kind.score, learner, fit_intercept, budget
+            found, route = _exactly(data, masks, grid, *given)
         else:
             found = _by_descent(
                 data, masks, y, learner, fit_intercept, grid, kind.score, options
             )
+            route = Route("", DESCENT, str(data.X.dtype))
         if callable(scoring):
             found = _called(scoring, data, masks, found)
         per_fold = drop_target_axis(found, y)
         _is_defined(scoring, per_fold)
-        return scores_of_folds(grid, per_fold, kind.greater_is_better)
+        return scores_of_folds(grid, per_fold, kind.greater_is_better, route)
 
-    return on_grid(score, lams, data, fit_intercept, learner)
+    def automatic() -> Array:
+        return grid_of(data, COUNT, fit_intercept, learner)
+
+    return on_grid(score, lams, data.X.dtype, automatic)
 
 
 def _nothing_but_moments(given: dict[str, Any]) -> None:
@@ -187,15 +197,44 @@ def _from_moments(
     parts: Moments, lams: Any, scoring: Any, fit_intercept: bool
 ) -> Scores:
     checks.one_of("scoring", scoring, ("mse", "r2"))
-    checks.grid(lams)
     if parts.weight.ndim != 1 or len(parts.weight) < 2:
         raise ValueError("`X` as Moments must hold at least 2 folds")
     parts = usable(parts)
-    grid = as_penalty("lams", lams, parts.xx.dtype)
-    scored = by_moments(parts, grid, scoring == "r2", fit_intercept)
-    _is_defined(scoring, scored.per_fold)
-    warn_if_lost(scored.condition, scored.left, parts.xx.dtype)
-    return scores_of_folds(grid, scored.per_fold, scoring == "r2")
+    kind, dtype = scoring_of(scoring), parts.xx.dtype
+
+    def score(grid: Array) -> Scores:
+        scored = by_moments(parts, grid, kind.score, fit_intercept)
+        _is_defined(scoring, scored.per_fold)
+        warn_if_lost(scored.condition, scored.left, dtype)
+        route = Route(PRIMAL, ONE_A_FOLD, str(dtype))
+        return scores_of_folds(grid, scored.per_fold, kind.greater_is_better, route)
+
+    return on_grid(
+        score, lams, dtype, lambda: grid_of_moments(as_one(parts), COUNT, fit_intercept)
+    )
+
+
+def _learner(prepare: Learner | None) -> Learner:
+    if prepare is not None and not callable(prepare):
+        raise TypeError(
+            "`prepare` must be a function such as jaxridge.standardized, got "
+            f"{prepare!r}"
+        )
+    return prepare or untouched
+
+
+def _exactly(
+    data: Data,
+    masks: Folds,
+    grid: Array,
+    score: Score,
+    learner: Learner,
+    fit_intercept: bool,
+    budget: float | None,
+) -> tuple[Float[Array, "k L *score"], Route]:
+    (m, n), t, k = data.X.shape, data.Y.shape[1], len(masks.held)
+    made = plan(m, n, t, len(grid), k, data.X.dtype, budget=budget)
+    return score_folds(data, masks, grid, score, learner, fit_intercept, made)
 
 
 def _by_descent(

@@ -11,7 +11,16 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import multivariate_normal
 from sklearn.linear_model import RidgeCV
 
-from jaxridge import Evidence, Scores, choose, cross_validate, evidence, gcv, path
+from jaxridge import (
+    Evidence,
+    Scores,
+    choose,
+    cross_validate,
+    evidence,
+    gcv,
+    moments_of,
+    path,
+)
 from jaxridge import leave_one_out as loo
 
 LAMS = np.array([0.3, 0.0, 1e6, 1e-12, 10.0])
@@ -352,7 +361,7 @@ def test_integer_weights_are_repeated_rows(criterion):
         criterion(X, y, POSITIVE, weight=weight),
         criterion(*copies, POSITIVE),
     )
-    for one, other in zip(by_weight, by_rows, strict=True):
+    for one, other in zip(*map(jax.tree.leaves, (by_weight, by_rows)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-11)
 
 
@@ -364,7 +373,8 @@ def test_rows_that_do_not_count_leave_no_trace():
     for criterion in (loo, gcv, evidence):
         among = criterion(wild[1], wild[0], POSITIVE, weight=ones)
         alone = criterion(X[there], y[there], POSITIVE)
-        for one, other in zip(among, alone, strict=True):
+        leaves = map(jax.tree.leaves, (among, alone))
+        for one, other in zip(*leaves, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-9)
 
 
@@ -447,7 +457,8 @@ def test_traced_rows_are_scored_and_derivatives_are_differences(criterion, name)
         slope, scores = COMPILED[criterion](jnp.asarray(LOGS), *data)
     assert_slopes(slope, X, y, CRITERIA[criterion])
     expected = CRITERIA[criterion](X, y, np.exp(LOGS))
-    for one, other in zip(scores, expected, strict=True):
+    leaves = map(jax.tree.leaves, (scores, expected))
+    for one, other in zip(*leaves, strict=True):
         assert isinstance(one, jax.Array)
         np.testing.assert_allclose(one, other, rtol=1e-9)
 
@@ -513,3 +524,30 @@ def test_arguments_that_cannot_be_are_refused(criterion, options, error, message
 def test_leave_one_out_knows_its_losses():
     with pytest.raises(ValueError, match="`scoring` must be one of mse, mae, r2"):
         loo(TALL.X, TALL.y, [1.0], scoring="correlation")
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("criterion", [gcv, evidence])
+def test_moments_stand_for_the_rows(criterion, fit_intercept):
+    X, y, weight = CASES["weights"]
+    sums = moments_of(X, y, 3, weight=weight)
+    found = criterion(sums, None, POSITIVE, fit_intercept=fit_intercept)
+    rows = criterion(X, y, POSITIVE, weight=weight, fit_intercept=fit_intercept)
+    np.testing.assert_allclose(found.mean[:, 0], rows.mean, rtol=1e-10)
+    assert found.route.system == "primal"
+    grown = criterion(sums, None, "auto", fit_intercept=fit_intercept)
+    like = criterion(X, y, "auto", weight=weight, fit_intercept=fit_intercept)
+    np.testing.assert_allclose(grown.lams, like.lams, rtol=1e-9)
+
+
+@pytest.mark.parametrize("criterion", [gcv, evidence])
+def test_moments_bring_their_targets(criterion):
+    X, y, weight = CASES["weights"]
+    with pytest.raises(ValueError, match="`y` and `weight` are in the Moments"):
+        criterion(moments_of(X, y, 3), y, POSITIVE)
+
+
+def test_digits_that_moments_do_not_hold_are_warned_of():
+    X, y = (np.float32(a) for a in CASES["fits almost perfectly"][:2])
+    with pytest.warns(UserWarning, match="Moments cannot tell all digits"):
+        gcv(moments_of(X, y, 3), None, [1e-3])

@@ -1,0 +1,256 @@
+"""What a fit is worth as an answer: the gradient of J there, and how it was computed.
+
+At the minimum ∇J is 0, so ‖∇J(θ)‖ over ‖∇J(0)‖ tells how far from it a fit is, whatever
+route it came by. The gradient is taken twice, as `jax.grad` derives it from the cost
+and by hand, so that no mistake in one of them certifies itself. Of many targets a sum
+with random signs is checked: J's gradient is linear in θ and y together, and such a sum
+is 0 by chance only if all are (Freivalds 1979).
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from tabulate import tabulate
+
+from jaxridge import checks
+from jaxridge.data import (
+    ArrayLike,
+    Data,
+    as_data_to_square,
+    as_penalty,
+    in_kind_of_input,
+    weighted_mean,
+)
+from jaxridge.moments import Moments, about_centre
+from jaxridge.objective import (
+    Params,
+    ParamsPath,
+    cost_of_rows,
+    gradient_norm,
+    squared_residuals,
+)
+from jaxridge.products import matmul
+from jaxridge.routes import Route
+from jaxridge.tiles import View, as_stored, fold
+
+Slope = Callable[[Params, Float[Array, ""]], tuple[Params, Params]]
+
+
+class Certificate(NamedTuple):
+    """How near fits are to the minimum of J, and how they were computed.
+
+    Attributes
+    ----------
+    lams : array of shape (c,)
+        The penalties looked at.
+    autodiff, by_hand : arrays of shape (c,)
+        ‖∇J(θ)‖ / ‖∇J(0)‖ by `jax.grad` of the cost, and by formula; the intercept, at
+        its best at coef = 0, counts if there is one. Of a sum of the targets, each in
+        units of its deviation, with random signs.
+    condition : array of shape ()
+        About the condition number of XᵀWX + λ at the least penalty fitted, infinite for
+        λ = 0 where columns depend on each other; NaN where nothing was factorised.
+    route : Route
+        What was factorised, in which precision, and whether that had to be raised.
+    """
+
+    lams: Float[Array, " c"]
+    autodiff: Float[Array, " c"]
+    by_hand: Float[Array, " c"]
+    condition: Float[Array, ""]
+    route: Route
+
+    def __str__(self) -> str:
+        """Return one line for each penalty, and the route."""
+        rows = list(zip(self.lams, self.autodiff, self.by_hand, strict=True))
+        headers = ["lam", "gradient norm, autodiff", "by hand"]
+        table = tabulate(rows, headers, floatfmt=(".6g", ".1e", ".1e"))
+        return f"{table}\n\n{self.route}; condition number {self.condition:.1e}"
+
+
+@in_kind_of_input
+def certify(
+    params: Params | ParamsPath,
+    X: ArrayLike,
+    y: ArrayLike,
+    lam: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    fit_intercept: bool = True,
+) -> Certificate:
+    """Certify coefficients, wherever they come from, as a minimum of J.
+
+    ``J = (Σ w (X @ coef + intercept − y)² + lam · ‖coef‖²) / (2m)``, m = Σ w.
+
+    Parameters
+    ----------
+    params : Params or ParamsPath
+        One fit, or the fits of a grid.
+    X : array of shape (n_samples, n_features)
+        The rows, finite.
+    y : array of shape (n_samples,) or (n_samples, n_targets)
+        The targets.
+    lam : float, or of a ParamsPath array of shape (n_lams,)
+        The penalty of each fit.
+    weight : array of shape (n_samples,), optional
+        How often each row counts.
+    fit_intercept : bool
+        Whether the intercept was fitted.
+
+    Returns
+    -------
+    Certificate
+        Of every penalty; the condition number is NaN, as nothing is factorised.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `cost` does, and for params that do not fit the data.
+
+    Notes
+    -----
+    O(m n L) time, whatever the number of targets; the rows are read a tile at a time.
+
+    References
+    ----------
+    Freivalds (1979), Fast probabilistic algorithms.
+
+    Examples
+    --------
+    >>> X, y = np.array([[-1.0], [1.0]]), np.array([1.0, 5.0])
+    >>> params = Params(coef=np.array([1.0]), intercept=np.array(3.0))
+    >>> print(certify(params, X, y, lam=2.0).by_hand)
+    [0.]
+    """
+    if not isinstance(params, Params | ParamsPath):
+        raise TypeError(f"`params` must be Params, got {type(params).__name__}")
+    data = as_data_to_square(X, y, weight)
+    path = params if isinstance(params, ParamsPath) else None
+    (checks.single_penalty if path is None else checks.grid)(lam)
+    lams = as_penalty("lam" if path is None else "lams", lam, data.X.dtype)
+    n, t = data.X.shape[1], data.Y.shape[1]
+    shape = np.shape(lams) + (n,) + np.shape(y)[1:]
+    if np.shape(params.coef) != shape:
+        raise ValueError(
+            f"`params` must have coef of shape {shape}, got {np.shape(params.coef)}"
+        )
+    lams = lams.reshape(-1)
+    coef = jnp.asarray(params.coef, data.X.dtype).reshape(len(lams), n, t)
+    intercept = jnp.asarray(params.intercept, data.X.dtype).reshape(len(lams), t)
+    fits = ParamsPath(coef, intercept)
+    mean = checks.flag("fit_intercept", fit_intercept)
+    autodiff, by_hand = of_rows(fits, data, lams, mean)
+    nothing = jnp.full((), jnp.nan, data.X.dtype)
+    return Certificate(lams, autodiff, by_hand, nothing, Route(dtype=str(coef.dtype)))
+
+
+def some_of(lams: Float[Array, " L"]) -> Array:
+    """Return the places of the least, the middle and the largest penalty."""
+    order, L = jnp.argsort(lams), len(lams)
+    return order[jnp.array(sorted({0, (L - 1) // 2, L - 1}))]
+
+
+@partial(jax.jit, static_argnums=(3, 4))
+def of_rows(
+    fits: ParamsPath,
+    data: Data,
+    lams: Float[Array, " c"],
+    fit_intercept: bool,
+    view: View = as_stored,
+) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+    """Return the relative gradient norms of fits of checked data, twice."""
+    signs = _signs(jnp.sqrt(_square(data)))
+    y, m = matmul(data.Y, signs), jnp.sum(data.weight)
+    coefs, intercepts = matmul(fits.coef, signs), matmul(fits.intercept, signs)
+
+    def slope(params: Params, lam: Array) -> tuple[Params, Params]:
+        def add(sums: Any, weight: Array, X: Array, Y: Array) -> Any:
+            rows, target = view(X), Y[:, 0]
+            autodiff = jax.grad(squared_residuals)(params, rows, target, weight)
+            e = weight * (matmul(rows, params.coef) + params.intercept - target)
+            by_hand = Params(2 * matmul(e, rows), 2 * jnp.sum(e))
+            return jax.tree.map(jnp.add, sums, (autodiff, by_hand))
+
+        none = jax.tree.map(jnp.zeros_like, params)
+        # The penalty's part, from the cost of no rows: one of weight 0 adds nothing.
+        penalty = jax.grad(_penalty)(params, lam)
+        by_hand = Params(2 * lam * params.coef, none.intercept)
+        sums = fold(add, (penalty, by_hand), data.weight, data.X, y[:, None])
+        autodiff, by_hand = jax.tree.map(lambda a: a / (2 * m), sums)
+        return autodiff, by_hand
+
+    middle = weighted_mean(y[:, None], data.weight)[0] if fit_intercept else 0 * y[0]
+    return _relative(slope, coefs, intercepts, lams, middle, fit_intercept)
+
+
+@partial(jax.jit, static_argnums=3)
+def of_moments(
+    fits: ParamsPath, sums: Moments, lams: Float[Array, " c"], fit_intercept: bool
+) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+    """Return the same where the moments of the rows are all there is.
+
+    About the centre, where the intercept is at its best, J is a parabola in coef.
+    """
+    _, xx, xy = about_centre(sums, fit_intercept)
+    signs = _signs(jnp.sqrt(sums.yy / sums.weight))
+    cross, m = matmul(xy, signs), sums.weight
+
+    def parabola(coef: Array, lam: Array) -> Array:
+        square = matmul(coef, matmul(xx, coef)) - 2 * matmul(coef, cross)
+        return (square + lam * matmul(coef, coef)) / (2 * m)
+
+    def slope(params: Params, lam: Array) -> tuple[Params, Params]:
+        none = jnp.zeros_like(params.intercept)
+        by_hand = (matmul(xx, params.coef) - cross + lam * params.coef) / m
+        return Params(jax.grad(parabola)(params.coef, lam), none), Params(by_hand, none)
+
+    coefs, intercepts = matmul(fits.coef, signs), matmul(fits.intercept, signs)
+    return _relative(slope, coefs, intercepts, lams, 0 * m, False)
+
+
+def _penalty(params: Params, lam: Array) -> Array:
+    """Return λ‖coef‖², as the cost of a row of zeros has it: J is that over 2m."""
+    X, nothing = jnp.zeros((1, len(params.coef)), lam.dtype), jnp.zeros(1, lam.dtype)
+    no_intercept = params._replace(intercept=jnp.zeros_like(params.intercept))
+    return 2 * cost_of_rows(no_intercept, X, nothing, nothing + 1, lam)
+
+
+def _relative(
+    slope: Slope,
+    coefs: Float[Array, "c n"],
+    intercepts: Float[Array, " c"],
+    lams: Float[Array, " c"],
+    middle: Float[Array, ""],
+    fit_intercept: bool,
+) -> tuple[Array, Array]:
+    zero = Params(jnp.zeros_like(coefs[0]), middle)
+    steep = [
+        gradient_norm(g, fit_intercept) for g in slope(zero, jnp.zeros_like(middle))
+    ]
+
+    def at(fit: tuple[Params, Array]) -> tuple[Array, ...]:
+        found = slope(*fit)
+        return tuple(
+            gradient_norm(g, fit_intercept) / jnp.where(s > 0, s, 1)
+            for g, s in zip(found, steep, strict=True)
+        )
+
+    autodiff, by_hand = jax.lax.map(at, (Params(coefs, intercepts), lams))
+    return autodiff, by_hand
+
+
+def _square(data: Data) -> Float[Array, " t"]:
+    """Return the mean square of each target about its mean."""
+    dy = data.Y - weighted_mean(data.Y, data.weight)
+    return matmul(data.weight, dy**2) / jnp.sum(data.weight)
+
+
+def _signs(deviation: Float[Array, " t"]) -> Float[Array, " t"]:
+    """Return a sign for each target, over its deviation."""
+    signs = jax.random.rademacher(jax.random.key(0), deviation.shape, deviation.dtype)
+    return signs / jnp.where(deviation > 0, deviation, 1)
