@@ -1,48 +1,69 @@
-"""Print the table of a benchmark record, and draw it: ``python -m benchmarks.show``."""
+"""Print tables of benchmark records, and draw them: ``python -m benchmarks.show``."""
 
 import json
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
 
 class Contender(NamedTuple):
-    """What a record says of one contender, over all its rounds."""
+    """What a record says of one contender at one problem, over all its rounds."""
 
     name: str
     seconds: np.ndarray  # the median of each round
     compiling: float
-    error: float
+    error: float | None
+    same_penalty: float | None
+    working_bytes: float | None
 
 
-def contenders(record: dict) -> list[Contender]:
-    """Return the contenders of a record, slowest first."""
+def problems(record: dict) -> dict[str, dict[str, Any]]:
+    """Return the problems of a record by name, in the order of the record."""
+    found: dict[str, dict[str, Any]] = {}
+    for case in record["benchmarks"]:
+        problem = case["extra_info"]["problem"]
+        found.setdefault(problem["name"], problem)
+    return found
+
+
+def contenders(record: dict, problem: str) -> list[Contender]:
+    """Return the contenders at a problem, slowest first."""
     rounds: dict[str, list[dict]] = {}
     for case in record["benchmarks"]:
-        rounds.setdefault(case["extra_info"]["contender"], []).append(case)
+        if case["extra_info"]["problem"]["name"] == problem:
+            rounds.setdefault(case["extra_info"]["contender"], []).append(case)
     found = [
         Contender(
             name,
             np.array([case["stats"]["median"] for case in cases]),
-            cases[0]["extra_info"]["compile_seconds"],
-            cases[0]["extra_info"]["error_against_float64"],
+            *(
+                cases[0]["extra_info"].get(key)
+                for key in (
+                    "compile_seconds",
+                    "error_against_float64",
+                    "same_penalty",
+                    "working_bytes",
+                )
+            ),
         )
         for name, cases in rounds.items()
     ]
     return sorted(found, key=lambda one: -np.median(one.seconds))
 
 
-def table(record: dict) -> str:
+def table(record: dict, problem: str) -> str:
     """Return medians over rounds, and the median ratio to every slower contender.
 
     A ratio is taken within a round, so that a machine that slows down between rounds
-    does not count for or against anyone.
+    does not count for or against anyone; a contender timed once is compared with all
+    rounds of the others.
     """
-    found = contenders(record)
+    found = contenders(record, problem)
     rows = [
         (
             one.name,
@@ -50,15 +71,29 @@ def table(record: dict) -> str:
             np.ptp(one.seconds),
             *(_ratio(other, one) for other in found[:-1]),
             one.compiling,
-            one.error,
+            "" if one.error is None else f"{one.error:.1e}",
+            *_if_known(found, one),
         )
         for one in found
     ]
     headers = ["", "seconds", "range"]
     headers += [f"times faster than {other.name}" for other in found[:-1]]
     headers += ["compiling", "error"]
-    formats = ("", ".3f", ".3f", *[".1f"] * (len(found) - 1), ".2f", ".1e")
+    if any(one.working_bytes for one in found):
+        headers += ["same penalty", "working MB"]
+    formats = ("", ".4g", ".2g", *[".3g"] * (len(found) - 1), ".2f", "", ".2%", ".3g")
     return tabulate(rows, headers, floatfmt=formats, maxheadercolwidths=14)
+
+
+def _if_known(found: list[Contender], one: Contender) -> list[Any]:
+    if not any(other.working_bytes for other in found):
+        return []
+    same = one.same_penalty
+    size = one.working_bytes
+    return [
+        "" if same is None or np.isnan(same) else f"{same:.2%}",
+        "" if size is None else size / 1e6,
+    ]
 
 
 def _ratio(slow: Contender, fast: Contender) -> float | str:
@@ -67,35 +102,46 @@ def _ratio(slow: Contender, fast: Contender) -> float | str:
     return float(np.median(slow.seconds / fast.seconds))
 
 
-def title(record: dict) -> str:
+def title(record: dict, problem: dict[str, Any]) -> str:
     """Return the problem and the machine in a line."""
-    problem = record["benchmarks"][0]["extra_info"]["problem"]
     machine = record["machine_info"]
-    return (
-        f"{problem['n_lams']} penalties × {problem['steps']} steps, "
-        f"{problem['n_samples']} × {problem['n_features']} {problem['dtype']}, "
-        f"{machine['cores']} cores of {machine['cpu']}"
-    )
+    what = [f"{problem['n_samples']} × {problem['n_features']} {problem['dtype']}"]
+    if problem.get("n_targets", 1) > 1:
+        what.append(f"{problem['n_targets']} targets")
+    what.append(f"{problem['n_lams']} penalties")
+    if "steps" in problem:
+        what.append(f"{problem['steps']} steps")
+    if "folds" in problem:
+        folds = problem["folds"]
+        what.append(f"{folds} folds" if folds else "each row left out")
+    return f"{', '.join(what)}; {machine['cores']} cores of {machine['cpu']}"
 
 
 def picture(record: dict, path: Path) -> None:
-    """Draw the seconds of each contender."""
-    found = contenders(record)[::-1]
-    names = [one.name for one in found]
+    """Draw the seconds of each contender at each problem."""
+    names = problems(record)
+    figure = Figure(figsize=(8, 1 + 1.5 * len(names)), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(len(names), 1))
+    for ax, (name, problem) in zip(axes, names.items(), strict=True):
+        _bars(ax, contenders(record, name)[::-1])
+        ax.set_title(title(record, problem), fontsize="small")
+    axes[-1].set_xlabel("seconds (median)")
+    figure.savefig(path, dpi=110)
+
+
+def _bars(ax: Axes, found: list[Contender]) -> None:
     seconds = [np.median(one.seconds) for one in found]
-    figure = Figure(figsize=(8, 2.8), layout="constrained")
-    ax = figure.subplots()
-    bars = ax.barh(names, seconds, color="0.55")
+    colors = ["0.3" if "jaxridge" in one.name else "0.6" for one in found]
+    bars = ax.barh([one.name for one in found], seconds, color=colors)
     ax.bar_label(bars, [f" {s:.3g} s" for s in seconds])
-    ax.set(xscale="log", xlabel="seconds (median)")
-    ax.set_title(title(record), fontsize="medium")
+    ax.set(xscale="log")
     ax.margins(x=0.15)
-    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":
     for name in sys.argv[1:]:
-        found = json.loads(Path(name).read_text())
-        print(title(found), table(found), sep="\n\n")
-        picture(found, Path(name).with_suffix(".png"))
-        print(f"\nwrote {Path(name).with_suffix('.png')}")
+        record = json.loads(Path(name).read_text())
+        for key, problem in problems(record).items():
+            print(title(record, problem), table(record, key), sep="\n\n", end="\n\n")
+        picture(record, Path(name).with_suffix(".png"))
+        print(f"wrote {Path(name).with_suffix('.png')}")

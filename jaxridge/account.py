@@ -132,6 +132,12 @@ def describe_errors(
     yield f"held-out MSE: {mse:.5g} +/- {se:.2g} over {request.folds} shuffled folds"
     yield f"  of the mean alone: {found.mean_only:.5g}"
     yield f"  with lambda = 0: {found.unpenalized:.5g}"
+    sure = found.certificate
+    yield (
+        f"certificate: the gradient of J at the answers is at most "
+        f"{sure.autodiff.max():.0e} of that at 0 by autodiff, {sure.by_hand.max():.0e} "
+        f"by hand ({sure.route})"
+    )
     if error is not None:
         r2 = f", R2 {error['r2']:.4f}" if "r2" in error else ""
         yield (

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from tabulate import tabulate
 
 from jaxridge import checks
+from jaxridge.columns import Learner, prepared, untouched
 from jaxridge.data import (
     ArrayLike,
     Data,
@@ -161,9 +162,11 @@ def of_rows(
     data: Data,
     lams: Float[Array, " c"],
     fit_intercept: bool,
-    view: View = as_stored,
+    learner: Learner = untouched,
 ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
     """Return the relative gradient norms of fits of checked data, twice."""
+    columns = learner(data.X, data.weight)
+    view: View = as_stored if learner is untouched else partial(prepared, columns)
     signs = _signs(jnp.sqrt(_square(data)))
     y, m = matmul(data.Y, signs), jnp.sum(data.weight)
     coefs, intercepts = matmul(fits.coef, signs), matmul(fits.intercept, signs)

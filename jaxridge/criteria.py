@@ -34,6 +34,7 @@ from jaxridge.risk import (
     generalized_cross_validation,
     joined,
     left_out_losses,
+    left_out_scores,
     log_evidence,
     residual_squares,
     residual_squares_of_sums,
@@ -42,7 +43,15 @@ from jaxridge.risk import (
     standard_error_of_mean,
 )
 from jaxridge.routes import ONE, PRIMAL, Route
-from jaxridge.scoring import absolute_error, squared_error
+from jaxridge.scoring import (
+    Score,
+    absolute_error,
+    called,
+    is_defined,
+    predictions,
+    scoring_of,
+    squared_error,
+)
 from jaxridge.spectrum import Spectrum, of_sums
 
 S = TypeVar("S", Scores, Evidence)
@@ -57,7 +66,7 @@ def leave_one_out(
     y: ArrayLike,
     lams: ArrayLike | str,
     *,
-    scoring: str = "mse",
+    scoring: str | Callable[..., Any] = "mse",
     weight: ArrayLike | None = None,
     fit_intercept: bool = True,
 ) -> Scores:
@@ -76,8 +85,11 @@ def leave_one_out(
     lams : array of shape (n_lams,), or "auto"
         Penalties in squared units of `X`, each at least 0, in any order; or those of
         `lambda_grid`, and more beyond while the best lies at an edge.
-    scoring : "mse", "mae" or "r2"
-        Mean squared or absolute error; or 1 − mse / Σ w (y − ȳ)² · Σ w.
+    scoring : "mse", "mae", "r2", "correlation" or function
+        Mean squared or absolute error; 1 − mse / Σ w (y − ȳ)² · Σ w; Pearson's
+        correlation of all rows with their predictions; or a function of (y,
+        prediction), both of shape (n_samples,), of which a greater value is better. It
+        sees no weights.
     weight : array of shape (n_samples,), optional
         How often each row counts; a row of weight 2 is left out with both its copies.
     fit_intercept : bool
@@ -87,7 +99,9 @@ def leave_one_out(
     -------
     Scores
         per_fold has one entry, the mean over rows; standard_error is that of the mean
-        of the rows' losses, std(ddof=1)/√n_samples without weights.
+        of the rows' losses, std(ddof=1)/√n_samples without weights. Of a correlation
+        or a function, which are no means of losses, per_fold has no entries, and
+        ``choose(rule="1se")`` refuses them.
 
     Raises
     ------
@@ -100,9 +114,10 @@ def leave_one_out(
     Notes
     -----
     One factorisation, then O(m n (n + t L)) time, and O(n² + m) memory beside the rows
-    (O(m n) where n > m). Where the fit to all rows interpolates, as any does at
-    ``lam = 0`` with n ≥ m, e and 1 − h are both 0; the score is then the limit λ → 0,
-    which is the error of the minimum-norm fit to the other rows. Rows that
+    (O(m n) where n > m, and for a correlation; O(m t L) for a function). Where the fit
+    to all rows interpolates, as any does at ``lam = 0`` with n ≥ m, e and 1 − h are
+    both 0; the score is then the limit λ → 0, which is the error of the minimum-norm
+    fit to the other rows. Rows that
     a fit hangs on alone, 1 − h below 1e-5, at most n, are left out in earnest, a fit
     each (unless traced).
 
@@ -117,7 +132,7 @@ def leave_one_out(
     >>> print(leave_one_out(X, y, [0.1, 10.0]).mean.round(4))
     [1.3947 1.7625]
     """
-    checks.one_of("scoring", scoring, (*LOSSES, "r2"))
+    kind = scoring_of(scoring)
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
     data = as_data_to_square(X, y, weight)
     if not checks.is_traced(data.weight) and (np.asarray(data.weight) > 0).sum() < 2:
@@ -125,23 +140,31 @@ def leave_one_out(
             "leave-one-out needs at least two rows that count, got one: there is "
             "nothing to predict it from"
         )
+    if callable(scoring) or scoring == "correlation":
+
+        def pooled(grid: Array) -> Scores:
+            found, route = _pooled(data, grid, kind.score, fit_intercept)
+            if callable(scoring):
+                found = called(scoring, data.Y, found)
+            mean = drop_target_axis(found, y)
+            is_defined(scoring, mean)
+            none = jnp.zeros_like(mean)
+            return Scores(grid, none[None][:0], mean, none, jnp.asarray(True), route)
+
+        return _on_grid(pooled, lams, data, fit_intercept)
     loss = LOSSES["mae" if scoring == "mae" else "mse"]
     # In units of their own, as the standard error squares the squared errors.
-    unit = jnp.max(jnp.abs(data.Y), axis=0)
-    unit = jnp.exp2(jnp.floor(jnp.log2(jnp.where(unit > 0, unit, 1))))
-    data = data._replace(Y=data.Y / unit)
+    Y, unit = _in_own_unit(data.Y)
+    data = data._replace(Y=Y)
     square = _spread_of_targets(data) if scoring == "r2" else None
 
     def score(grid: Array) -> Scores:
         spread, route = _spread(data, grid, loss, fit_intercept)
-        mean, error = spread.mean, standard_error_of_mean(spread)
-        if square is not None:
-            mean, error = 1 - mean / square, error / square
-        else:
-            mean, error = mean * loss(unit), error * loss(unit)
-        mean, error = drop_target_axis((mean, error), y)
+        found = _mean_and_error(spread, unit, square, loss)
+        mean, error = drop_target_axis(found, y)
+        per_fold = jnp.expand_dims(mean, 0)
         greater = jnp.asarray(scoring == "r2")
-        return Scores(grid, mean[None], mean, error, greater, route)
+        return Scores(grid, per_fold, mean, error, greater, route)
 
     return _on_grid(score, lams, data, fit_intercept)
 
@@ -362,6 +385,76 @@ def _evidence_of_moments(
     return log_evidence(sums.weight, *given), worst, left
 
 
+@jax.jit
+def _in_own_unit(Y: Float[Array, "m t"]) -> tuple[Array, Array]:
+    """Return targets about as large as 1, and the powers of 2 they are in units of."""
+    unit = jnp.max(jnp.abs(Y), axis=0)
+    unit = jnp.exp2(jnp.floor(jnp.log2(jnp.where(unit > 0, unit, 1))))
+    return Y / unit, unit
+
+
+@partial(jax.jit, static_argnames="loss")
+def _mean_and_error(
+    spread: Spread, unit: Array, square: Array | None, loss: Loss
+) -> tuple[Array, Array]:
+    """Return the mean loss, or R² where `square` is given, and its standard error."""
+    mean, error = spread.mean, standard_error_of_mean(spread)
+    if square is None:
+        return mean * loss(unit), error * loss(unit)
+    return 1 - mean / square, error / square
+
+
+def _pooled(
+    data: Data, lams: Array, score: Score, mean: bool
+) -> tuple[Float[Array, "L *score"], Route]:
+    """Return the score of all left-out predictions together, at each penalty."""
+
+    def question(score: Score) -> Any:
+        return partial(_left_out_together, score=score, mean=mean)
+
+    (scores, slacks), route = answer(question(score), data, lams, mean)
+    hangs = np.zeros(1, bool) if checks.is_traced(slacks) else _hang(slacks)
+    if not hangs.any():
+        return scores, route
+    (predicted, _), _ = answer(question(predictions), data, lams, mean)
+    refits = _refitted(data, lams, hangs, predictions, mean)  # (rows, L, 1, t)
+    predicted = predicted.at[:, np.flatnonzero(hangs)].set(
+        refits[:, :, 0].swapaxes(0, 1)
+    )
+    return jax.vmap(lambda p: score(data.Y, p, data.weight))(predicted), route
+
+
+def _hang(slacks: Any) -> np.ndarray:
+    """Return which rows the fit hangs on alone."""
+    return np.asarray(slacks) < SLACK
+
+
+def _refitted(
+    data: Data, lams: Array, hangs: np.ndarray, score: Score, mean: bool
+) -> Float[Array, "rows L *score"]:
+    """Return the scores of some rows, each by a fit to all others."""
+    alone = np.flatnonzero(hangs)[:, None] == np.arange(len(hangs))
+    (m, n), t = data.X.shape, data.Y.shape[1]
+    made = plan(m, n, t, len(lams), max(2, len(alone)), data.X.dtype)
+    folds = Folds(~alone, alone)
+    return score_folds(data, folds, lams, score, untouched, mean, made)[0]
+
+
+@partial(jax.jit, static_argnames=("score", "mean"))
+def _left_out_together(
+    data: Data,
+    centre: Centre,
+    spectrum: Spectrum,
+    lams: Array,
+    score: Score,
+    mean: bool,
+) -> tuple[tuple[Array, Array], Array]:
+    given = data, centre, spectrum, lams, score, mean
+    scores, least, slacks = left_out_scores(*given)
+    left = jnp.minimum(least / jnp.max(_unit(data, centre)), jnp.min(slacks) ** 2)
+    return (scores, slacks), left
+
+
 def _spread(
     data: Data, lams: Array, loss: Loss, fit_intercept: bool
 ) -> tuple[Spread, Route]:
@@ -378,13 +471,9 @@ def _spread(
     if checks.is_traced(least) or not float(least) < SLACK:
         return spread, route
     slacks, _ = answer(partial(_slack_at_least, mean=mean), data, lams, mean)
-    hangs = np.asarray(slacks) < SLACK
-    alone = np.flatnonzero(hangs)[:, None] == np.arange(len(hangs))
+    hangs = _hang(slacks)
     score = squared_error if loss is jnp.square else absolute_error
-    (m, n), t = data.X.shape, data.Y.shape[1]
-    made = plan(m, n, t, len(lams), max(2, len(alone)), data.X.dtype)
-    folds = Folds(~alone, alone)
-    losses, _ = score_folds(data, folds, lams, score, untouched, mean, made)
+    losses = _refitted(data, lams, hangs, score, mean)
     counted = jnp.where(hangs, 0, data.weight)
     (others, _), _ = answer(question(counted), data, lams, mean)
     losses = losses.swapaxes(0, 1)

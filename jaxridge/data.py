@@ -158,7 +158,7 @@ def drop_target_axis(tree: R, y: Any) -> R:
     """Drop the last axis, the targets', from every array when `y` had none."""
     if np.ndim(y) == 2:
         return tree
-    return jax.tree.map(lambda a: a[..., 0], tree)
+    return jax.tree.map(lambda a: jnp.squeeze(a, -1), tree)
 
 
 def weighted_mean(

@@ -12,7 +12,8 @@ from jaxtyping import Array, Float
 from jaxridge import checks
 from jaxridge.columns import Learner, prepared, untouched
 from jaxridge.data import Centre, Data
-from jaxridge.moments import Moments, about_centre, fold_moments
+from jaxridge.moments import Moments, about_centre, moments_of_rows
+from jaxridge.plans import plan
 from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost
 from jaxridge.routes import DUAL, ONE, PRIMAL, SVD, Route
 from jaxridge.spectrum import Spectrum, condition, of_data, of_products
@@ -58,6 +59,8 @@ def answer(
 
     if checks.any_traced(data):
         return sure()
+    # Of interest is only that something fits.
+    plan(m, n, data.Y.shape[1], len(lams), dtype=dtype, asked="path")
     return by_cheapest(cheap, wide, sure, data, lams)
 
 
@@ -69,9 +72,7 @@ def by_products(
     if n > m or learner is not untouched or checks.any_traced(data):
         system = PRIMAL if n <= m else DUAL
         return by_rows(data, learner, fit_intercept, system, None)
-    every_row = np.ones((1, m), bool)
-    sums = jax.tree.map(lambda a: a[0], fold_moments(data, every_row))
-    return _factorised(sums, fit_intercept)
+    return _factorised(moments_of_rows(data, np.arange(m)), fit_intercept)
 
 
 @partial(jax.jit, static_argnums=(1, 2, 3, 4))

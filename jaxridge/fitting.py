@@ -45,7 +45,7 @@ from jaxridge.store import (
     save_result,
     written_aside,
 )
-from jaxridge.study import Plan, Study, study
+from jaxridge.study import Study, Task, study
 from jaxridge.tables import read_table
 
 WRITTEN = (
@@ -94,7 +94,7 @@ def fit_table(request: Request) -> Iterator[str]:
             f"--cv {request.folds} asks for more folds than there are rows, "
             f"{len(rows.y)}"
         )
-    plan = Plan(
+    task = Task(
         request.lams,
         request.folds,
         request.seed,
@@ -103,7 +103,7 @@ def fit_table(request: Request) -> Iterator[str]:
         request.standardize,
         request.fit_intercept,
     )
-    found = study(rows.X, rows.y, rows.weight, plan, progress=True)
+    found = study(rows.X, rows.y, rows.weight, task, progress=True)
     seconds["compile"] = compiling()
     yield from describe_choice(request, found)
     error = None if held is None else _test_error(found, held)
@@ -255,6 +255,13 @@ def _result(
             "unpenalized": float(found.unpenalized),
         },
         "test": error,
+        "certificate": {
+            "lams": found.certificate.lams.tolist(),
+            "autodiff": found.certificate.autodiff.tolist(),
+            "by_hand": found.certificate.by_hand.tolist(),
+            "route": str(found.certificate.route),
+            "scores_route": str(found.scores.route),
+        },
         "notes": list(encoding.notes),
         "device": jax.devices()[0].device_kind,
         "versions": {

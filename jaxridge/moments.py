@@ -274,7 +274,7 @@ def as_one(sums: Moments) -> Moments:
 
 def fold_moments(data: Data, held: np.ndarray) -> Moments:
     """Return the moments of the rows that each mask of `held` marks."""
-    parts = [_moments_of_rows(data, np.flatnonzero(mask)) for mask in held]
+    parts = [moments_of_rows(data, np.flatnonzero(mask)) for mask in held]
     return jax.tree.map(lambda *a: jnp.stack(a), *parts)
 
 
@@ -298,7 +298,8 @@ def about_centre(sums: Moments, fit_intercept: bool) -> tuple[Centre, Array, Arr
     return Centre(jnp.zeros_like(sums.x), jnp.zeros_like(sums.y)), xx, xy
 
 
-def _moments_of_rows(data: Data, rows: np.ndarray) -> Moments:
+def moments_of_rows(data: Data, rows: np.ndarray) -> Moments:
+    """Return the moments of some of the rows, by their numbers, as one set."""
     if _in_compiled(data):
         return _in_jax(_chosen(data, rows))
     X, Y, weight = _chosen_in_numpy(data, rows)

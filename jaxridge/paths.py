@@ -211,7 +211,7 @@ def _path(
     beyond = residual_squares(data, centre, spectrum, view)
     error = training_error(jnp.sum(data.weight), spectrum, beyond, lams)
     some = some_of(lams)
-    twice = of_rows(params.among(some), data, lams[some], fit_intercept, view)
+    twice = of_rows(params.among(some), data, lams[some], fit_intercept, learner)
     worst = condition(spectrum, jnp.min(lams), data.weight, fit_intercept)
     made = Certificate(lams[some], twice[0], twice[1], worst, Route())
     return Path(lams, params, df, error, made)

@@ -24,6 +24,7 @@ from jaxtyping import Array, Float
 
 from jaxridge.data import Centre, Data, weighted_rows
 from jaxridge.products import matmul
+from jaxridge.scoring import Score, squared_error
 from jaxridge.spectrum import Spectrum, coef_at, gain, root_inverse
 from jaxridge.tiles import View, as_stored, at_once, fold
 
@@ -96,6 +97,47 @@ def left_out_losses(
     start = none, jnp.ones_like(total)
     rows = counted[:, None], data.X, data.Y, *kept
     return fold(absorb, start, data.weight, *rows)
+
+
+def left_out_scores(
+    data: Data,
+    centre: Centre,
+    spectrum: Spectrum,
+    lams: Float[Array, " L"],
+    score: Score,
+    fit_intercept: bool,
+) -> tuple[Float[Array, "L *score"], Float[Array, ""], Float[Array, " m"]]:
+    """Return a score of predicting each row from all others, at each penalty.
+
+    And the least squared error of all, and `slack` at the least penalty. U, as large as
+    X, is held.
+    """
+    kept = () if spectrum.left is None else (spectrum.left,)
+    along = root_inverse(spectrum.values)[:, None] * spectrum.along
+    rows, weight = (data.X, data.Y, *kept), data.weight
+    left, rest = _axes(weight, rows, centre, spectrum, along)
+    beyond = _interpolates(data, spectrum, fit_intercept)
+    total = jnp.sum(weight)
+    fixed, none = _fixed_slack(left, weight, total, beyond, fit_intercept)
+    rest = jnp.where(none[:, None], 0, rest)
+    there = weight > 0
+    root = jnp.where(there, jnp.sqrt(weight), 1)[:, None]
+
+    def below(lam: Array) -> Array:
+        scale = jnp.where((lam > 0) | ~none, lam, 1)
+        return jnp.where(
+            there, fixed + scale * matmul(left**2, gain(spectrum.values, lam)), 1
+        )
+
+    def at(lam: Array) -> tuple[Array, Array]:
+        scale = jnp.where((lam > 0) | ~none, lam, 1)[:, None]
+        e = rest + scale * matmul(left, gain(spectrum.values, lam)[:, None] * along)
+        prediction = data.Y - e / below(lam)[:, None] / root
+        error = squared_error(data.Y, prediction, weight)
+        return score(data.Y, prediction, weight), error
+
+    scores, errors = jax.lax.map(at, lams)
+    return scores, jnp.min(errors), jnp.where(beyond, 1, below(jnp.min(lams)))
 
 
 def slack(

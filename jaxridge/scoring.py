@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge import checks
@@ -88,6 +89,43 @@ def scoring_of(scoring: Any) -> Scoring:
         )
     checks.one_of("scoring", scoring, tuple(SCORINGS))
     return SCORINGS[scoring]
+
+
+def called(
+    scoring: Callable[..., Any],
+    Y: Float[Array, "h t"],
+    predicted: Float[Array, "L h t"],
+) -> Float[Array, "L t"]:
+    """Return what a function of (y, prediction) says of each penalty and target."""
+    scores = [
+        [_number(scoring(Y[:, j], one[:, j])) for j in range(Y.shape[1])]
+        for one in predicted
+    ]
+    return jnp.asarray(scores, predicted.dtype)
+
+
+def _number(score: Any) -> Any:
+    """Return what a scoring function returned, if it is a finite number."""
+    if np.ndim(score):
+        raise TypeError(
+            f"`scoring` must return one number, got an array of shape {np.shape(score)}"
+        )
+    if not (checks.is_traced(score) or np.isfinite(score)):
+        raise ValueError(f"`scoring` returned {score}: it must return a finite number")
+    return score
+
+
+def is_defined(scoring: Any, scores: Array) -> None:
+    """Refuse scores that are undefined, with the first of the folds they are of."""
+    if checks.is_traced(scores):
+        return
+    missing = np.argwhere(np.isnan(scores))
+    if missing.size:
+        where = f" in fold {missing[0][0]}, where" if scores.ndim > 1 else ":"
+        raise ValueError(
+            f"`scoring` {scoring!r} is undefined{where} the target is constant: use "
+            '"mse" or "mae", or other `folds`'
+        )
 
 
 def _mean(a: Array, weight: Array) -> Array:

@@ -9,6 +9,7 @@ eigenvalues of AᵀA (primal, cheap when n ≤ m), those of AAᵀ (dual, cheap w
 and the singular values of A itself, which cost more and square no condition number.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -184,6 +185,7 @@ def coef_at(spectrum: Spectrum, lam: Float[Array, ""]) -> Float[Array, "n t"]:
     return matmul(spectrum.right, along)
 
 
+@partial(jax.jit, static_argnums=3)
 def condition(
     spectrum: Spectrum,
     lam: Float[Array, ""],

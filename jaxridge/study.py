@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array
 from sklearn.model_selection import KFold
 
+from jaxridge.certificate import Certificate, of_rows, some_of
 from jaxridge.choice import Choice, Scores, choose
 from jaxridge.columns import (
     Columns,
@@ -25,6 +26,7 @@ from jaxridge.data import Data, as_data, drop_target_axis
 from jaxridge.objective import Params, ParamsPath
 from jaxridge.paths import drop_targets, path_of
 from jaxridge.progress import bar
+from jaxridge.routes import DESCENT, Route
 from jaxridge.rules import StepOptions
 from jaxridge.training import train
 from jaxridge.validation import cross_validate
@@ -32,7 +34,7 @@ from jaxridge.validation import cross_validate
 STAGES = 4  # every λ, the mean alone, λ = 0, the final fit
 
 
-class Plan(NamedTuple):
+class Task(NamedTuple):
     """What was asked for."""
 
     lams: np.ndarray | None  # None for the automatic grid
@@ -69,13 +71,14 @@ class Study(NamedTuple):
     converged: Array | np.ndarray
     mean_only: Array | np.ndarray
     unpenalized: Array | np.ndarray
+    certificate: Certificate
 
 
 def study(
     X: np.ndarray,
     y: np.ndarray,
     weight: np.ndarray | None,
-    plan: Plan,
+    task: Task,
     *,
     progress: bool = False,
 ) -> Study:
@@ -83,12 +86,12 @@ def study(
 
     `X` may hold NaN, which is filled with the mean of each fold's training rows.
     """
-    folds = KFold(plan.folds, shuffle=True, random_state=plan.seed)
+    folds = KFold(task.folds, shuffle=True, random_state=task.seed)
     stages = bar(STAGES, "choosing lambda", "stage", wanted=progress)
     with jax.enable_x64(True), stages as shown:
         data = as_data(X, y, weight, missing=True)
         target = data.Y[:, 0]
-        steps: StepOptions = {"progress": progress} if plan.method == "descent" else {}
+        steps: StepOptions = {"progress": progress} if task.method == "descent" else {}
 
         def scored(
             X: Array, grid: Any, learner: Learner, intercept: bool, **how: Any
@@ -105,18 +108,18 @@ def study(
                 **how,
             )
 
-        fit_intercept = plan.fit_intercept
-        grid = "auto" if plan.lams is None else jnp.asarray(plan.lams)
+        fit_intercept = task.fit_intercept
+        grid = "auto" if task.lams is None else jnp.asarray(task.lams)
         scores = scored(
-            data.X, grid, plan.learner, fit_intercept, method=plan.method, **steps
+            data.X, grid, task.learner, fit_intercept, method=task.method, **steps
         )
-        choice, lams = choose(scores, plan.rule), scores.lams
+        choice, lams = choose(scores, task.rule), scores.lams
         zero, none = jnp.zeros_like(lams[:1]), jnp.zeros_like(data.X[:, :1])
         mean_only = scored(none, zero, imputed, True)
-        unpenalized = scored(data.X, zero, plan.learner, fit_intercept)
+        unpenalized = scored(data.X, zero, task.learner, fit_intercept)
         shown.update()
-        params, converged = _final_fits(data, lams, plan, steps)
-        columns = plan.learner(data.X, data.weight)
+        params, converged, certificate = _final_fits(data, lams, task, steps)
+        columns = task.learner(data.X, data.weight)
         chosen = Params(params.coef[choice.index], params.intercept[choice.index])
         found = Study(
             scores,
@@ -128,29 +131,38 @@ def study(
             converged,
             mean_only.mean[0],
             unpenalized.mean[0],
+            certificate,
         )
         return jax.tree.map(lambda a: np.asarray(a)[()], found)
 
 
 def _final_fits(
-    data: Data, lams: Array, plan: Plan, steps: StepOptions
-) -> tuple[ParamsPath, Array]:
-    """Return the fits to all rows, of one target, and which of them converged."""
+    data: Data, lams: Array, task: Task, steps: StepOptions
+) -> tuple[ParamsPath, Array, Certificate]:
+    """Return the fits to all rows, of one target; which converged; and how well."""
     target = data.Y[:, 0]
-    if plan.method == "exact":
-        found = path_of(data, lams, plan.fit_intercept, plan.learner)
-        return drop_targets(found, target).params, jnp.ones(lams.shape, bool)
+    if task.method == "exact":
+        found = path_of(data, lams, task.fit_intercept, task.learner)
+        params, converged = drop_targets(found, target).params, jnp.ones(lams.shape)
+        return params, converged > 0, found.certificate
     # A fold that holds nothing out.
     trained = train(
         data,
         target,
         data.weight[None],
         lams,
-        plan.learner,
-        plan.fit_intercept,
+        task.learner,
+        task.fit_intercept,
         steps,
     )
     params, converged = jax.tree.map(
         lambda a: a[0], (trained.params, trained.converged)
     )
-    return ParamsPath(*drop_target_axis(params, target)), converged
+    some = some_of(lams)
+    fits = ParamsPath(*params)
+    given = lams[some], task.fit_intercept, task.learner
+    autodiff, by_hand = of_rows(fits.among(some), data, *given)
+    route = Route("", DESCENT, str(data.X.dtype))
+    nothing = jnp.full((), jnp.nan)
+    made = Certificate(lams[some], autodiff, by_hand, nothing, route)
+    return ParamsPath(*drop_target_axis(params, target)), converged, made

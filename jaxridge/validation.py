@@ -31,7 +31,7 @@ from jaxridge.plans import plan
 from jaxridge.precision import warn_if_lost
 from jaxridge.routes import DESCENT, ONE_A_FOLD, PRIMAL, Route
 from jaxridge.rules import StepOptions
-from jaxridge.scoring import Score, scoring_of
+from jaxridge.scoring import Score, called, is_defined, scoring_of
 from jaxridge.training import score_trained, train, warn_unless_converged
 
 METHODS = ("exact", "descent")
@@ -173,9 +173,15 @@ def cross_validate(
             )
             route = Route("", DESCENT, str(data.X.dtype))
         if callable(scoring):
-            found = _called(scoring, data, masks, found)
+            chosen = [r[c] for r, c in zip(*masks.held_rows, strict=True)]
+            found = jnp.stack(
+                [
+                    called(scoring, data.Y[rows], one[:, : len(rows)])
+                    for rows, one in zip(chosen, found, strict=True)
+                ]
+            )
         per_fold = drop_target_axis(found, y)
-        _is_defined(scoring, per_fold)
+        is_defined(scoring, per_fold)
         return scores_of_folds(grid, per_fold, kind.greater_is_better, route)
 
     def automatic() -> Array:
@@ -204,7 +210,7 @@ def _from_moments(
 
     def score(grid: Array) -> Scores:
         scored = by_moments(parts, grid, kind.score, fit_intercept)
-        _is_defined(scoring, scored.per_fold)
+        is_defined(scoring, scored.per_fold)
         warn_if_lost(scored.condition, scored.left, dtype)
         route = Route(PRIMAL, ONE_A_FOLD, str(dtype))
         return scores_of_folds(grid, scored.per_fold, kind.greater_is_better, route)
@@ -233,7 +239,10 @@ def _exactly(
     budget: float | None,
 ) -> tuple[Float[Array, "k L *score"], Route]:
     (m, n), t, k = data.X.shape, data.Y.shape[1], len(masks.held)
-    made = plan(m, n, t, len(grid), k, data.X.dtype, budget=budget)
+    # Other folds are factorised one at a time, as all rows are.
+    shared = learner is untouched and masks.is_partition
+    asked = "folds" if shared else "path"
+    made = plan(m, n, t, len(grid), k, data.X.dtype, asked=asked, budget=budget)
     return score_folds(data, masks, grid, score, learner, fit_intercept, made)
 
 
@@ -266,43 +275,3 @@ def _every_fold_counts(masks: Folds, data: Data) -> None:
                 f"`weight` is zero for all {side} rows of fold {empty[0]}: use other "
                 "`folds`, or drop the rows that do not count"
             )
-
-
-def _called(
-    scoring: Callable[..., Any], data: Data, masks: Folds, predicted: Array
-) -> Float[Array, "k L t"]:
-    """Return what a function of (y, prediction) says of each target of each fold."""
-    rows, counts = masks.held_rows
-    scores = [
-        [
-            [
-                _number(scoring(data.Y[chosen, j], one[: len(chosen), j]))
-                for j in range(data.Y.shape[1])
-            ]
-            for one in predicted[k]
-        ]
-        for k, chosen in enumerate(r[c] for r, c in zip(rows, counts, strict=True))
-    ]
-    return jnp.asarray(scores, data.X.dtype)
-
-
-def _number(score: Any) -> Any:
-    """Return what a scoring function returned, if it is a finite number."""
-    if np.ndim(score):
-        raise TypeError(
-            f"`scoring` must return one number, got an array of shape {np.shape(score)}"
-        )
-    if not (checks.is_traced(score) or np.isfinite(score)):
-        raise ValueError(f"`scoring` returned {score}: it must return a finite number")
-    return score
-
-
-def _is_defined(scoring: Any, per_fold: Array) -> None:
-    if checks.is_traced(per_fold):
-        return
-    missing = np.argwhere(np.isnan(per_fold))
-    if missing.size:
-        raise ValueError(
-            f"`scoring` {scoring!r} is undefined in fold {missing[0][0]}, where the "
-            'target is constant: use "mse" or "mae", or other `folds`'
-        )

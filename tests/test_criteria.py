@@ -522,8 +522,8 @@ def test_arguments_that_cannot_be_are_refused(criterion, options, error, message
 
 
 def test_leave_one_out_knows_its_losses():
-    with pytest.raises(ValueError, match="`scoring` must be one of mse, mae, r2"):
-        loo(TALL.X, TALL.y, [1.0], scoring="correlation")
+    with pytest.raises(ValueError, match="`scoring` must be one of mse, mae, r2, corr"):
+        loo(TALL.X, TALL.y, [1.0], scoring="median")
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
@@ -551,3 +551,58 @@ def test_digits_that_moments_do_not_hold_are_warned_of():
     X, y = (np.float32(a) for a in CASES["fits almost perfectly"][:2])
     with pytest.warns(UserWarning, match="Moments cannot tell all digits"):
         gcv(moments_of(X, y, 3), None, [1e-3])
+
+
+def correlations(y, predictions):
+    return [np.corrcoef(y, p)[0, 1] for p in predictions]
+
+
+def left_out_predictions(X, y, lams):
+    """Return predictions (L, m) of each row by a refit to all others."""
+    found = []
+    for lam in lams:
+        row = []
+        for i in range(len(X)):
+            A, b, x, mean = centred_rows(np.delete(X, i, 0), np.delete(y, i, 0))
+            U, s, Vt = np.linalg.svd(A, full_matrices=False)
+            there = s > 1e-12 * s[0]
+            gain = np.where(there, s / (s**2 + lam), 0)
+            row.append((X[i] - x) @ Vt.T @ (gain[:, None] * (U.T @ b)) + mean)
+        found.append(np.ravel(row))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("name", ["tall", "wide", "duplicate columns", "hangs"])
+def test_left_out_predictions_are_scored_together(name):
+    X, y = SHAPES["tall" if name == "hangs" else name].astype(np.float64)[:2]
+    if name == "hangs":  # one row alone decides a column
+        X = np.column_stack([X[:, :3], np.arange(len(X)) == 5])
+    lams = np.array([1e-9, 0.5, 20.0]) if name == "hangs" else np.array([0.5, 20.0])
+    predicted = left_out_predictions(X, y, lams)
+    found = loo(X, y, lams, scoring="correlation")
+    np.testing.assert_allclose(found.mean, correlations(y, predicted), rtol=1e-8)
+    assert found.per_fold.shape == (0, len(lams)) and found.greater_is_better
+
+    def worst(y, prediction):
+        return -np.abs(y - prediction).max()
+
+    found = loo(X, y, lams, scoring=worst)
+    expected = -np.abs(y - predicted).max(axis=1)
+    np.testing.assert_allclose(found.mean, expected, rtol=1e-8)
+    with pytest.raises(ValueError, match='`rule` "1se" needs a standard error'):
+        choose(found, "1se")
+
+
+def test_weights_and_several_targets_are_scored_together():
+    X, Y, weight = SHAPES["several targets"].astype(np.float64)
+    times = np.arange(len(X)) % 2 + 1.0
+    found = loo(X, Y, [2.0], scoring="correlation", weight=times)
+    for j in range(Y.shape[1]):
+        one = loo(X, Y[:, j], [2.0], scoring="correlation", weight=times)
+        np.testing.assert_allclose(found.mean[:, j], one.mean, rtol=1e-9)
+
+
+def test_a_correlation_of_a_constant_target_is_refused():
+    X, y, _ = CASES["tall"]
+    with pytest.raises(ValueError, match="undefined: the target is constant"):
+        loo(X, np.ones_like(y), [1.0], scoring="correlation")

@@ -70,9 +70,10 @@ def absolutes(y, prediction, weight):
     return np.average(np.abs(y - prediction), axis=0, weights=weight)
 
 
-@pytest.mark.parametrize("scoring", ["mse", "mae"])
-@pytest.mark.parametrize("fit_intercept", [True, False])
-@pytest.mark.parametrize("tile", [5, 2])
+@pytest.mark.parametrize(
+    ("scoring", "fit_intercept", "tile"),
+    [("mse", True, 5), ("mse", False, 2), ("mae", True, 2)],
+)
 @pytest.mark.parametrize(("system", "sharing"), ROUTES)
 def test_every_route_scores_as_refits_do(
     planned, system, sharing, tile, fit_intercept, scoring
