@@ -1,9 +1,11 @@
+from .batches import moments_of_batches
 from .certificate import Certificate, certify
 from .choice import Choice, Evidence, Scores, choose
-from .criteria import evidence, gcv, leave_one_out
+from .criteria import evidence, gcv
 from .descent import descend, sweep
 from .grids import lambda_grid
-from .moments import Moments, moments_of, moments_of_batches
+from .left_out import leave_one_out
+from .moments import Moments, moments_of
 from .objective import (
     GradientCheck,
     Params,

@@ -48,15 +48,15 @@ class Rates(NamedTuple):
     cholesky: float
     eigh: tuple[float, float]
     bandwidth: float  # bytes/s
-    call: float  # s, for each compiled call
+    call: float  # s, for each step of a compiled loop
 
 
 # Two cores of an AMD EPYC (benchmarks/records), and an H100 in prototypes.
 RATES = {
-    ("cpu", "float64"): Rates(80e9, 150e9, 36e9, (4.5e-8, 5.9e-11), 8e9, 1e-4),
-    ("cpu", "float32"): Rates(165e9, 270e9, 58e9, (4.0e-8, 2.4e-11), 8e9, 1e-4),
-    ("gpu", "float64"): Rates(55e12, 70e12, 8e12, (5e-9, 9.5e-13), 2e12, 1e-4),
-    ("gpu", "float32"): Rates(50e12, 70e12, 8e12, (5e-9, 8.0e-13), 2e12, 1e-4),
+    ("cpu", "float64"): Rates(80e9, 150e9, 36e9, (4.5e-8, 5.9e-11), 8e9, 1e-5),
+    ("cpu", "float32"): Rates(165e9, 270e9, 58e9, (4.0e-8, 2.4e-11), 8e9, 1e-5),
+    ("gpu", "float64"): Rates(55e12, 70e12, 8e12, (5e-9, 9.5e-13), 2e12, 1e-5),
+    ("gpu", "float32"): Rates(50e12, 70e12, 8e12, (5e-9, 8.0e-13), 2e12, 1e-5),
 }
 
 

@@ -265,6 +265,18 @@ def log_evidence(
     return jax.vmap(at)(lams)
 
 
+def mean_square(data: Data, about: Float[Array, " t"]) -> Float[Array, " t"]:
+    """Return the mean square of the targets about a point."""
+    squares = data.weight[:, None] * (data.Y - about) ** 2
+    return jnp.sum(squares, axis=0) / jnp.sum(data.weight)
+
+
+def unit_of(data: Data, centre: Centre) -> Float[Array, " t"]:
+    """Return the mean square of the targets about their centre, 1 where it is 0."""
+    square = mean_square(data, centre.y)
+    return jnp.where(square > 0, square, 1)
+
+
 def standard_error_of_mean(spread: Spread) -> Float[Array, "L t"]:
     """Return std(ddof=1)/√rows of the losses, weighted as their mean is."""
     variance = spread.scatter / spread.weight / jnp.maximum(spread.rows - 1, 1)

@@ -1,0 +1,298 @@
+"""Scores of every penalty by predicting each row from all others: leave-one-out."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxridge import checks
+from jaxridge.choice import Scores
+from jaxridge.columns import untouched
+from jaxridge.data import (
+    ArrayLike,
+    Centre,
+    Data,
+    as_data_to_square,
+    drop_target_axis,
+    in_kind_of_input,
+    weighted_mean,
+)
+from jaxridge.factors import answer
+from jaxridge.folds import Folds
+from jaxridge.grids import COUNT, grid_of, on_grid
+from jaxridge.holdout import score_folds
+from jaxridge.plans import plan
+from jaxridge.risk import (
+    Loss,
+    Spread,
+    joined,
+    left_out_losses,
+    left_out_scores,
+    mean_square,
+    slack,
+    spread_of,
+    standard_error_of_mean,
+    unit_of,
+)
+from jaxridge.routes import Route
+from jaxridge.scoring import (
+    Score,
+    absolute_error,
+    called,
+    is_defined,
+    predictions,
+    scoring_of,
+    squared_error,
+)
+from jaxridge.spectrum import Spectrum
+
+LOSSES = {"mse": jnp.square, "mae": jnp.abs}
+# Rows of a smaller 1 − h, a difference of numbers near 1, have lost half their digits.
+SLACK = 1e-5
+
+
+@in_kind_of_input
+def leave_one_out(
+    X: ArrayLike,
+    y: ArrayLike,
+    lams: ArrayLike | str,
+    *,
+    scoring: str | Callable[..., Any] = "mse",
+    weight: ArrayLike | None = None,
+    fit_intercept: bool = True,
+) -> Scores:
+    """Score every penalty by predicting each row from all others, exactly.
+
+    Each fit minimises ``J = (Σ w (X @ coef + intercept − y)² + lam · ‖coef‖²) / (2m)``
+    over the other rows. None is made: the error is ``e / (1 − h)``, e the residual of
+    the fit to all rows and h the row's leverage.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+        The rows, finite; at least two that count.
+    y : array of shape (n_samples,) or (n_samples, n_targets)
+        The targets.
+    lams : array of shape (n_lams,), or "auto"
+        Penalties in squared units of `X`, each at least 0, in any order; or those of
+        `lambda_grid`, and more beyond while the best lies at an edge.
+    scoring : "mse", "mae", "r2", "correlation" or function
+        Mean squared or absolute error; 1 − mse / Σ w (y − ȳ)² · Σ w; Pearson's
+        correlation of all rows with their predictions; or a function of (y,
+        prediction), both of shape (n_samples,), of which a greater value is better. It
+        sees no weights.
+    weight : array of shape (n_samples,), optional
+        How often each row counts; a row of weight 2 is left out with both its copies.
+    fit_intercept : bool
+        Whether to fit an unpenalised intercept.
+
+    Returns
+    -------
+    Scores
+        per_fold has one entry, the mean over rows; standard_error is that of the mean
+        of the rows' losses, std(ddof=1)/√n_samples without weights. Of a correlation
+        or a function, which are no means of losses, per_fold has no entries, and
+        ``choose(rule="1se")`` refuses them.
+
+    Raises
+    ------
+    TypeError
+        If an argument does not hold real numbers.
+    ValueError
+        If shapes do not fit; for negative, NaN or infinite values; for fewer than two
+        rows that count, and for R² of a constant target.
+
+    Notes
+    -----
+    One factorisation, then O(m n (n + t L)) time, and O(n² + m) memory beside the rows
+    (O(m n) where n > m, and for a correlation; O(m t L) for a function). Where the fit
+    to all rows interpolates, as any does at ``lam = 0`` with n ≥ m, e and 1 − h are
+    both 0; the score is then the limit λ → 0, which is the error of the minimum-norm
+    fit to the other rows. Rows that
+    a fit hangs on alone, 1 − h below 1e-5, at most n, are left out in earnest, a fit
+    each (unless traced).
+
+    References
+    ----------
+    Allen (1974), The relationship between variable selection and data augmentation and
+    a method for prediction; Golub, Heath and Wahba (1979), section 1.
+
+    Examples
+    --------
+    >>> X, y = np.arange(6.0)[:, None], np.array([1.0, 0.0, 2.0, 4.0, 3.0, 5.0])
+    >>> print(leave_one_out(X, y, [0.1, 10.0]).mean.round(4))
+    [1.3947 1.7625]
+    """
+    kind = scoring_of(scoring)
+    fit_intercept = checks.flag("fit_intercept", fit_intercept)
+    data = as_data_to_square(X, y, weight)
+    if not checks.is_traced(data.weight) and (np.asarray(data.weight) > 0).sum() < 2:
+        raise ValueError(
+            "leave-one-out needs at least two rows that count, got one: there is "
+            "nothing to predict it from"
+        )
+
+    def automatic() -> Array:
+        return grid_of(data, COUNT, fit_intercept)
+
+    if callable(scoring) or scoring == "correlation":
+
+        def pooled(grid: Array) -> Scores:
+            found, route = _pooled(data, grid, kind.score, fit_intercept)
+            if callable(scoring):
+                found = called(scoring, data.Y, found)
+            mean = drop_target_axis(found, y)
+            is_defined(scoring, mean)
+            none = jnp.zeros_like(mean)
+            return Scores(grid, none[None][:0], mean, none, jnp.asarray(True), route)
+
+        return on_grid(pooled, lams, data.X.dtype, automatic)
+    loss = LOSSES["mae" if scoring == "mae" else "mse"]
+    # In units of their own, as the standard error squares the squared errors.
+    Y, unit = _in_own_unit(data.Y)
+    data = data._replace(Y=Y)
+    square = _spread_of_targets(data) if scoring == "r2" else None
+
+    def score(grid: Array) -> Scores:
+        spread, route = _spread(data, grid, loss, fit_intercept)
+        found = _mean_and_error(spread, unit, square, loss)
+        mean, error = drop_target_axis(found, y)
+        per_fold = jnp.expand_dims(mean, 0)
+        greater = jnp.asarray(scoring == "r2")
+        return Scores(grid, per_fold, mean, error, greater, route)
+
+    return on_grid(score, lams, data.X.dtype, automatic)
+
+
+@jax.jit
+def _in_own_unit(Y: Float[Array, "m t"]) -> tuple[Array, Array]:
+    """Return targets about as large as 1, and the powers of 2 they are in units of."""
+    unit = jnp.max(jnp.abs(Y), axis=0)
+    unit = jnp.exp2(jnp.floor(jnp.log2(jnp.where(unit > 0, unit, 1))))
+    return Y / unit, unit
+
+
+@partial(jax.jit, static_argnames="loss")
+def _mean_and_error(
+    spread: Spread, unit: Array, square: Array | None, loss: Loss
+) -> tuple[Array, Array]:
+    """Return the mean loss, or R² where `square` is given, and its standard error."""
+    mean, error = spread.mean, standard_error_of_mean(spread)
+    if square is None:
+        return mean * loss(unit), error * loss(unit)
+    return 1 - mean / square, error / square
+
+
+def _pooled(
+    data: Data, lams: Array, score: Score, mean: bool
+) -> tuple[Float[Array, "L *score"], Route]:
+    """Return the score of all left-out predictions together, at each penalty."""
+
+    def question(score: Score) -> Any:
+        return partial(_left_out_together, score=score, mean=mean)
+
+    (scores, slacks), route = answer(question(score), data, lams, mean)
+    hangs = np.zeros(1, bool) if checks.is_traced(slacks) else _hang(slacks)
+    if not hangs.any():
+        return scores, route
+    (predicted, _), _ = answer(question(predictions), data, lams, mean)
+    refits = _refitted(data, lams, hangs, predictions, mean)  # (rows, L, 1, t)
+    predicted = predicted.at[:, np.flatnonzero(hangs)].set(
+        refits[:, :, 0].swapaxes(0, 1)
+    )
+    return jax.vmap(lambda p: score(data.Y, p, data.weight))(predicted), route
+
+
+def _hang(slacks: Any) -> np.ndarray:
+    """Return which rows the fit hangs on alone."""
+    return np.asarray(slacks) < SLACK
+
+
+def _refitted(
+    data: Data, lams: Array, hangs: np.ndarray, score: Score, mean: bool
+) -> Float[Array, "rows L *score"]:
+    """Return the scores of some rows, each by a fit to all others."""
+    alone = np.flatnonzero(hangs)[:, None] == np.arange(len(hangs))
+    (m, n), t = data.X.shape, data.Y.shape[1]
+    made = plan(m, n, t, len(lams), max(2, len(alone)), data.X.dtype)
+    folds = Folds(~alone, alone)
+    return score_folds(data, folds, lams, score, untouched, mean, made)[0]
+
+
+@partial(jax.jit, static_argnames=("score", "mean"))
+def _left_out_together(
+    data: Data,
+    centre: Centre,
+    spectrum: Spectrum,
+    lams: Array,
+    score: Score,
+    mean: bool,
+) -> tuple[tuple[Array, Array], Array]:
+    given = data, centre, spectrum, lams, score, mean
+    scores, least, slacks = left_out_scores(*given)
+    left = jnp.minimum(least / jnp.max(unit_of(data, centre)), jnp.min(slacks) ** 2)
+    return (scores, slacks), left
+
+
+def _spread(
+    data: Data, lams: Array, loss: Loss, fit_intercept: bool
+) -> tuple[Spread, Route]:
+    """Return the left-out losses, of the rows that a fit hangs on by fits without."""
+
+    def question(counted: Array) -> Any:
+        def asked(*given: Any) -> tuple[tuple[Spread, Array], Array]:
+            return _left_out(*given, counted.astype(given[0].X.dtype), loss, mean)
+
+        return asked
+
+    mean = fit_intercept
+    (spread, least), route = answer(question(data.weight), data, lams, mean)
+    if checks.is_traced(least) or not float(least) < SLACK:
+        return spread, route
+    slacks, _ = answer(partial(_slack_at_least, mean=mean), data, lams, mean)
+    hangs = _hang(slacks)
+    score = squared_error if loss is jnp.square else absolute_error
+    losses = _refitted(data, lams, hangs, score, mean)
+    counted = jnp.where(hangs, 0, data.weight)
+    (others, _), _ = answer(question(counted), data, lams, mean)
+    losses = losses.swapaxes(0, 1)
+    return joined(others, spread_of(data.weight[hangs], losses)), route
+
+
+@partial(jax.jit, static_argnums=(5, 6))
+def _left_out(
+    data: Data,
+    centre: Centre,
+    spectrum: Spectrum,
+    lams: Array,
+    counted: Array,
+    loss: Loss,
+    mean: bool,
+) -> tuple[tuple[Spread, Array], Array]:
+    given = data, centre, spectrum, lams, loss, mean, counted
+    spread, least = left_out_losses(*given)
+    size = loss(jnp.sqrt(unit_of(data, centre)))
+    left = jnp.min(spread.mean / size)
+    left = left if loss is jnp.square else left**2
+    # A row's residual is the part 1 − h of its error.
+    return (spread, least), jnp.minimum(left, least**2)
+
+
+@partial(jax.jit, static_argnames="mean")
+def _slack_at_least(
+    data: Data, centre: Centre, spectrum: Spectrum, lams: Array, mean: bool
+) -> tuple[Array, Array]:
+    found = slack(data, centre, spectrum, jnp.min(lams), mean)
+    return found, jnp.ones(())
+
+
+def _spread_of_targets(data: Data) -> Float[Array, " t"]:
+    """Return the mean square of the targets about their mean, none of it 0."""
+    square = mean_square(data, weighted_mean(data.Y, data.weight))
+    if not checks.is_traced(square) and not bool((square > 0).all()):
+        raise ValueError('`scoring` "r2" is undefined for a constant target: use "mse"')
+    return square
