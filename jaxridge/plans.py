@@ -35,6 +35,7 @@ LEAST_BUDGET = 2**26
 CACHED = 2**20  # numbers of one tile that a cache holds
 NARROW = 256  # targets, fewer of which make a product of matrices slow
 STEPS = {"float32": 6, "float64": 13}  # of conjugate gradients, to rounding
+STEP = 2e-8  # s, of a tridiagonal solution
 MOST = 10**15
 # Routes that hold the coefficients of all targets and penalties at a time.
 FOR_FEW_TARGETS = (ONE_FOR_ALL, TRIDIAGONAL)
@@ -256,76 +257,98 @@ def _target_tile(one: Candidate, sizes: Sizes, limit: int) -> int:
 def _candidates(
     sizes: Sizes, rates: Rates, kind: str, asked: str
 ) -> Iterator[Candidate]:
-    m, n, t, L, k, size = sizes
-    system = PRIMAL if n <= m else DUAL
-    r = min(m, n)
-    cross = 2 * m * n * t / rates.product
-    passes = 3 * m * n * size / rates.bandwidth
-    gram = 2.0 * m * n * r / rates.symmetric + cross + passes
     if asked != "folds":
-        turned = 2 * m * n * r / rates.product if asked == "leave-one-out" else 0
-        each_lam = 2 * (m if asked == "leave-one-out" else n) * r * (t + 1)
-        seconds = gram + _eigh(rates, r) + turned + L * each_lam / rates.product
-        extra = m * n * (n > m) + 2 * CACHED
-        fixed = size * (4 * r * r + n * r * (n > m) + extra)
-        route = Route(system, ONE, kind)
-        yield Candidate(route, seconds, fixed, size * (2 * r + L))
-        return
-    h = -(-m // k)
-    score = k * L * (2.0 * r * t * min(h + r, 2 * n) / rates.product + rates.call)
-    sums = size * (2 * k * n * n + 3 * n * n)
-    per_target = size * (4 * k * n + m + 4 * h + k * L)
-    if system == PRIMAL:
-        one = k * (_eigh(rates, n) + 2 * n * n * t / rates.product)
-        yield Candidate(
-            Route(system, ONE_A_FOLD, kind),
-            gram + one + score,
-            sums + size * k * n * n,
-            per_target,
-        )
-        # Half of a reduction's 4n³/3 are products with vectors, as in the whole eigh.
-        reduce = 0.35 * _eigh(rates, n) + 4.0 * n * n * t * L / rates.product
-        yield Candidate(
-            Route(system, TRIDIAGONAL, kind),
-            gram + k * (reduce + t * L * n * 2e-8) + score,
-            sums + size * 2 * k * n * n,
-            per_target + size * 4 * n * L,
-        )
-        turns = 2 * 2.0 * n**3 / rates.product
-        steps = STEPS[kind] * 2.0 * n * n * t * L / rates.product
-        yield Candidate(
-            Route(system, ONE_FOR_ALL, kind),
-            gram + _eigh(rates, n) + k * (turns + steps) + score,
-            sums + size * 3 * n * n,
-            per_target + size * 8 * n * L,
-        )
-        factors = n**3 / 3 / rates.cholesky + 4.0 * n * n * t / rates.product
-        yield Candidate(
-            Route(system, CHOLESKY, kind),
-            gram + k * L * (factors + rates.call) + score,
-            sums + size * 2 * n * n,
-            per_target,
-        )
-        return
-    wide = size * (2 * m * n + 4 * m * m)
-    kernel = 2.0 * m * n * m / rates.product + passes
-    r = m - h
-    turned = 2.0 * r * r * (t + h) / rates.product
+        return _of_all_rows(sizes, rates, kind, asked == "leave-one-out")
+    return (_of_sums if sizes.n <= sizes.m else _of_kernel)(sizes, rates, kind)
+
+
+def _of_all_rows(
+    sizes: Sizes, rates: Rates, kind: str, left_out: bool
+) -> Iterator[Candidate]:
+    """Yield the one way to factorise all rows."""
+    m, n, t, L, _, size = sizes
+    r, wide = min(m, n), n > m
+    once = _products(sizes, rates) + _eigh(rates, r)
+    # Rows along the axes, and for each penalty coefficients or residuals of rows.
+    once += 2 * m * n * r / rates.product if left_out else 0
+    each = 2 * (m if left_out else n) * r * (t + 1) / rates.product
     yield Candidate(
-        Route(system, ONE_A_FOLD, kind),
-        kernel + k * (_eigh(rates, r) + turned + 2 * L * h * r * t / rates.product),
-        wide + size * k * r * m,
-        per_target,
+        Route(DUAL if wide else PRIMAL, ONE, kind),
+        once + L * each,
+        size * (4 * r * r + (n * r + m * n) * wide + 2 * CACHED),
+        size * (2 * r + L),
+    )
+
+
+def _of_sums(sizes: Sizes, rates: Rates, kind: str) -> Iterator[Candidate]:
+    """Yield the ways to solve every fold's system, given the sums of each fold."""
+    m, n, t, L, k, size = sizes
+    h = -(-m // k)
+    square = 2.0 * n * n / rates.product  # a product with a vector
+    scores = k * L * (min(h * n / rates.product, square) * 2 * t + rates.call)
+    sums = _products(sizes, rates) + scores
+    fixed, each = size * (2 * k + 3) * n * n, size * (4 * k * n + m + 4 * h + k * L)
+    ways = {
+        # Eigenvectors: VᵀC once, and then a number for each penalty.
+        ONE_A_FOLD: (_eigh(rates, n) + square * t, k * n * n, 0),
+        # A third of that, and then n steps and two products for each penalty.
+        TRIDIAGONAL: (
+            0.35 * _eigh(rates, n) + t * L * (2 * square + n * STEP),
+            2 * k * n * n,
+            4 * n * L,
+        ),
+        # Gᵢ turned into the axes of all rows, and conjugate gradients.
+        ONE_FOR_ALL: (
+            _eigh(rates, n) / k + square * (2 * n + STEPS[kind] * t * L),
+            3 * n * n,
+            8 * n * L,
+        ),
+        CHOLESKY: (
+            L * (n**3 / 3 / rates.cholesky + 2 * square * t + rates.call),
+            2 * n * n,
+            0,
+        ),
+    }
+    for sharing, (seconds, numbers, per_target) in ways.items():
+        yield Candidate(
+            Route(PRIMAL, sharing, kind),
+            sums + k * seconds,
+            fixed + size * numbers,
+            each + size * per_target,
+        )
+
+
+def _of_kernel(sizes: Sizes, rates: Rates, kind: str) -> Iterator[Candidate]:
+    """Yield the ways to leave folds out, given products of all rows."""
+    m, n, t, L, k, size = sizes
+    h = -(-m // k)
+    r = m - h
+    kernel = 2.0 * m * n * m / rates.product + 3 * m * n * size / rates.bandwidth
+    fixed = size * (2 * m * n + 4 * m * m)
+    turned = 2.0 * r * r * (t + h) / rates.product
+    scores = 2.0 * L * h * r * t / rates.product
+    yield Candidate(
+        Route(DUAL, ONE_A_FOLD, kind),
+        kernel + k * (_eigh(rates, r) + turned + scores),
+        fixed + size * k * r * m,
+        size * (4 * k * m + m + 4 * h + k * L),
     )
     # Products of blocks, and triangular solves, run at a quarter of the rate.
-    blocks = 6.0 * 4 * m * m * h / rates.product + k * h**3 / 3 / rates.cholesky
+    blocks = 4 * 6.0 * m * m * h / rates.product + k * h**3 / 3 / rates.cholesky
     solves = 2.0 * m * m * t / rates.product
     yield Candidate(
-        Route(system, BLOCKS, kind),
+        Route(DUAL, BLOCKS, kind),
         kernel + _eigh(rates, m) + L * (blocks + solves + k * rates.call),
-        wide + size * (m * m + 3 * h * h),
+        fixed + size * (m * m + 3 * h * h),
         size * (6 * m + k * L),
     )
+
+
+def _products(sizes: Sizes, rates: Rates) -> float:
+    """Return the seconds for XᵀX (or XXᵀ) and XᵀY, and for three looks at X."""
+    m, n, t, *_, size = sizes
+    looks = 3 * m * n * size / rates.bandwidth
+    return 2.0 * m * n * (min(m, n) / rates.symmetric + t / rates.product) + looks
 
 
 def _eigh(rates: Rates, n: int) -> float:
