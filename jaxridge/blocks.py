@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from jaxridge.data import weighted_mean
 from jaxridge.held import Held, Scored
 from jaxridge.products import matmul
-from jaxridge.scoring import Score, squared_error
+from jaxridge.scoring import Score, score_about, squared_error
 
 
 class Kernel(NamedTuple):
@@ -66,9 +66,9 @@ def scored(
     middle = weighted_mean(Y, weight) if fit_intercept else jnp.zeros_like(Y[0])
     along = matmul(kernel.left.T, root * (Y - middle))  # UᵀB
     unit = jnp.where(root > 0, root, 1)[held.rows]
-    y, w = Y[held.rows], jnp.where(held.counts, weight[held.rows], 0)
+    y, w = Y[held.rows] - middle, jnp.where(held.counts, weight[held.rows], 0)
     U = jnp.where(held.counts[..., None], kernel.left[held.rows], 0)
-    square = jax.vmap(squared_error)(y, middle + 0 * y[:, :1], w)
+    square = jax.vmap(squared_error)(y, jnp.zeros_like(y), w)
     square = jnp.where(square > 0, square, 1)
 
     def at(lam: Array) -> tuple[Array, Array]:
@@ -82,7 +82,7 @@ def scored(
             errors = cho_solve((jnp.linalg.cholesky(Q), True), U * inverse)
             prediction = y - matmul(errors / unit, along)
             left = squared_error(y, prediction, w) / square
-            return score(y, prediction, w), jnp.min(left)
+            return score_about(middle, score, y, prediction, w), jnp.min(left)
 
         return jax.lax.map(block, (U, held.counts, y, w, unit, square))
 

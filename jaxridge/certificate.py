@@ -140,6 +140,12 @@ def certify(
         raise ValueError(
             f"`params` must have coef of shape {shape}, got {np.shape(params.coef)}"
         )
+    shape = np.shape(lams) + np.shape(y)[1:]
+    if np.shape(params.intercept) != shape:
+        raise ValueError(
+            f"`params` must have intercept of shape {shape}, got "
+            f"{np.shape(params.intercept)}"
+        )
     lams = lams.reshape(-1)
     coef = jnp.asarray(params.coef, data.X.dtype).reshape(len(lams), n, t)
     intercept = jnp.asarray(params.intercept, data.X.dtype).reshape(len(lams), t)

@@ -216,5 +216,5 @@ def flag(name: str, value: Any) -> bool:
 
 def one_of(name: str, value: Any, known: tuple[str, ...]) -> None:
     """Refuse an option that is not among the known ones."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {value!r}")

@@ -173,6 +173,7 @@ def choose(
     lam 10
     """
     checks.one_of("rule", rule, ("min", "1se"))
+    per_target = checks.flag("per_target", per_target)
     if not isinstance(scores, Scores | Evidence):
         raise TypeError(f"`scores` must be Scores, got {type(scores).__name__}")
     scores = jax.tree.map(jnp.asarray, scores)

@@ -25,6 +25,7 @@ from jaxridge.moments import Moments, about_centre, as_one
 from jaxridge.precision import warn_if_lost
 from jaxridge.risk import (
     generalized_cross_validation,
+    interpolates,
     log_evidence,
     residual_squares,
     residual_squares_of_sums,
@@ -157,6 +158,7 @@ def evidence(
             _evidence_of_moments, _evidence_scores, X, y, lams, weight, fit_intercept
         )
     data = as_data_to_square(X, y, weight)
+    _weighs_enough(data.weight, fit_intercept)
 
     def question(*given: Any) -> tuple[Any, Any]:
         return _evidence(*given, fit_intercept)
@@ -166,6 +168,18 @@ def evidence(
         return _evidence_scores(grid, drop_target_axis(found, y), route)
 
     return _on_grid(score, lams, data, fit_intercept)
+
+
+def _weighs_enough(weight: Array, fit_intercept: bool) -> None:
+    """Refuse weights that leave no degrees of freedom for the noise."""
+    if checks.is_traced(weight):
+        return
+    total = float(np.sum(np.asarray(weight)))
+    if total - fit_intercept <= 1e-6 * total:
+        raise ValueError(
+            f"`weight` adds up to {total:.6g}, and evidence needs more than "
+            f"{int(fit_intercept)}: weights count rows, so scale them to their number"
+        )
 
 
 def _on_grid(
@@ -210,6 +224,8 @@ def _of_moments(
         raise ValueError("`y` and `weight` are in the Moments: leave them out")
     sums = as_one(X)
     dtype = sums.xx.dtype
+    if question is _evidence_of_moments:
+        _weighs_enough(sums.weight, fit_intercept)
 
     def score(grid: Array) -> S:
         found, worst, left = question(sums, grid, fit_intercept)
@@ -239,7 +255,9 @@ def _gcv_of_moments(
     sums: Moments, lams: Array, fit_intercept: bool
 ) -> tuple[Array, Array, Array]:
     spectrum, beyond, worst, left = _spectrum_of_moments(sums, lams, fit_intercept)
-    given = spectrum, beyond, lams, fit_intercept
+    # Without the rows, their weight is taken for their number.
+    through = sums.weight <= jnp.sum(spectrum.values > 0) + fit_intercept
+    given = spectrum, beyond, lams, fit_intercept, through
     return generalized_cross_validation(sums.weight, *given), worst, left
 
 
@@ -259,7 +277,9 @@ def _generalized(
     beyond = residual_squares(data, centre, spectrum)
     left = jnp.min(beyond / jnp.sum(data.weight) / unit_of(data, centre))
     m = jnp.sum(data.weight)
-    return generalized_cross_validation(m, spectrum, beyond, lams, fit_intercept), left
+    through = interpolates(data, spectrum, fit_intercept)
+    given = lams, fit_intercept, through
+    return generalized_cross_validation(m, spectrum, beyond, *given), left
 
 
 @partial(jax.jit, static_argnums=4)

@@ -104,6 +104,10 @@ def as_data(
     TypeError, ValueError
         As `as_floats`, and for shapes that do not fit each other.
     """
+    for name, value in (("X", X), ("y", y)):
+        if value is None or hasattr(value, "xx"):
+            what = "is missing" if value is None else "must be rows here, not Moments"
+            raise TypeError(f"`{name}` {what}: pass an array")
     given = {"X": X, "y": y} | ({} if weight is None else {"weight": weight})
     X, Y, *weights = as_floats(missing="X" if missing else "", stay=stay, **given)
     weight = weights[0] if weights else jnp.ones(X.shape[:1], X.dtype)
@@ -145,7 +149,9 @@ def as_penalty(name: str, lam: Any, dtype: Any) -> Array:
     with np.errstate(over="ignore", under="ignore"):
         cast = jnp.asarray(lam, dtype)
     if not (checks.is_traced(cast) or checks.is_traced(lam)):
-        lost = (np.asarray(lam) > 0) & (np.asarray(cast) == 0) | ~np.isfinite(cast)
+        lost = (np.asarray(lam) > 0) & (np.asarray(cast) == 0)
+        # Nor one so large that its inverse is lost.
+        lost |= ~(np.asarray(cast) < 0.1 / np.finfo(dtype).tiny)
         if lost.any():
             raise ValueError(
                 f"`{name}` holds {float(np.asarray(lam)[lost].ravel()[0])!r}, which "

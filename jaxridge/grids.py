@@ -86,6 +86,7 @@ def lambda_grid(
         if weight is not None:
             raise ValueError("`weight` is in the Moments: leave it out")
         return grid_of_moments(as_one(X), count, fit_intercept)
+    checks.axes("X", X)
     # Of a dtype that widens no other.
     nothing = np.zeros(np.shape(X)[:1], np.float16)
     data = as_data_to_square(X, nothing, weight)
@@ -97,7 +98,10 @@ def grid_of(
 ) -> Float[Array, " L"]:
     """Return the grid for checked data, its columns prepared by `learner`."""
     if checks.any_traced(data):
-        raise ValueError('`lams` cannot be "auto" inside jit: pass penalties')
+        raise ValueError(
+            "an automatic grid needs rows that are known, not traced by jit or grad: "
+            "pass penalties as `lams`, or make the grid outside"
+        )
     values = by_products(data, learner, fit_intercept)[1].values
     return _between(values, max(data.X.shape), count)
 

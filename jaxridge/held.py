@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxridge.data import Centre, Data
 from jaxridge.moments import Moments
 from jaxridge.products import matmul
-from jaxridge.scoring import OF_SUMS, Score, squared_error
+from jaxridge.scoring import OF_SUMS, Score, score_about, squared_error
 from jaxridge.tiles import at_once
 
 
@@ -86,18 +86,21 @@ def from_rows(
         gain, along = fit.middle(i)
         return matmul(about * gain, along)
 
-    square = squared_error(held.Y, fit.centre.y[None], held.weight)
+    # About the centre, so that a large mean of the targets costs no digits.
+    dy = held.Y - fit.centre.y
+    square = squared_error(dy, jnp.zeros_like(dy), held.weight)
     square = jnp.where(square > 0, square, 1)
 
     def one(i: Array) -> tuple[Array, Array]:
-        prediction = predicted(i) + fit.centre.y
-        left = squared_error(held.Y, prediction, held.weight) / square
-        return score(held.Y, prediction, held.weight), jnp.min(left)
+        prediction = predicted(i)
+        left = squared_error(dy, prediction, held.weight) / square
+        return score_about(fit.centre.y, score, dy, prediction, held.weight), left
 
     # Many targets make a product large enough, and rows are scaled one at a time.
     tile = 1 if turned and len(about) <= t else lam_tile
     scores, left = jax.lax.map(one, jnp.arange(n_lams), batch_size=tile)
-    return scores, jnp.min(left)
+    spread = matmul(held.weight, (held.X - fit.centre.x) ** 2) / jnp.sum(held.weight)
+    return scores, _beside_means(jnp.min(left, axis=0), fit.centre, spread, square)
 
 
 def from_sums(
@@ -115,5 +118,25 @@ def from_sums(
         return jnp.maximum(error, 0)
 
     errors = jax.lax.map(one, jnp.arange(n_lams), batch_size=at_once(C.size))
-    left = jnp.min(errors / jnp.where(square > 0, square, 1))
+    square = jnp.where(square > 0, square, 1)
+    left = jnp.min(errors / square, axis=0)
+    spread = jnp.diagonal(G) / part.weight
+    left = _beside_means(left, fit.centre, spread, square / part.weight)
     return OF_SUMS[score](errors, part.weight, part.yy), left
+
+
+def _beside_means(
+    left: Float[Array, " t"],
+    centre: Centre,
+    spread: Float[Array, " n"],
+    square: Float[Array, " t"],
+) -> Float[Array, ""]:
+    """Return the least part of squared errors, less where means round it away.
+
+    Means are known to eps of themselves, and errors to eps · (|ȳ| + |x̄·θ|): a mean may
+    be ten times the spread before that tells, beside the rounding of y itself.
+    """
+    there = (spread > 0) & jnp.isfinite(spread)
+    ratio = jnp.where(there, centre.x**2 / jnp.where(there, spread, 1), 0)
+    size = centre.y**2 / square + jnp.max(ratio, initial=0)
+    return jnp.min(left / jnp.maximum(size / 100, 1))

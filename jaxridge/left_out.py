@@ -114,7 +114,8 @@ def leave_one_out(
     both 0; the score is then the limit λ → 0, which is the error of the minimum-norm
     fit to the other rows. Rows that
     a fit hangs on alone, 1 − h below 1e-5, at most n, are left out in earnest, a fit
-    each (unless traced).
+    each. Under `jax.grad` by the penalties too; but `jax.jit` hides the rows, so that
+    those cannot be found, and what they add is rounding: call this outside of it.
 
     References
     ----------
@@ -144,7 +145,8 @@ def leave_one_out(
         def pooled(grid: Array) -> Scores:
             found, route = _pooled(data, grid, kind.score, fit_intercept)
             if callable(scoring):
-                found = called(scoring, data.Y, found)
+                there = np.asarray(data.weight) > 0  # it sees no weights
+                found = called(scoring, data.Y[there], found[:, there])
             mean = drop_target_axis(found, y)
             is_defined(scoring, mean)
             none = jnp.zeros_like(mean)
@@ -196,7 +198,7 @@ def _pooled(
         return partial(_left_out_together, score=score, mean=mean)
 
     (scores, slacks), route = answer(question(score), data, lams, mean)
-    hangs = np.zeros(1, bool) if checks.is_traced(slacks) else _hang(slacks)
+    hangs = _hanging(data, slacks, mean)
     if not hangs.any():
         return scores, route
     (predicted, _), _ = answer(question(predictions), data, lams, mean)
@@ -207,8 +209,17 @@ def _pooled(
     return jax.vmap(lambda p: score(data.Y, p, data.weight))(predicted), route
 
 
-def _hang(slacks: Any) -> np.ndarray:
-    """Return which rows the fit hangs on alone."""
+def _hanging(data: Data, slacks: Any, mean: bool) -> np.ndarray:
+    """Return which rows the fit hangs on alone, as far as the data are known.
+
+    Where only the penalties are being traced, those are meant that do at λ = 0.
+    """
+    if checks.any_traced(data):
+        return np.zeros(len(data.weight), bool)
+    if checks.is_traced(slacks):
+        with jax.ensure_compile_time_eval():
+            none = jnp.zeros(1, data.X.dtype)
+            slacks, _ = answer(partial(_slack_at_least, mean=mean), data, none, mean)
     return np.asarray(slacks) < SLACK
 
 
@@ -251,10 +262,12 @@ def _spread(
 
     mean = fit_intercept
     (spread, least), route = answer(question(data.weight), data, lams, mean)
-    if checks.is_traced(least) or not float(least) < SLACK:
+    if checks.any_traced(data) or not (checks.is_traced(least) or least < SLACK):
         return spread, route
     slacks, _ = answer(partial(_slack_at_least, mean=mean), data, lams, mean)
-    hangs = _hang(slacks)
+    hangs = _hanging(data, slacks, mean)
+    if not hangs.any():
+        return spread, route
     score = squared_error if loss is jnp.square else absolute_error
     losses = _refitted(data, lams, hangs, score, mean)
     counted = jnp.where(hangs, 0, data.weight)

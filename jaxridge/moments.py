@@ -63,11 +63,20 @@ class Moments:
 
     def __add__(self, other: "Moments") -> "Moments":
         """Return the moments of the rows of both, fold by fold."""
-        return added(self, other) if isinstance(other, Moments) else NotImplemented
+        if not isinstance(other, Moments):
+            return NotImplemented
+        _alike(self, other)
+        return added(self, other)
 
     def __sub__(self, other: "Moments") -> "Moments":
         """Return the moments of the rows of this that are not in `other`."""
-        return removed(self, other) if isinstance(other, Moments) else NotImplemented
+        if not isinstance(other, Moments):
+            return NotImplemented
+        _alike(self, other)
+        rest = removed(self, other)
+        if not checks.any_traced(rest) and (np.asarray(rest.weight) < 0).any():
+            raise ValueError("`Moments` cannot lose more rows than they hold")
+        return rest
 
 
 @in_kind_of_input
@@ -80,8 +89,40 @@ def added(one: Moments, other: Moments) -> Moments:
 def removed(one: Moments, other: Moments) -> Moments:
     """Return the moments of the rows of `one` that are not in `other`."""
     weight = one.weight - other.weight
+    # What rounding leaves of all rows is none.
+    noise = 16 * jnp.finfo(weight.dtype).eps * one.weight
+    weight = jnp.where(jnp.abs(weight) <= noise, 0, weight)
     rest = _moved(one, other, weight, -1)
-    return jax.tree.map(lambda a: jnp.where(_like(weight > 0, a), a, 0), rest)
+    return jax.tree.map(lambda a: jnp.where(_like(weight != 0, a), a, 0), rest)
+
+
+def _alike(one: Moments, other: Moments) -> None:
+    """Refuse moments of other folds, columns, targets or precision."""
+    shapes = [[np.shape(a) for a in jax.tree.leaves(sums)] for sums in (one, other)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"`Moments` of {_sizes(one)} and {_sizes(other)} folds, columns and "
+            "targets do not add up: make both of the same"
+        )
+    leaves = jax.tree.leaves((one, other))
+    if any(isinstance(a, jax.Array) for a in leaves):
+        for sums in (one, other):
+            _keeps_its_digits(sums)
+
+
+def _sizes(sums: Moments) -> tuple[int, ...]:
+    return (*np.shape(sums.weight), np.shape(sums.x)[-1], np.shape(sums.y)[-1])
+
+
+def _keeps_its_digits(sums: Moments) -> None:
+    """Refuse NumPy float64 where JAX would make it float32."""
+    for name, values in vars(sums).items():
+        if isinstance(values, np.ndarray) and values.dtype != jnp.asarray(values).dtype:
+            raise ValueError(
+                f"`Moments.{name}` is {values.dtype} and would lose half its digits, "
+                "because another argument is a JAX array and JAX's 64-bit mode is off: "
+                "pass NumPy arrays only, or switch it on (`jax.enable_x64(True)`)"
+            )
 
 
 def _moved(one: Moments, other: Moments, weight: Array, sign: int) -> Moments:
@@ -197,19 +238,38 @@ def moments_of(
 
 def usable(sums: Moments) -> Moments:
     """Return moments as JAX arrays; refuse NaN and sets of rows without weight."""
-    sums = jax.tree.map(jnp.asarray, sums)
+    sums = _shaped(sums)
     if not checks.any_traced(sums):
         for name, values in vars(sums).items():
             checks.finite(f"Moments.{name}", values)
         empty = np.flatnonzero(np.atleast_1d(np.asarray(sums.weight)) <= 0)
         if empty.size:
             raise ValueError(f"`X` as Moments has no rows in fold {empty[0]}")
+        if min(map(np.min, (jnp.diagonal(sums.xx, 0, -2, -1), sums.yy))) < 0:
+            raise ValueError("`X` as Moments has a negative scatter: are they a rest?")
     return sums
 
 
 def as_one(sums: Moments) -> Moments:
     """Return the moments of all folds taken together, checked."""
-    return usable(total(sums) if np.ndim(sums.weight) else sums)
+    sums = _shaped(sums)
+    return usable(total(sums) if sums.weight.ndim else sums)
+
+
+def _shaped(sums: Moments) -> Moments:
+    """Return moments as JAX arrays, of their precision and of shapes that fit."""
+    _keeps_its_digits(sums)
+    sums = jax.tree.map(jnp.asarray, sums)
+    *k, n = sums.x.shape or (0,)
+    t = (sums.y.shape or (0,))[-1]
+    shapes = {"weight": k, "y": [*k, t], "xx": [*k, n, n], "xy": [*k, n, t]}
+    for name, shape in (shapes | {"yy": [*k, t]}).items():
+        if list(getattr(sums, name).shape) != shape:
+            raise ValueError(
+                f"`Moments.{name}` must have shape {tuple(shape)} beside x of shape "
+                f"{sums.x.shape}, got {getattr(sums, name).shape}"
+            )
+    return sums
 
 
 def fold_moments(data: Data, held: np.ndarray) -> Moments:

@@ -200,7 +200,10 @@ def plan(
     dual, one factorisation a fold, float64
     """
     checks.one_of("asked", asked, ASKED)
-    kind = np.dtype(dtype).name
+    try:
+        kind = np.dtype("" if dtype is None else dtype).name
+    except TypeError:
+        kind = str(dtype)
     checks.one_of("dtype", kind, ("float32", "float64"))
     names = {"m": m, "n": n, "t": t, "L": L}
     m, n, t, L = (checks.count(name, value, 1, MOST) for name, value in names.items())
@@ -275,7 +278,7 @@ def _of_all_rows(
     yield Candidate(
         Route(DUAL if wide else PRIMAL, ONE, kind),
         once + L * each,
-        size * (4 * r * r + (n * r + m * n) * wide + 2 * CACHED),
+        size * (4 * r * r + (n * r + m * n) * wide + 2 * min(CACHED, m * (n + t))),
         size * (2 * r + L),
     )
 
@@ -367,6 +370,8 @@ def _place(device: Any) -> tuple[str, int]:
         device = here if here.platform == device else device
     elif device is None:
         device = jax.devices()[0]
+    if not isinstance(device, str | jax.Device):
+        raise TypeError(f"`device` must be a device or its name, got {device!r}")
     if isinstance(device, str):  # a device that is not here: as much as an H100 has
         return device, 80 * 2**30
     stats = device.memory_stats() or {}

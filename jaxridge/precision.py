@@ -20,6 +20,8 @@ from jaxridge.data import Data
 LOSS = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-4}
 # The share that may be lost where nothing can be done about it but to say so.
 BEARABLE = {np.dtype(np.float64): 1e-6, np.dtype(np.float32): 1e-2}
+# The share of which the user is told.
+TOLD = {np.dtype(np.float64): 1e-9, np.dtype(np.float32): 1e-3}
 # Residuals smaller than this, as a part of the targets, are differences of two nearly
 # equal float32 numbers with too few digits left.
 LEAST_RESIDUAL = 1e-2
@@ -53,7 +55,7 @@ def warn_if_lost(condition: Any, left: Any, dtype: Any) -> None:
         return
     worst = max(float(np.max(condition)), 1 / max(float(np.min(left)), 1e-300))
     lost = worst * float(jnp.finfo(dtype).eps)
-    if lost > BEARABLE[np.dtype(dtype)]:
+    if lost > TOLD[np.dtype(dtype)]:
         warnings.warn(
             f"Moments cannot tell all digits here: {min(lost, 1):.0e} of the answer "
             "may be rounding; pass the rows, float64 moments, or larger penalties",

@@ -20,11 +20,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxridge.data import Centre, Data, weighted_rows
 from jaxridge.products import matmul
-from jaxridge.scoring import Score, squared_error
+from jaxridge.scoring import Score, score_about, squared_error
 from jaxridge.spectrum import Spectrum, coef_at, gain, root_inverse
 from jaxridge.tiles import View, as_stored, at_once, fold
 
@@ -64,7 +64,7 @@ def left_out_losses(
     """
     n_lams, t = lams.shape[0], data.Y.shape[1]
     along = root_inverse(spectrum.values)[:, None] * spectrum.along  # UᵀB
-    beyond = _interpolates(data, spectrum, fit_intercept)
+    beyond = interpolates(data, spectrum, fit_intercept)
     total = jnp.sum(data.weight)
 
     def absorb(
@@ -80,11 +80,11 @@ def left_out_losses(
 
         def at(lam: Array) -> tuple[Array, Array]:
             g = gain(spectrum.values, lam)
-            # λ, or where it cancels and is 0, any number.
-            scale = jnp.where((lam > 0) | ~none, lam, 1)
+            scale = jnp.where(none, 1, lam)  # where λ cancels, any number
             e = rest + scale[:, None] * matmul(left, g[:, None] * along)
             below = jnp.where(there, fixed + scale * matmul(left**2, g), 1)
-            return loss(e / below[:, None] / root), jnp.min(below)
+            slacks = jnp.where(none & there, lam, 1) * below
+            return loss(e / below[:, None] / root), jnp.min(slacks)
 
         losses, below = jax.lax.map(at, lams, batch_size=at_once(weight.size * t))
         here = spread_of(jnp.where(there, counts[:, 0], 0), losses)
@@ -116,28 +116,31 @@ def left_out_scores(
     along = root_inverse(spectrum.values)[:, None] * spectrum.along
     rows, weight = (data.X, data.Y, *kept), data.weight
     left, rest = _axes(weight, rows, centre, spectrum, along)
-    beyond = _interpolates(data, spectrum, fit_intercept)
+    beyond = interpolates(data, spectrum, fit_intercept)
     total = jnp.sum(weight)
     fixed, none = _fixed_slack(left, weight, total, beyond, fit_intercept)
     rest = jnp.where(none[:, None], 0, rest)
     there = weight > 0
     root = jnp.where(there, jnp.sqrt(weight), 1)[:, None]
+    dy = data.Y - centre.y
 
     def below(lam: Array) -> Array:
-        scale = jnp.where((lam > 0) | ~none, lam, 1)
+        scale = jnp.where(none, 1, lam)
         return jnp.where(
             there, fixed + scale * matmul(left**2, gain(spectrum.values, lam)), 1
         )
 
     def at(lam: Array) -> tuple[Array, Array]:
-        scale = jnp.where((lam > 0) | ~none, lam, 1)[:, None]
+        scale = jnp.where(none, 1, lam)[:, None]
         e = rest + scale * matmul(left, gain(spectrum.values, lam)[:, None] * along)
-        prediction = data.Y - e / below(lam)[:, None] / root
-        error = squared_error(data.Y, prediction, weight)
-        return score(data.Y, prediction, weight), error
+        prediction = dy - e / below(lam)[:, None] / root
+        error = squared_error(dy, prediction, weight)
+        return score_about(centre.y, score, dy, prediction, weight), error
 
     scores, errors = jax.lax.map(at, lams)
-    return scores, jnp.min(errors), jnp.where(beyond, 1, below(jnp.min(lams)))
+    least = jnp.min(lams)
+    slacks = jnp.where(none & there, least, 1) * below(least)
+    return scores, jnp.min(errors), jnp.where(beyond, 1, slacks)
 
 
 def slack(
@@ -152,7 +155,7 @@ def slack(
     rows = data.X, data.Y, *kept
     left, _ = _axes(data.weight, rows, centre, spectrum, spectrum.along)
     total = jnp.sum(data.weight)
-    beyond = _interpolates(data, spectrum, fit_intercept)
+    beyond = interpolates(data, spectrum, fit_intercept)
     fixed, _ = _fixed_slack(left, data.weight, total, beyond, fit_intercept)
     below = fixed + lam * matmul(left**2, gain(spectrum.values, lam))
     return jnp.where(beyond, 1, below)
@@ -223,19 +226,25 @@ def generalized_cross_validation(
     beyond: Float[Array, " t"],
     lams: Float[Array, " L"],
     fit_intercept: bool,
+    through: Bool[Array, ""],
 ) -> Float[Array, "L t"]:
-    """Return (RSS/m)/(1 − df/m)², RSS = ‖r‖² + Σ g² (UᵀB)²."""
+    """Return (RSS/m)/(1 − df/m)², RSS = ‖r‖² + Σ g² (UᵀB)².
+
+    `through` says that the fit at λ = 0 goes through every row, so that ‖r‖ is 0.
+    """
     values, square = spectrum.values, _squares_along(spectrum)
     free = m - fit_intercept - jnp.sum(values > 0)
-    none = free <= 8 * jnp.finfo(m.dtype).eps * m
-    free, beyond = jnp.where(none, 0, free), jnp.where(none, 0, beyond)
+    none = through & (jnp.abs(free) <= 8 * jnp.finfo(m.dtype).eps * m)
+    free, beyond = jnp.where(none, 0, free), jnp.where(through, 0, beyond)
 
     def at(lam: Array) -> Array:
         g = gain(values, lam)
-        scale = jnp.where((lam > 0) | ~none, lam, 1)
-        rss = beyond + matmul((scale * g) ** 2, square)
+        scale = jnp.where(none, 1, lam)
         left = free + scale * jnp.sum(g)  # m − df
-        return rss / m / (left / m) ** 2
+        # Divided first, so that no square of a small number is lost.
+        return m * (
+            (jnp.sqrt(beyond) / left) ** 2 + matmul((scale * g / left) ** 2, square)
+        )
 
     return jax.vmap(at)(lams)
 
@@ -301,7 +310,7 @@ def _axes(
     return U, B - matmul(U, a)
 
 
-def _interpolates(data: Data, spectrum: Spectrum, fit_intercept: bool) -> Array:
+def interpolates(data: Data, spectrum: Spectrum, fit_intercept: bool) -> Array:
     """Whether the fit at λ = 0 goes through every row that counts."""
     rank = jnp.sum(spectrum.values > 0) + fit_intercept
     return rank >= jnp.sum(data.weight > 0)

@@ -64,6 +64,17 @@ def _r2_of_sums(error: Array, weight: Array, spread: Array) -> Array:
     return jnp.where(there, 1 - error / jnp.where(there, spread, 1), jnp.nan)
 
 
+def score_about(
+    centre: Array, score: Score, dy: Array, prediction: Array, weight: Array
+) -> Array:
+    """Return the score of targets and predictions that are given about a centre.
+
+    No score but the predictions themselves depends on where that is.
+    """
+    found = score(dy, prediction, weight)
+    return found + centre if score is predictions else found
+
+
 # What can be said without the rows: a score from Σ w e², Σ w and Σ w (y − ȳ)².
 OF_SUMS: dict[Score, Callable[[Array, Array, Array], Array]] = {
     squared_error: _mean_of_sums,

@@ -236,7 +236,9 @@ def test_one_row_is_refused(criterion, rows):
     X, y, weight = (
         (TALL.X, TALL.y, 2.0 * ONE_ROW) if rows != "one" else (TALL.X[:1], [2.0], None)
     )
-    with pytest.raises(ValueError, match="two rows that count|has no evidence"):
+    with pytest.raises(
+        ValueError, match="two rows that count|adds up to 1|has no evidence"
+    ):
         criterion(X, y, [1.0], weight=weight)
 
 
@@ -606,3 +608,76 @@ def test_a_correlation_of_a_constant_target_is_refused():
     X, y, _ = CASES["tall"]
     with pytest.raises(ValueError, match="undefined: the target is constant"):
         loo(X, np.ones_like(y), [1.0], scoring="correlation")
+
+
+def test_a_scoring_function_sees_no_row_that_does_not_count():
+    X, y, weight = CASES["zero weights"]
+    there = weight > 0
+
+    def error(y, prediction):
+        return -np.mean((y - prediction) ** 2)
+
+    found = loo(X, y, POSITIVE, weight=1.0 * there, scoring=error)
+    alone = loo(X[there], y[there], POSITIVE)
+    np.testing.assert_allclose(-found.mean, alone.mean, rtol=1e-9)
+
+
+def test_gcv_is_its_formula_whatever_the_weights_add_up_to():
+    rng = np.random.default_rng(0)
+    X, y, weight = rng.normal(size=(50, 5)), rng.normal(size=50), np.full(50, 0.1)
+    found = gcv(X, y, [0.0, 0.1], weight=weight)
+    fits = path(X, y, [0.0, 0.1], weight=weight)
+    m = weight.sum()
+    expected = fits.training_error / (1 - fits.df / m) ** 2
+    np.testing.assert_allclose(found.mean, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("total", [1.0, 0.05])
+def test_weights_that_leave_no_noise_are_named(total):
+    X, y, _ = CASES["tall"]
+    weight = np.full(len(y), total / len(y))
+    with pytest.raises(ValueError, match="`weight` adds up to"):
+        evidence(X, y, [1.0], weight=weight)
+    with pytest.raises(ValueError, match="`weight` adds up to"):
+        evidence(moments_of(X, y, 3, weight=weight), None, [1.0])
+
+
+def test_a_row_that_a_fit_hangs_on_is_found_while_penalties_are_traced():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(12, 4)), rng.normal(size=12)
+    X[:, 3] = 1e-8 * X[:, 3]
+    X[0, 3] = 1.0
+    lams = np.array([1e-12, 1e-6])
+    expected = loo(X, y, lams).mean
+    with jax.enable_x64(True):
+        data = jnp.asarray(X), jnp.asarray(y)
+        found, slope = jax.value_and_grad(
+            lambda s: loo(*data, jnp.exp(s)[None]).mean[0]
+        )(np.log(1e-6))
+    np.testing.assert_allclose(found, expected[1], rtol=1e-6)
+    up, down = (loo(X, y, [1e-6 * np.exp(h)]).mean[0] for h in (1e-3, -1e-3))
+    np.testing.assert_allclose(slope, (up - down) / 2e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("lam", [1e-100, 1e-160, 1e-200, 1e-300])
+def test_tiny_penalties_of_wide_rows_have_the_limit(lam):
+    X, y, _ = CASES["wide"]
+    for criterion in (gcv, loo):
+        found, limit = criterion(X, y, [lam, 0.0]).mean
+        np.testing.assert_allclose(found, limit, rtol=1e-9)
+
+
+def test_penalties_whose_inverse_is_lost_are_refused():
+    X, y, _ = CASES["tall"]
+    with pytest.raises(ValueError, match="`lams` holds 1e\\+308, which float64 cannot"):
+        gcv(X, y, [1e308])
+    with pytest.raises(ValueError, match="which float32 cannot hold"):
+        path(np.float32(X), np.float32(y), np.float32([1e38]))
+
+
+def test_moments_are_not_enough_to_leave_rows_out():
+    X, y, _ = CASES["tall"]
+    with pytest.raises(TypeError, match="`X` must be rows here, not Moments"):
+        loo(moments_of(X, y, 3), None, [1.0])
+    with pytest.raises(TypeError, match="`y` is missing"):
+        loo(X, None, [1.0])

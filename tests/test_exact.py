@@ -332,3 +332,26 @@ def test_traced_rows_are_scored_alike():
         found = score(*data)
     for one, other in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
+@pytest.mark.parametrize("scoring", ["mse", "mae", "correlation"])
+@pytest.mark.parametrize(("m", "n"), [(60, 4), (20, 30)])
+def test_a_large_mean_of_the_targets_costs_no_digits(m, n, scoring):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(m, n)) + 1000
+    y = X.sum(axis=1) + 0.04 * rng.normal(size=m)
+    for dtype, rtol in ((np.float64, 1e-9), (np.float32, 1e-3)):
+        rows, target = X.astype(dtype), y.astype(dtype)
+        found = cross_validate(rows, target, [1e-3, 1.0], 5, scoring=scoring)
+        about = np.float64(rows) - 1000, np.float64(target) - np.float64(target[0])
+        expected = cross_validate(*about, [1e-3, 1.0], 5, scoring=scoring)
+        np.testing.assert_allclose(found.per_fold, expected.per_fold, rtol=rtol)
+
+
+def test_a_correlation_does_not_fade_with_the_penalty():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    y = X.sum(axis=1) + rng.normal(size=60) + 1e6
+    found = cross_validate(X, y, [1e10, 1e12], 5, scoring="correlation")
+    expected = cross_validate(X, y - 1e6, [1e10, 1e12], 5, scoring="correlation")
+    np.testing.assert_allclose(found.per_fold, expected.per_fold, rtol=1e-7)

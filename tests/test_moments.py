@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import GroupKFold, ShuffleSplit
 
-from jaxridge import Moments, moments_of, moments_of_batches
+from jaxridge import Moments, cross_validate, moments_of, moments_of_batches, path
 
 M, N, T, K = 12, 3, 2, 3
 RNG = np.random.default_rng(5)
@@ -296,3 +296,54 @@ def test_a_batch_that_does_not_count_changes_nothing():
 def test_folds_that_do_not_add_up_are_refused(folds):
     with pytest.raises(ValueError, match="`folds` must hold every row out once"):
         moments_of(X, Y, folds)
+
+
+RNG = np.random.default_rng(3)
+ROWS, TARGET = RNG.normal(size=(50, 3)), RNG.normal(size=50)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        moments_of(ROWS[:, :1], TARGET, 5),
+        moments_of(ROWS, np.column_stack([TARGET, TARGET]), 5),
+        moments_of(ROWS, TARGET, 2),
+    ],
+)
+def test_moments_of_other_shapes_do_not_add_up(other):
+    sums = moments_of(ROWS, TARGET, 5)
+    with pytest.raises(ValueError, match="do not add up"):
+        sums + other
+    with pytest.raises(ValueError, match="do not add up"):
+        sums - other
+
+
+def test_digits_of_moments_are_not_lost_beside_jax_arrays():
+    sums = moments_of(ROWS, TARGET, 5)
+    single = jnp.asarray(ROWS, jnp.float32), jnp.asarray(TARGET, jnp.float32)
+    for call in (
+        lambda: path(sums, None, jnp.array([1.0])),
+        lambda: sums + moments_of(*single, 5),
+        lambda: cross_validate(sums, None, jnp.array([1.0])),
+    ):
+        with pytest.raises(ValueError, match="would lose half its digits"):
+            call()
+
+
+def test_taking_all_rows_away_leaves_none():
+    weight, folds = RNG.random(50), np.repeat(np.arange(5), 10)
+    sums = moments_of(ROWS, TARGET, folds, weight=weight)
+    back = moments_of(ROWS[::-1], TARGET[::-1], folds[::-1], weight=weight[::-1])
+    for values in jax.tree.leaves(sums - back):
+        np.testing.assert_array_equal(values, 0)
+    with pytest.raises(ValueError, match="cannot lose more rows than they hold"):
+        sums - (sums + sums)
+
+
+def test_moments_made_by_hand_are_checked():
+    sums = moments_of(ROWS, TARGET, 5)
+    fields = vars(sums)
+    with pytest.raises(ValueError, match="`Moments.xx` must have shape"):
+        path(Moments(**fields | {"xx": fields["xx"][:, :2]}), None, [1.0])
+    with pytest.raises(ValueError, match="a negative scatter"):
+        path(Moments(**fields | {"xx": -fields["xx"]}), None, [1.0])
