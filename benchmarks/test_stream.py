@@ -1,0 +1,57 @@
+"""Rows that never sit in memory whole: held-out scores from one pass over batches.
+
+The peak is of memory resident in the process, batches that are made on the way
+included; the error is the largest relative difference from the scores of a part of the
+rows held in memory.
+"""
+
+import resource
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+import jaxridge
+
+ROWS, COLUMNS, BATCH, FOLDS = 2_000_000, 100, 20_000, 5
+LAMS = np.geomspace(1e-2, 1e6, 100)
+
+
+def batches(rows: int, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield float64 rows about 5, and targets with ten times as much noise."""
+    rng = np.random.default_rng(0)
+    coef = np.random.default_rng(1).normal(size=COLUMNS)
+    for _ in range(rows // batch):
+        X = rng.normal(size=(batch, COLUMNS)) + 5
+        yield X, X @ coef + 10 * np.sqrt(COLUMNS) * rng.normal(size=batch)
+
+
+def scores(rows: int, batch: int) -> np.ndarray:
+    sums = jaxridge.moments_of_batches(batches(rows, batch), FOLDS)
+    return jaxridge.cross_validate(sums, None, LAMS).per_fold[..., 0]
+
+
+def test_stream(benchmark: Any, toy: bool) -> None:
+    rows, batch = (2000, 200) if toy else (ROWS, BATCH)
+    benchmark.pedantic(lambda: scores(rows, batch), rounds=1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    part = rows // 10
+    X, y = (np.concatenate(a) for a in zip(*batches(part, batch), strict=True))
+    whole = jaxridge.cross_validate(X, y, LAMS, np.arange(part) % FOLDS).per_fold
+    error = float(np.max(np.abs(scores(part, batch) / whole - 1)))
+    assert error < 1e-10
+    if benchmark.stats is not None:
+        benchmark.extra_info.update(
+            problem={
+                "name": f"stream-{rows}x{COLUMNS}",
+                "n_samples": rows,
+                "n_features": COLUMNS,
+                "n_lams": len(LAMS),
+                "folds": FOLDS,
+                "dtype": "float64",
+            },
+            contender="jaxridge, in batches",
+            compile_seconds=0.0,
+            error_against_float64=error,
+            working_bytes=float(peak),
+        )
