@@ -85,6 +85,7 @@ def fit_table(request: Request) -> Iterator[str]:
     held = None if test is None else _encode_test(test, encoding)
     unseen = {} if test is None else unseen_levels(test, encoding)
     del train, test
+    pa.default_memory_pool().release_unused()  # before the fit takes its own
     seconds = {"read": time.perf_counter() - started}
     yield from describe_data(request, encoding, rows, n_read)
     for name, count in unseen.items():

@@ -22,7 +22,7 @@ from jaxridge.data import Centre, Data
 from jaxridge.moments import Moments
 from jaxridge.products import matmul
 from jaxridge.scoring import OF_SUMS, Score, score_about, squared_error
-from jaxridge.tiles import at_once
+from jaxridge.tiles import at_once, column_sums
 
 
 class Held(NamedTuple):
@@ -99,7 +99,8 @@ def from_rows(
     # Many targets make a product large enough, and rows are scaled one at a time.
     tile = 1 if turned and len(about) <= t else lam_tile
     scores, left = jax.lax.map(one, jnp.arange(n_lams), batch_size=tile)
-    spread = matmul(held.weight, (held.X - fit.centre.x) ** 2) / jnp.sum(held.weight)
+    squares = column_sums(lambda x: (x - fit.centre.x) ** 2, held.weight, held.X)
+    spread = squares / jnp.sum(held.weight)
     return scores, _beside_means(jnp.min(left, axis=0), fit.centre, spread, square)
 
 
