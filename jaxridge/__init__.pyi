@@ -5,7 +5,7 @@ from .criteria import evidence, gcv
 from .descent import descend, sweep
 from .grids import lambda_grid
 from .left_out import leave_one_out
-from .moments import Moments, moments_of
+from .moments import Moments
 from .objective import (
     GradientCheck,
     Params,
@@ -20,6 +20,7 @@ from .paths import Path, path
 from .plans import Plan, plan
 from .routes import Route
 from .solvers import solve
+from .sums import moments_of
 from .trajectory import Descent
 from .validation import cross_validate
 from .version import __version__

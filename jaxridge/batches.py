@@ -8,7 +8,8 @@ import numpy as np
 
 from jaxridge import checks
 from jaxridge.data import as_data_to_square, in_kind_of_input
-from jaxridge.moments import Moments, fold_moments
+from jaxridge.moments import Moments
+from jaxridge.sums import fold_moments
 
 
 def moments_of_batches(batches: Iterable[tuple[Any, ...]], folds: int = 5) -> Moments:
@@ -19,7 +20,7 @@ def moments_of_batches(batches: Iterable[tuple[Any, ...]], folds: int = 5) -> Mo
     batches : iterable of (X, y), (X, y, weight) or (X, y, weight, fold)
         The rows, a batch at a time; `weight` may be None. `fold` is an integer array
         with the fold of each row, from 0 to ``folds - 1``; without it, row i of all
-        goes to fold i mod `folds`.
+        goes to fold i mod `folds`. A batch may be empty.
     folds : int
         How many folds, at least 2.
 
@@ -55,7 +56,9 @@ def moments_of_batches(batches: Iterable[tuple[Any, ...]], folds: int = 5) -> Mo
                 "`batches` must yield (X, y[, weight[, fold]]), got "
                 f"{type(batch).__name__} as number {number}"
             ) from None
-        rows = np.shape(X)[0] if np.ndim(X) else 0
+        rows = np.shape(X)[0] if checks.axes("X", X) else 0
+        if rows == 0 and np.ndim(X) == 2:
+            continue
         ids = _batch_folds(fold, seen, rows, k)
         seen += rows
         part = _of_batch(X, y, weight, ids == np.arange(k)[:, None])
@@ -66,7 +69,7 @@ def moments_of_batches(batches: Iterable[tuple[Any, ...]], folds: int = 5) -> Mo
             )
         sums = part if sums is None else sums + part
     if sums is None:
-        raise ValueError("`batches` yielded nothing: pass at least one batch")
+        raise ValueError("`batches` yielded no rows: pass at least one batch of them")
     return sums
 
 

@@ -12,11 +12,12 @@ from jaxtyping import Array, Float
 from jaxridge import checks
 from jaxridge.columns import Learner, prepared, untouched
 from jaxridge.data import Centre, Data
-from jaxridge.moments import Moments, about_centre, moments_of_rows
+from jaxridge.moments import Moments, about_centre
 from jaxridge.plans import plan
 from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost
 from jaxridge.routes import DUAL, ONE, PRIMAL, SVD, Route
 from jaxridge.spectrum import Spectrum, condition, of_data, of_products
+from jaxridge.sums import moments_of_rows
 
 R = TypeVar("R")
 # What is asked of factorised rows: an answer, and the least squared residual on the way

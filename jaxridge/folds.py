@@ -94,6 +94,7 @@ def split(folds: Any, y: Any, groups: Any = None) -> Folds:
 def _groups(groups: Any, m: int) -> np.ndarray | None:
     if groups is None:
         return None
+    checks.axes("groups", groups)
     groups = np.asarray(groups)
     if groups.shape != (m,):
         raise ValueError(
@@ -150,6 +151,7 @@ def _listed(pairs: Any) -> list[Any]:
 
 
 def _mask(rows: Any, m: int, what: str) -> np.ndarray:
+    checks.axes(f"folds: {what}", rows)
     rows = np.asarray(rows)
     if rows.dtype == bool and rows.shape == (m,):
         mask = rows

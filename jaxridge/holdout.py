@@ -18,12 +18,13 @@ from jaxridge.columns import Learner, prepared, untouched
 from jaxridge.data import Data
 from jaxridge.folds import Folds
 from jaxridge.held import Fit, Held, Scored, from_rows, from_sums, rows_of
-from jaxridge.moments import Moments, complements, fold_moments, total, with_targets
+from jaxridge.moments import Moments, complements, total
 from jaxridge.plans import Plan
 from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost, sums_keep
 from jaxridge.routes import BLOCKS, DUAL, ONE_A_FOLD, ONE_FOR_ALL, PRIMAL, SVD, Route
 from jaxridge.scoring import OF_SUMS, Score
 from jaxridge.spectrum import condition, gain, of_data
+from jaxridge.sums import fold_moments, with_targets
 from jaxridge.systems import factorised, solved
 from jaxridge.tiles import at_once
 

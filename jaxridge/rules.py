@@ -202,7 +202,8 @@ def _init(init: Params | None, data: Data, y: Any, rule: Rule) -> Params:
         return zero
     if not isinstance(init, Params):
         raise TypeError(f"`init` must be Params, got {type(init).__name__}")
-    coef, intercept = as_floats(coef=init.coef, intercept=init.intercept)
+    given: dict[str, Any] = {"init.coef": init.coef, "init.intercept": init.intercept}
+    coef, intercept = as_floats(**given)
     if coef.shape != (*data.X.shape[1:], *np.shape(y)[1:]) or (
         intercept.shape != np.shape(y)[1:]
     ):

@@ -37,6 +37,7 @@ class Spectrum(NamedTuple):
     right: Float[Array, "n r"]  # V
     along: Float[Array, "r t"]  # Vᵀ AᵀB = S UᵀB
     left: Float[Array, "m r"] | None  # U, where the route gives it
+    turned: Float[Array, "r n"] | None  # UᵀA: S Vᵀ, but for the rounding in S and V
 
 
 def of_data(
@@ -64,7 +65,7 @@ def of_products(gram: Float[Array, "n n"], cross: Float[Array, "n t"]) -> Spectr
     """Factorise AᵀA, given AᵀB."""
     values, right = jnp.linalg.eigh(without_derivative(gram, OF_AXES))
     values = cut(values)
-    return Spectrum(values, right, matmul(right.T, cross), None)
+    return Spectrum(values, right, matmul(right.T, cross), None, None)
 
 
 def of_sums(
@@ -90,7 +91,7 @@ def of_sums(
     def by_triangle() -> Spectrum:
         lower = sizes[:, None] * jnp.linalg.cholesky(alike)
         B = solve_triangular(lower, cross, lower=True)
-        return _by_svd((lower - none).T, B, None)._replace(left=None)
+        return _by_svd((lower - none).T, B, None)._replace(left=None, turned=None)
 
     eps, dtype = jnp.finfo(raw.dtype).eps, np.dtype(raw.dtype)
     better = (raw * eps > LOSS[dtype]) & (scaled * eps < BEARABLE[dtype])
@@ -130,14 +131,16 @@ def _by_dual(A: Float[Array, "m n"], B: Float[Array, "m t"]) -> Spectrum:
     values = cut(values)
     right = matmul(A.T, left * root_inverse(values))
     along = jnp.sqrt(values)[:, None] * matmul(left.T, B)
-    return Spectrum(values, right, along, left)
+    return Spectrum(values, right, along, left, None)
 
 
 def _by_svd(
     A: Float[Array, "m n"], B: Float[Array, "m t"], rounding: float | None
 ) -> Spectrum:
-    left, s, right = graded_svd(without_derivative(A, OF_AXES), rounding)
-    return Spectrum(s**2, right, s[:, None] * matmul(left.T, B), left)
+    A = without_derivative(A, OF_AXES)
+    left, s, right = graded_svd(A, rounding)
+    turned = matmul(left.T, A)
+    return Spectrum(s**2, right, s[:, None] * matmul(left.T, B), left, turned)
 
 
 def graded_svd(
@@ -180,9 +183,16 @@ def root_inverse(values: Float[Array, " r"]) -> Float[Array, " r"]:
 
 
 def coef_at(spectrum: Spectrum, lam: Float[Array, ""]) -> Float[Array, "n t"]:
-    """Return θ(λ)."""
-    along = gain(spectrum.values, lam)[:, None] * spectrum.along
-    return matmul(spectrum.right, along)
+    """Return θ(λ), solved twice for its last digits where UᵀA is known."""
+    values, right, along, _, turned = spectrum
+    shrunk = gain(values, lam)[:, None]
+    coef = matmul(right, shrunk * along)
+    if turned is None:
+        return coef
+    # What rounding left of S UᵀB − (S UᵀA + λVᵀ) θ = 0, solved once more (Björck 1967).
+    rest = jnp.sqrt(values)[:, None] * matmul(turned, coef)
+    rest = along - rest - lam * matmul(right.T, coef)
+    return coef + matmul(right, shrunk * rest)
 
 
 @partial(jax.jit, static_argnums=3)

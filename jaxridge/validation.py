@@ -35,6 +35,7 @@ from jaxridge.scoring import Score, called, is_defined, scoring_of
 from jaxridge.training import score_trained, train, warn_unless_converged
 
 METHODS = ("exact", "descent")
+FOLDS = 5
 
 
 @in_kind_of_input
@@ -42,7 +43,7 @@ def cross_validate(
     X: ArrayLike | Moments,
     y: ArrayLike | None,
     lams: ArrayLike | str,
-    folds: Any = 5,
+    folds: Any = FOLDS,
     *,
     method: str = "exact",
     scoring: str | Callable[..., Any] = "mse",
@@ -153,7 +154,8 @@ def cross_validate(
             'method="descent" for those of `descend`'
         )
     if isinstance(X, Moments):
-        given = {"y": y, "groups": groups, "weight": weight}
+        given = {"y": y, "groups": groups, "weight": weight, "budget": budget}
+        given["folds"] = None if np.array_equal(folds, FOLDS) else folds
         _nothing_but_moments(given | {"prepare": prepare, **options})
         if method != "exact":
             raise ValueError(f'`method` must be "exact" for Moments, got {method!r}')
@@ -195,7 +197,7 @@ def _nothing_but_moments(given: dict[str, Any]) -> None:
         if value is not None:
             raise ValueError(
                 f"`{name}` must be left out beside Moments, which hold folds, weights "
-                "and targets already"
+                "and targets already, as small as they get"
             )
 
 

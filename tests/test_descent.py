@@ -657,6 +657,7 @@ def test_the_answer_has_the_kind_of_the_data():
         ({"learning_rate": 0.0}, "`learning_rate` must be above 0, got 0.0"),
         ({"learning_rate": -1.0}, "`learning_rate` must be above 0, got -1.0"),
         ({"learning_rate": np.nan}, "`learning_rate` must be finite"),
+        ({"init": Params(X[0] * np.nan, 0.0)}, "`init.coef` must be finite"),
         ({"learning_rate": [0.1, 0.2]}, "`learning_rate` must be one number or one"),
         ({"learning_rate": "fast"}, '`learning_rate` must be a number or "auto"'),
         ({"max_steps": 0}, "`max_steps` must be at least 1, got 0"),

@@ -180,6 +180,13 @@ def test_groups_without_a_splitter_are_refused(folds):
         split(folds, Y, GROUPS)
 
 
+def test_ragged_folds_and_groups_are_named():
+    with pytest.raises(ValueError, match="`folds: held-out rows of fold 0` is not a"):
+        split([([0, 1], [2, [3]])], Y)
+    with pytest.raises(ValueError, match="`groups` is not a rectangular array"):
+        split(GroupKFold(3), Y, [0, [1]])
+
+
 @pytest.mark.parametrize("groups", [GROUPS[:-1], GROUPS[:, None], "north"])
 def test_groups_that_do_not_fit_are_refused(groups):
     with pytest.raises(ValueError, match=re.escape("`groups` must have shape (13,)")):

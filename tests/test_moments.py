@@ -226,6 +226,14 @@ def test_single_precision_keeps_its_digits_far_from_0():
     assert_moments(found, expected, sizes(expected, *data), 1e-6)
 
 
+def test_a_batch_may_be_empty():
+    empty = X[:0], Y[:0]
+    found = moments_of_batches([empty, (X[:5], Y[:5]), empty, (X[5:], Y[5:])], K)
+    expected = moments_of_batches([(X[:5], Y[:5]), (X[5:], Y[5:])], K)
+    for one, other in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_moments_come_from_inside_jit():
     data = [jnp.asarray(a, jnp.float32) for a in (X, Y, WEIGHT)]
     found = jax.jit(lambda X, Y, w: moments_of(X, Y, IDS, weight=w))(*data)
@@ -241,7 +249,7 @@ HOLEY = np.where(np.arange(M)[:, None] == 3, np.nan, X)
 @pytest.mark.parametrize(
     ("batches", "error", "message"),
     [
-        ([], ValueError, "`batches` yielded nothing"),
+        ([], ValueError, "`batches` yielded no rows"),
         (5, TypeError, "`batches` must"),
         ([3], TypeError, "`batches` must yield"),
         ([(X,)], TypeError, "`batches` must yield"),
@@ -262,6 +270,8 @@ HOLEY = np.where(np.arange(M)[:, None] == 3, np.nan, X)
         ([(X, Y, WEIGHT[:-1])], ValueError, "`weight` must have shape (12,)"),
         ([(X, Y[:-1])], ValueError, "`X` and `y` must have the same number of rows"),
         ([(X.astype(str), Y)], TypeError, "`X` must hold numbers"),
+        ([([[1.0, 2.0], [3.0]], Y)], ValueError, "`X` is not a rectangular array"),
+        ([(X[:0], Y[:0])], ValueError, "`batches` yielded no rows"),
     ],
 )
 def test_batches_that_cannot_be_are_refused(batches, error, message):

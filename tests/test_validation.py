@@ -480,6 +480,8 @@ def test_whether_there_is_an_intercept_is_true_or_false(function, value):
     [
         ({"scoring": "r2"}, "undefined in fold 0"),
         ({"method": "descent"}, '`method` must be "exact" for Moments'),
+        ({"folds": 3}, "`folds` must be left out beside Moments"),
+        ({"budget": 1e9}, "`budget` must be left out beside Moments"),
     ],
 )
 def test_moments_are_refused_what_they_cannot_answer(options, message):
