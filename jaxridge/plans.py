@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-import psutil
 from tabulate import tabulate
 
 from jaxridge import checks
+from jaxridge.devices import Rates, place, rates_of, share_of
 from jaxridge.routes import (
     BLOCKS,
     CHOLESKY,
@@ -30,8 +29,6 @@ from jaxridge.routes import (
 )
 
 ASKED = ("folds", "leave-one-out", "path")
-SHARE = 4  # the part of the free memory that is the default budget: one in so many
-LEAST_BUDGET = 2**26
 CACHED = 2**20  # numbers of one tile that a cache holds
 NARROW = 256  # targets, fewer of which make a product of matrices slow
 STEPS = {"float32": 6, "float64": 13}  # of conjugate gradients, to rounding
@@ -39,26 +36,6 @@ STEP = 2e-8  # s, of a tridiagonal solution
 MOST = 10**15
 # Routes that hold the coefficients of all targets and penalties at a time.
 FOR_FEW_TARGETS = (ONE_FOR_ALL, TRIDIAGONAL)
-
-
-class Rates(NamedTuple):
-    """How fast a device is, in FLOP/s; an eigendecomposition takes a·n² + b·n³ s."""
-
-    product: float
-    symmetric: float  # XᵀX, counted as a product
-    cholesky: float
-    eigh: tuple[float, float]
-    bandwidth: float  # bytes/s
-    call: float  # s, for each step of a compiled loop
-
-
-# Two cores of an AMD EPYC (benchmarks/records), and an H100 in prototypes.
-RATES = {
-    ("cpu", "float64"): Rates(80e9, 150e9, 36e9, (4.5e-8, 5.9e-11), 8e9, 1e-5),
-    ("cpu", "float32"): Rates(165e9, 270e9, 58e9, (4.0e-8, 2.4e-11), 8e9, 1e-5),
-    ("gpu", "float64"): Rates(55e12, 70e12, 8e12, (5e-9, 9.5e-13), 2e12, 1e-5),
-    ("gpu", "float32"): Rates(50e12, 70e12, 8e12, (5e-9, 8.0e-13), 2e12, 1e-5),
-}
 
 
 class Sizes(NamedTuple):
@@ -209,9 +186,9 @@ def plan(
     m, n, t, L = (checks.count(name, value, 1, MOST) for name, value in names.items())
     k = checks.count("k", k, 2, max(2, m)) if asked == "folds" else 0
     sizes = Sizes(m, n, t, L, k, np.dtype(kind).itemsize)
-    where, free = _place(device)
-    limit = _checked_budget(budget) if budget is not None else _share_of(free)
-    rates = _rates(where, kind)
+    where, free = place(device)
+    limit = _checked_budget(budget) if budget is not None else share_of(free)
+    rates = rates_of(where, kind)
     found = list(_candidates(sizes, rates, kind, asked))
     return _cheapest(found, sizes, limit)
 
@@ -356,33 +333,6 @@ def _products(sizes: Sizes, rates: Rates) -> float:
 
 def _eigh(rates: Rates, n: int) -> float:
     return rates.eigh[0] * n**2 + rates.eigh[1] * n**3
-
-
-def _rates(where: str, kind: str) -> Rates:
-    return RATES["cpu" if where == "cpu" else "gpu", kind]
-
-
-def _place(device: Any) -> tuple[str, int]:
-    """Return the platform of a device, and its free bytes."""
-    if isinstance(device, str):
-        checks.one_of("device", device, ("cpu", "gpu"))
-        here = jax.devices()[0]
-        device = here if here.platform == device else device
-    elif device is None:
-        device = jax.devices()[0]
-    if not isinstance(device, str | jax.Device):
-        raise TypeError(f"`device` must be a device or its name, got {device!r}")
-    if isinstance(device, str):  # a device that is not here: as much as an H100 has
-        return device, 80 * 2**30
-    stats = device.memory_stats() or {}
-    if "bytes_limit" in stats:
-        return device.platform, stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    return device.platform, psutil.virtual_memory().available
-
-
-def _share_of(free: int) -> int:
-    """Return the default budget, a power of two, so that it seldom changes."""
-    return max(LEAST_BUDGET, 2 ** (int(free // SHARE).bit_length() - 1))
 
 
 def _checked_budget(budget: Any) -> int:

@@ -18,7 +18,7 @@ FLOORS = (
         "routes",
         "tiles",
     ),
-    ("data",),
+    ("data", "devices"),
     ("objective",),
     (
         "folds",
