@@ -199,7 +199,8 @@ def count(name: str, value: Any, least: int, most: int = 2**63 - 1) -> int:
             raise TypeError
         whole = operator.index(value)
     except TypeError:
-        raise TypeError(f"`{name}` must be a whole number, got {value!r}") from None
+        got = repr(value) if np.isscalar(value) else type(value).__name__
+        raise TypeError(f"`{name}` must be a whole number, got {got}") from None
     if whole > most:
         raise ValueError(f"`{name}` must be at most {most}, got {whole}")
     if whole < least:

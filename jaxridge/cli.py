@@ -4,6 +4,7 @@ Commands import what they need when they run, so that ``--help`` answers at once
 is the only file where imports stand inside functions.
 """
 
+import csv
 import os
 import signal
 import sys
@@ -161,8 +162,9 @@ def _column(
 def _names(
     ctx: click.Context, parameter: click.Parameter, text: str
 ) -> tuple[str, ...]:
-    """Read ``a,b,c``."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    """Read ``a,b,c``; a name with a comma stands in double quotes."""
+    names = next(csv.reader([text], skipinitialspace=True), [])
+    return tuple(name.strip() for name in names if name.strip())
 
 
 def _fit_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -243,7 +245,8 @@ def _fit_options(command: Callable[..., None]) -> Callable[..., None]:
                 metavar="COLS",
                 default="",
                 callback=_names,
-                help="Columns to leave out, separated by commas.",
+                help="Columns to leave out, separated by commas; a name that holds one "
+                "stands in double quotes.",
             ),
             option(
                 "--intercept/--no-intercept",

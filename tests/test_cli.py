@@ -301,6 +301,13 @@ def test_help_does_not_load_jax(args):
     assert done.stdout.startswith("Usage: jaxridge") and done.stdout.endswith("[]\n")
 
 
+def test_a_name_with_a_comma_is_quoted(run):
+    write("data.csv", **{name.replace("b", "b,c"): v for name, v in numbers().items()})
+    args = ("fit", "data.csv", "--target", "y", "--lambdas", "1,2", "--drop", '"b,c"')
+    code, out, _ = run(*args)
+    assert code == 0 and "left out 'b,c'" in out
+
+
 def test_version_is_the_packages(run):
     import jaxridge
 
