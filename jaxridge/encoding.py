@@ -27,6 +27,7 @@ from jaxridge.kinds import (
 
 # Pooled levels, and missing text: a level that is called the same is refused.
 OTHER, MISSING = "(other)", "(missing)"
+ALIGNMENT = 64  # bytes
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def encode(table: pa.Table, encoding: Encoding) -> Rows:
 
 def encode_features(table: pa.Table, encoding: Encoding) -> np.ndarray:
     """Return the design matrix of a table, NaN where a value is missing."""
-    X = np.empty((table.num_rows, len(encoding.features)))
+    X = _aligned(table.num_rows, len(encoding.features))
     start = 0
     for column in encoding.columns:
         stop = start + len(column.features)
@@ -199,6 +200,13 @@ def encode_features(table: pa.Table, encoding: Encoding) -> np.ndarray:
             _fill_one_hot(X[:, start:stop], table, column)
         start = stop
     return X
+
+
+def _aligned(m: int, n: int) -> np.ndarray:
+    """Return room for numbers that JAX on a CPU takes as it is, without a copy."""
+    room = np.empty(8 * m * n + ALIGNMENT, np.uint8)
+    first = -room.ctypes.data % ALIGNMENT
+    return room[first : first + 8 * m * n].view(np.float64).reshape(m, n)
 
 
 def refuse_missing(

@@ -89,7 +89,8 @@ def study(
     folds = KFold(task.folds, shuffle=True, random_state=task.seed)
     stages = bar(STAGES, "choosing lambda", "stage", wanted=progress)
     with jax.enable_x64(True), stages as shown:
-        data = as_data(X, y, weight, missing=True)
+        # On a CPU not a copy, if X is aligned.
+        data = as_data(jax.device_put(X), y, weight, missing=True)
         target = data.Y[:, 0]
         steps: StepOptions = {"progress": progress} if task.method == "descent" else {}
 
