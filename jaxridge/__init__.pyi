@@ -1,8 +1,10 @@
 from .batches import moments_of_batches
 from .certificate import Certificate, certify
 from .choice import Choice, Evidence, Scores, choose
+from .classifiers import RidgeClassifier, RidgeClassifierCV
 from .criteria import evidence, gcv
 from .descent import descend, sweep
+from .estimators import Ridge, RidgeCV
 from .grids import lambda_grid
 from .left_out import leave_one_out
 from .moments import Moments
@@ -36,6 +38,10 @@ __all__ = [
     "ParamsPath",
     "Path",
     "Plan",
+    "Ridge",
+    "RidgeCV",
+    "RidgeClassifier",
+    "RidgeClassifierCV",
     "Route",
     "Scores",
     "__version__",

@@ -39,7 +39,7 @@ from jaxridge.products import matmul
 from jaxridge.routes import Route
 from jaxridge.tiles import View, as_stored, fold
 
-Slope = Callable[[Params, Float[Array, ""]], tuple[Params, Params]]
+Slope = Callable[[Params, Array], tuple[Params, Params]]
 
 
 class Certificate(NamedTuple):
@@ -166,18 +166,21 @@ def some_of(lams: Float[Array, " L"]) -> Array:
 def of_rows(
     fits: ParamsPath,
     data: Data,
-    lams: Float[Array, " c"],
+    lams: Float[Array, "c *t"],
     fit_intercept: bool,
     learner: Learner = untouched,
 ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
-    """Return the relative gradient norms of fits of checked data, twice."""
+    """Return the relative gradient norms of fits of checked data, twice.
+
+    The penalty of each fit is one number for all its targets, or one for each.
+    """
     columns = learner(data.X, data.weight)
     view: View = as_stored if learner is untouched else partial(prepared, columns)
-    signs = _signs(jnp.sqrt(_square(data)))
+    signs = signs_of(jnp.sqrt(_square(data)))
     y, m = matmul(data.Y, signs), jnp.sum(data.weight)
-    coefs, intercepts = matmul(fits.coef, signs), matmul(fits.intercept, signs)
+    one = summed(fits, lams, signs)
 
-    def slope(params: Params, lam: Array) -> tuple[Params, Params]:
+    def slope(params: Params, shrunk: Array) -> tuple[Params, Params]:
         def add(sums: Any, weight: Array, X: Array, Y: Array) -> Any:
             rows, target = view(X), Y[:, 0]
             autodiff = jax.grad(squared_residuals)(params, rows, target, weight)
@@ -187,60 +190,72 @@ def of_rows(
 
         none = jax.tree.map(jnp.zeros_like, params)
         # The penalty's part, from the cost of no rows: one of weight 0 adds nothing.
-        penalty = jax.grad(_penalty)(params, lam)
-        by_hand = Params(2 * lam * params.coef, none.intercept)
+        penalty = jax.grad(penalty_of)(Params(shrunk, none.intercept))
+        by_hand = Params(2 * shrunk, none.intercept)
         sums = fold(add, (penalty, by_hand), data.weight, data.X, y[:, None])
         autodiff, by_hand = jax.tree.map(lambda a: a / (2 * m), sums)
         return autodiff, by_hand
 
     middle = weighted_mean(y[:, None], data.weight)[0] if fit_intercept else 0 * y[0]
-    return _relative(slope, coefs, intercepts, lams, middle, fit_intercept)
+    return relative(slope, one, middle, fit_intercept)
 
 
 @partial(jax.jit, static_argnums=3)
 def of_moments(
-    fits: ParamsPath, sums: Moments, lams: Float[Array, " c"], fit_intercept: bool
+    fits: ParamsPath, sums: Moments, lams: Float[Array, "c *t"], fit_intercept: bool
 ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
     """Return the same where the moments of the rows are all there is.
 
     About the centre, where the intercept is at its best, J is a parabola in coef.
     """
     _, xx, xy = about_centre(sums, fit_intercept)
-    signs = _signs(jnp.sqrt(sums.yy / sums.weight))
+    signs = signs_of(jnp.sqrt(sums.yy / sums.weight))
     cross, m = matmul(xy, signs), sums.weight
 
-    def parabola(coef: Array, lam: Array) -> Array:
-        square = matmul(coef, matmul(xx, coef)) - 2 * matmul(coef, cross)
-        return (square + lam * matmul(coef, coef)) / (2 * m)
+    def parabola(coef: Array) -> Array:
+        return matmul(coef, matmul(xx, coef)) - 2 * matmul(coef, cross)
 
-    def slope(params: Params, lam: Array) -> tuple[Params, Params]:
+    def slope(params: Params, shrunk: Array) -> tuple[Params, Params]:
         none = jnp.zeros_like(params.intercept)
-        by_hand = (matmul(xx, params.coef) - cross + lam * params.coef) / m
-        return Params(jax.grad(parabola)(params.coef, lam), none), Params(by_hand, none)
+        penalty = jax.grad(penalty_of)(Params(shrunk, none)).coef
+        autodiff = (jax.grad(parabola)(params.coef) + penalty) / (2 * m)
+        by_hand = (matmul(xx, params.coef) - cross + shrunk) / m
+        return Params(autodiff, none), Params(by_hand, none)
 
-    coefs, intercepts = matmul(fits.coef, signs), matmul(fits.intercept, signs)
-    return _relative(slope, coefs, intercepts, lams, 0 * m, False)
+    return relative(slope, summed(fits, lams, signs), 0 * m, False)
 
 
-def _penalty(params: Params, lam: Array) -> Array:
-    """Return λ‖coef‖², as the cost of a row of zeros has it: J is that over 2m."""
-    X, nothing = jnp.zeros((1, len(params.coef)), lam.dtype), jnp.zeros(1, lam.dtype)
+class Summed(NamedTuple):
+    """Fits of all targets as fits of one, their sum with signs, and λ · coef alike."""
+
+    params: Params  # coef (c, n) and intercept (c,)
+    shrunk: Float[Array, "c n"]
+
+
+def summed(
+    fits: ParamsPath, lams: Float[Array, "c *t"], signs: Float[Array, " t"]
+) -> Summed:
+    """Return fits of the sum of the targets with signs."""
+    each = lams.reshape(len(lams), -1) * signs
+    shrunk = matmul(fits.coef, each[..., None])[..., 0]
+    params = Params(matmul(fits.coef, signs), matmul(fits.intercept, signs))
+    return Summed(params, shrunk)
+
+
+def penalty_of(params: Params) -> Array:
+    """Return ‖coef‖², as the cost of a row of zeros has it: J is that over 2m."""
+    X, nothing = jnp.zeros_like(params.coef)[None], jnp.zeros_like(params.coef[:1])
     no_intercept = params._replace(intercept=jnp.zeros_like(params.intercept))
-    return 2 * cost_of_rows(no_intercept, X, nothing, nothing + 1, lam)
+    return 2 * cost_of_rows(no_intercept, X, nothing, nothing + 1, nothing[0] + 1)
 
 
-def _relative(
-    slope: Slope,
-    coefs: Float[Array, "c n"],
-    intercepts: Float[Array, " c"],
-    lams: Float[Array, " c"],
-    middle: Float[Array, ""],
-    fit_intercept: bool,
-) -> tuple[Array, Array]:
-    zero = Params(jnp.zeros_like(coefs[0]), middle)
-    steep = [
-        gradient_norm(g, fit_intercept) for g in slope(zero, jnp.zeros_like(middle))
-    ]
+def relative(
+    slope: Slope, one: Summed, middle: Float[Array, ""], fit_intercept: bool
+) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+    """Return ‖∇J‖ of fits over that at coef = 0, by both gradients of a slope."""
+    nothing = jnp.zeros_like(one.shrunk[0])
+    at_zero = slope(Params(nothing, middle), nothing)
+    steep = [gradient_norm(g, fit_intercept) for g in at_zero]
 
     def at(fit: tuple[Params, Array]) -> tuple[Array, ...]:
         found = slope(*fit)
@@ -249,7 +264,7 @@ def _relative(
             for g, s in zip(found, steep, strict=True)
         )
 
-    autodiff, by_hand = jax.lax.map(at, (Params(coefs, intercepts), lams))
+    autodiff, by_hand = jax.lax.map(at, tuple(one))
     return autodiff, by_hand
 
 
@@ -259,7 +274,7 @@ def _square(data: Data) -> Float[Array, " t"]:
     return matmul(data.weight, dy**2) / jnp.sum(data.weight)
 
 
-def _signs(deviation: Float[Array, " t"]) -> Float[Array, " t"]:
+def signs_of(deviation: Float[Array, " t"]) -> Float[Array, " t"]:
     """Return a sign for each target, over its deviation."""
     signs = jax.random.rademacher(jax.random.key(0), deviation.shape, deviation.dtype)
     return signs / jnp.where(deviation > 0, deviation, 1)

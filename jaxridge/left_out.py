@@ -17,6 +17,7 @@ from jaxridge.data import (
     Centre,
     Data,
     as_data_to_square,
+    as_penalty,
     drop_target_axis,
     in_kind_of_input,
     weighted_mean,
@@ -130,12 +131,7 @@ def leave_one_out(
     """
     kind = scoring_of(scoring)
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
-    data = as_data_to_square(X, y, weight)
-    if not checks.is_traced(data.weight) and (np.asarray(data.weight) > 0).sum() < 2:
-        raise ValueError(
-            "leave-one-out needs at least two rows that count, got one: there is "
-            "nothing to predict it from"
-        )
+    data = _of_two_rows(X, y, weight)
 
     def automatic() -> Array:
         return grid_of(data, COUNT, fit_intercept)
@@ -193,20 +189,50 @@ def _pooled(
     data: Data, lams: Array, score: Score, mean: bool
 ) -> tuple[Float[Array, "L *score"], Route]:
     """Return the score of all left-out predictions together, at each penalty."""
+    question = partial(_left_out_together, score=score, mean=mean)
+    (scores, slacks), route = answer(question, data, lams, mean)
+    if score is predictions:
+        return _mended(data, lams, scores, slacks, mean), route
+    if not _hanging(data, slacks, mean).any():
+        return scores, route
+    predicted, _ = _pooled(data, lams, predictions, mean)
+    return jax.vmap(lambda p: score(data.Y, p, data.weight))(predicted), route
 
-    def question(score: Score) -> Any:
-        return partial(_left_out_together, score=score, mean=mean)
 
-    (scores, slacks), route = answer(question(score), data, lams, mean)
+@in_kind_of_input
+def left_out_predictions(
+    X: Any, y: Any, lams: Any, *, weight: Any = None, fit_intercept: bool = True
+) -> tuple[Float[Array, "L m t"], Route]:
+    """Return what the fit to all other rows says of each row, at each penalty.
+
+    For scores that `leave_one_out` does not know, and for intervals.
+    """
+    data = _of_two_rows(X, y, weight)
+    grid = as_penalty("lams", lams, data.X.dtype)
+    return _pooled(data, grid, predictions, fit_intercept)
+
+
+def _of_two_rows(X: Any, y: Any, weight: Any) -> Data:
+    """Return checked data of at least two rows that count."""
+    data = as_data_to_square(X, y, weight)
+    if not checks.is_traced(data.weight) and (np.asarray(data.weight) > 0).sum() < 2:
+        raise ValueError(
+            "leave-one-out needs at least two rows that count, got one: there is "
+            "nothing to predict it from"
+        )
+    return data
+
+
+def _mended(
+    data: Data, lams: Array, predicted: Array, slacks: Any, mean: bool
+) -> Float[Array, "L m t"]:
+    """Return the predictions, those of rows that a fit hangs on from refits."""
     hangs = _hanging(data, slacks, mean)
     if not hangs.any():
-        return scores, route
-    (predicted, _), _ = answer(question(predictions), data, lams, mean)
+        return predicted
     refits = _refitted(data, lams, hangs, predictions, mean)  # (rows, L, 1, t)
-    predicted = predicted.at[:, np.flatnonzero(hangs)].set(
-        refits[:, :, 0].swapaxes(0, 1)
-    )
-    return jax.vmap(lambda p: score(data.Y, p, data.weight))(predicted), route
+    rows = np.flatnonzero(hangs)
+    return predicted.at[:, rows].set(refits[:, :, 0].swapaxes(0, 1))
 
 
 def _hanging(data: Data, slacks: Any, mean: bool) -> np.ndarray:

@@ -48,6 +48,44 @@ def degrees_of_freedom(
     return kept(lams) + fit_intercept
 
 
+class Whole(NamedTuple):
+    """What the left-out error of a row needs to know of all rows."""
+
+    weight: Float[Array, ""]  # Σw
+    beyond: Bool[Array, ""]  # whether the fit at λ = 0 goes through every row
+
+
+def left_out_errors(
+    weight: Float[Array, " m"],
+    rows: tuple[Array, ...],
+    centre: Centre,
+    spectrum: Spectrum,
+    whole: Whole,
+    fit_intercept: bool,
+) -> Callable[[Float[Array, ""]], tuple[Float[Array, "m t"], Float[Array, " m"]]]:
+    """Return a function of λ: each row less what all others say of it, and `slack`.
+
+    `rows` are X, Y, and U if that is known; some of all rows, or all.
+    """
+    along = root_inverse(spectrum.values)[:, None] * spectrum.along  # UᵀB
+    left, rest = _axes(weight, rows, centre, spectrum, along)
+    fixed, none = _fixed_slack(left, weight, whole, fit_intercept)
+    rest = jnp.where(none[:, None], 0, rest)
+    # Rows that do not count may have no prediction either.
+    there = weight > 0
+    root = jnp.where(there, jnp.sqrt(weight), 1)[:, None]
+
+    def at(lam: Array) -> tuple[Array, Array]:
+        g = gain(spectrum.values, lam)
+        scale = jnp.where(none, 1, lam)  # where λ cancels, any number
+        e = rest + scale[:, None] * matmul(left, g[:, None] * along)
+        below = jnp.where(there, fixed + scale * matmul(left**2, g), 1)
+        slacks = jnp.where(none & there, lam, 1) * below
+        return e / below[:, None] / root, jnp.where(whole.beyond, 1, slacks)
+
+    return at
+
+
 def left_out_losses(
     data: Data,
     centre: Centre,
@@ -60,41 +98,29 @@ def left_out_losses(
     """Return the loss of predicting each row from all others, e/(1 − h).
 
     The spread is that of rows by their weights in `counted`; the number is the smallest
-    `slack` at the least penalty.
+    `slack` of all.
     """
     n_lams, t = lams.shape[0], data.Y.shape[1]
-    along = root_inverse(spectrum.values)[:, None] * spectrum.along  # UᵀB
-    beyond = interpolates(data, spectrum, fit_intercept)
-    total = jnp.sum(data.weight)
+    whole = whole_of(data, spectrum, fit_intercept)
 
     def absorb(
         state: tuple[Spread, Array], weight: Array, counts: Array, *rows: Array
     ) -> tuple[Spread, Array]:
         spread, least = state
-        left, rest = _axes(weight, rows, centre, spectrum, along)
-        fixed, none = _fixed_slack(left, weight, total, beyond, fit_intercept)
-        rest = jnp.where(none[:, None], 0, rest)
-        root = jnp.where(weight > 0, jnp.sqrt(weight), 1)[:, None]
-        # Rows that do not count may have no prediction either.
-        there = weight > 0
+        errors = left_out_errors(weight, rows, centre, spectrum, whole, fit_intercept)
 
         def at(lam: Array) -> tuple[Array, Array]:
-            g = gain(spectrum.values, lam)
-            scale = jnp.where(none, 1, lam)  # where λ cancels, any number
-            e = rest + scale[:, None] * matmul(left, g[:, None] * along)
-            below = jnp.where(there, fixed + scale * matmul(left**2, g), 1)
-            slacks = jnp.where(none & there, lam, 1) * below
-            return loss(e / below[:, None] / root), jnp.min(slacks)
+            error, slacks = errors(lam)
+            return loss(error), jnp.min(slacks)
 
-        losses, below = jax.lax.map(at, lams, batch_size=at_once(weight.size * t))
-        here = spread_of(jnp.where(there, counts[:, 0], 0), losses)
-        least = jnp.minimum(least, jnp.where(beyond, 1, jnp.min(below)))
-        return joined(spread, here), least
+        losses, slacks = jax.lax.map(at, lams, batch_size=at_once(weight.size * t))
+        here = spread_of(jnp.where(weight > 0, counts[:, 0], 0), losses)
+        return joined(spread, here), jnp.minimum(least, jnp.min(slacks))
 
     zero = jnp.zeros((n_lams, t), data.X.dtype)
-    none = Spread(jnp.zeros_like(total), zero, zero, jnp.zeros_like(total))
+    nothing, one = jnp.zeros_like(whole.weight), jnp.ones_like(whole.weight)
+    start = Spread(nothing, zero, zero, nothing), one
     kept = () if spectrum.left is None else (spectrum.left,)
-    start = none, jnp.ones_like(total)
     rows = counted[:, None], data.X, data.Y, *kept
     return fold(absorb, start, data.weight, *rows)
 
@@ -113,34 +139,18 @@ def left_out_scores(
     X, is held.
     """
     kept = () if spectrum.left is None else (spectrum.left,)
-    along = root_inverse(spectrum.values)[:, None] * spectrum.along
     rows, weight = (data.X, data.Y, *kept), data.weight
-    left, rest = _axes(weight, rows, centre, spectrum, along)
-    beyond = interpolates(data, spectrum, fit_intercept)
-    total = jnp.sum(weight)
-    fixed, none = _fixed_slack(left, weight, total, beyond, fit_intercept)
-    rest = jnp.where(none[:, None], 0, rest)
-    there = weight > 0
-    root = jnp.where(there, jnp.sqrt(weight), 1)[:, None]
+    whole = whole_of(data, spectrum, fit_intercept)
+    errors = left_out_errors(weight, rows, centre, spectrum, whole, fit_intercept)
     dy = data.Y - centre.y
 
-    def below(lam: Array) -> Array:
-        scale = jnp.where(none, 1, lam)
-        return jnp.where(
-            there, fixed + scale * matmul(left**2, gain(spectrum.values, lam)), 1
-        )
-
     def at(lam: Array) -> tuple[Array, Array]:
-        scale = jnp.where(none, 1, lam)[:, None]
-        e = rest + scale * matmul(left, gain(spectrum.values, lam)[:, None] * along)
-        prediction = dy - e / below(lam)[:, None] / root
+        prediction = dy - errors(lam)[0]
         error = squared_error(dy, prediction, weight)
         return score_about(centre.y, score, dy, prediction, weight), error
 
-    scores, errors = jax.lax.map(at, lams)
-    least = jnp.min(lams)
-    slacks = jnp.where(none & there, least, 1) * below(least)
-    return scores, jnp.min(errors), jnp.where(beyond, 1, slacks)
+    scores, squares = jax.lax.map(at, lams)
+    return scores, jnp.min(squares), errors(jnp.min(lams))[1]
 
 
 def slack(
@@ -154,19 +164,19 @@ def slack(
     kept = () if spectrum.left is None else (spectrum.left,)
     rows = data.X, data.Y, *kept
     left, _ = _axes(data.weight, rows, centre, spectrum, spectrum.along)
-    total = jnp.sum(data.weight)
-    beyond = interpolates(data, spectrum, fit_intercept)
-    fixed, _ = _fixed_slack(left, data.weight, total, beyond, fit_intercept)
+    whole = whole_of(data, spectrum, fit_intercept)
+    fixed, _ = _fixed_slack(left, data.weight, whole, fit_intercept)
     below = fixed + lam * matmul(left**2, gain(spectrum.values, lam))
-    return jnp.where(beyond, 1, below)
+    return jnp.where(whole.beyond, 1, below)
 
 
 def _fixed_slack(
-    left: Array, weight: Array, total: Array, beyond: Array, fit_intercept: bool
+    left: Array, weight: Array, whole: Whole, fit_intercept: bool
 ) -> tuple[Array, Array]:
     """Return d of each row, what λ has no part in, and where it is none."""
-    fixed = 1 - jnp.sum(left**2, axis=1) - (weight / total if fit_intercept else 0)
-    none = beyond | (fixed < 16 * jnp.finfo(fixed.dtype).eps * left.shape[1])
+    share = weight / whole.weight if fit_intercept else 0
+    fixed = 1 - jnp.sum(left**2, axis=1) - share
+    none = whole.beyond | (fixed < 16 * jnp.finfo(fixed.dtype).eps * left.shape[1])
     return jnp.where(none, 0, fixed), none
 
 
@@ -308,6 +318,12 @@ def _axes(
         U = matmul(root * (X - centre.x), V)
     U = jnp.where(spectrum.values > 0, U, 0)
     return U, B - matmul(U, a)
+
+
+def whole_of(data: Data, spectrum: Spectrum, fit_intercept: bool) -> Whole:
+    """Return what the left-out errors need to know of all rows."""
+    beyond = interpolates(data, spectrum, fit_intercept)
+    return Whole(jnp.sum(data.weight), beyond)
 
 
 def interpolates(data: Data, spectrum: Spectrum, fit_intercept: bool) -> Array:

@@ -121,7 +121,7 @@ def _coef(
     square = matmul(X.T, X) if n <= m else matmul(X, X.T)
     factor = jnp.linalg.cholesky(square + lam * jnp.eye(min(m, n), dtype=X.dtype))
     coef = jax.lax.cond(
-        _keeps_half_the_digits(factor),
+        condition_of(factor) * jnp.finfo(X.dtype).eps ** 0.5 * 10 < 1,
         _by_cholesky,
         lambda factor, X, Y: _by_svd(X, Y, lam),
         *(factor, X, Y),
@@ -168,13 +168,12 @@ def _in_units(
     return unit, X / unit, Y, lam / unit / unit
 
 
-def _keeps_half_the_digits(factor: Float[Array, "k k"]) -> Array:
-    """Whether a Cholesky factor's matrix has a condition number below 1 / (10 √eps).
+def condition_of(factor: Float[Array, "k k"]) -> Float[Array, ""]:
+    """Return about the condition number of a matrix, from its Cholesky factor.
 
     The largest eigenvalue of the matrix and of its inverse come from a few power steps,
-    O(k²) each, which tell them to a small factor. A failed factor is NaN: not below.
+    O(k²) each, which tell them to a small factor. That of a failed factor is NaN.
     """
-    eps = jnp.finfo(factor.dtype).eps
     start = jax.random.normal(jax.random.key(0), (factor.shape[0],), factor.dtype)
 
     def grown(product: Any) -> Array:
@@ -185,7 +184,7 @@ def _keeps_half_the_digits(factor: Float[Array, "k k"]) -> Array:
 
     largest = grown(lambda v: matmul(factor, matmul(v, factor)))
     inverse = grown(lambda v: cho_solve((factor, True), v))
-    return largest * inverse * eps**0.5 * 10 < 1
+    return largest * inverse
 
 
 def _by_cholesky(factor: Array, X: Array, Y: Array) -> Array:

@@ -170,7 +170,9 @@ def graded_svd(
     return left, jnp.where(s > eps * max(A.shape) * terms, s, 0), right
 
 
-def gain(values: Float[Array, " r"], lam: Float[Array, ""]) -> Float[Array, " r"]:
+def gain(
+    values: Float[Array, "r *one"], lam: Float[Array, "*t"]
+) -> Float[Array, "r *t"]:
     """Return 1/(s² + λ), and 0 along directions without extent."""
     there = values > 0
     return jnp.where(there, 1 / jnp.where(there, values + lam, 1), 0)
@@ -182,10 +184,13 @@ def root_inverse(values: Float[Array, " r"]) -> Float[Array, " r"]:
     return jnp.where(there, 1 / jnp.sqrt(jnp.where(there, values, 1)), 0)
 
 
-def coef_at(spectrum: Spectrum, lam: Float[Array, ""]) -> Float[Array, "n t"]:
-    """Return θ(λ), solved twice for its last digits where UᵀA is known."""
+def coef_at(spectrum: Spectrum, lam: Float[Array, "*t"]) -> Float[Array, "n t"]:
+    """Return θ(λ), solved twice for its last digits where UᵀA is known.
+
+    λ is one number for all targets, or one for each.
+    """
     values, right, along, _, turned = spectrum
-    shrunk = gain(values, lam)[:, None]
+    shrunk = gain(values[:, None], lam)
     coef = matmul(right, shrunk * along)
     if turned is None:
         return coef

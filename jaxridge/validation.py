@@ -19,6 +19,7 @@ from jaxridge.data import (
     ArrayLike,
     Data,
     as_data_to_square,
+    as_penalty,
     drop_target_axis,
     in_kind_of_input,
 )
@@ -31,7 +32,7 @@ from jaxridge.plans import plan
 from jaxridge.precision import warn_if_lost
 from jaxridge.routes import DESCENT, ONE_A_FOLD, PRIMAL, Route
 from jaxridge.rules import StepOptions
-from jaxridge.scoring import Score, called, is_defined, scoring_of
+from jaxridge.scoring import Score, called, is_defined, predictions, scoring_of
 from jaxridge.training import score_trained, train, warn_unless_converged
 
 METHODS = ("exact", "descent")
@@ -175,11 +176,11 @@ def cross_validate(
             )
             route = Route("", DESCENT, str(data.X.dtype))
         if callable(scoring):
-            chosen = [r[c] for r, c in zip(*masks.held_rows, strict=True)]
+            alone = _without_padding(found, masks)
             found = jnp.stack(
                 [
-                    called(scoring, data.Y[rows], one[:, : len(rows)])
-                    for rows, one in zip(chosen, found, strict=True)
+                    called(scoring, data.Y[rows], one)
+                    for rows, one in zip(_chosen(masks), alone, strict=True)
                 ]
             )
         per_fold = drop_target_axis(found, y)
@@ -190,6 +191,47 @@ def cross_validate(
         return grid_of(data, COUNT, fit_intercept, learner)
 
     return on_grid(score, lams, data.X.dtype, automatic)
+
+
+@in_kind_of_input
+def held_out_predictions(
+    X: Any,
+    y: Any,
+    lams: Any,
+    folds: Any,
+    *,
+    groups: Any = None,
+    weight: Any = None,
+    fit_intercept: bool = True,
+    prepare: Learner | None = None,
+) -> tuple[list[tuple[np.ndarray, Float[Array, "L h t"]]], Route]:
+    """Return each fold's held-out rows, and what the others say of them.
+
+    For scores that `cross_validate` does not know, such as those of several targets
+    together; m · t · L numbers are made.
+    """
+    learner = _learner(prepare)
+    data = as_data_to_square(X, y, weight)
+    masks = split(folds, y, groups)
+    _every_fold_counts(masks, data)
+    grid = as_penalty("lams", lams, data.X.dtype)
+    given = predictions, learner, fit_intercept, None
+    found, route = _exactly(data, masks, grid, *given)
+    return list(zip(_chosen(masks), _without_padding(found, masks), strict=True)), route
+
+
+def _chosen(masks: Folds) -> list[np.ndarray]:
+    """Return the rows that each fold holds out."""
+    return [rows[there] for rows, there in zip(*masks.held_rows, strict=True)]
+
+
+def _without_padding(
+    found: Float[Array, "k L h t"], masks: Folds
+) -> list[Float[Array, "L h t"]]:
+    """Return predictions of each fold's own rows; folds were made of equal length."""
+    return [
+        one[:, : len(rows)] for rows, one in zip(_chosen(masks), found, strict=True)
+    ]
 
 
 def _nothing_but_moments(given: dict[str, Any]) -> None:

@@ -1,0 +1,458 @@
+"""Ridge regression behind scikit-learn's names: NumPy in, NumPy out.
+
+Thin: what comes in is checked, and the floors below compute. λ is called alpha, as
+there, and is that of ``J = (Σ w (X @ coef + intercept − y)² + λ ‖coef‖²) / (2m)``.
+"""
+
+from typing import Any, Self
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
+from jaxridge import checks
+from jaxridge.columns import Columns
+from jaxridge.fits import FitAlongAxes
+from jaxridge.frames import sample_weights, validated
+from jaxridge.intervals import (
+    Kept,
+    coef_deviation,
+    jackknife_plus,
+    kept_of,
+    posterior_interval,
+    standard_error,
+)
+from jaxridge.linear import (
+    SOLVERS,
+    Choosing,
+    Linear,
+    Ready,
+    along_axes,
+    fitted,
+    given_alpha,
+    made_ready,
+    refuse_positive,
+    solver_of,
+)
+from jaxridge.selection import Asked, Rows, asked_cv, left_out, scoring_asked
+
+
+class _Regressor(MultiOutputMixin, RegressorMixin, Linear):
+    """What both regressors do once coefficients are there."""
+
+    _columns: Columns | None = None
+    _kept: Kept | None = None
+
+    def _keep_rows(self, ready: Ready, fit: FitAlongAxes, lam: Any) -> None:
+        """Keep what intervals need."""
+        rows = ready.rows
+        if sparse.issparse(rows.X) or rows.X.shape[1] != self.n_features_in_:
+            raise ValueError(
+                "intervals=True needs dense rows, as it keeps them: pass X.toarray()"
+            )
+        Y = rows.y.reshape(len(rows.y), -1)
+        each = np.broadcast_to(np.asarray(lam, Y.dtype), Y.shape[1:])
+        given = rows.weight, fit, each, left_out_errors(rows, each)
+        self._kept = kept_of(rows.X, Y, *given, rows.fit_intercept)
+        self._columns = ready.columns
+
+    def predict(
+        self,
+        X: Any,
+        *,
+        return_std: bool = False,
+        interval: float | None = None,
+        interval_method: str = "jackknife+",
+    ) -> Any:
+        """Predict, and say how sure.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The rows.
+        return_std : bool
+            Whether to return the standard deviation of a new observation too.
+        interval : float between 0 and 1, optional
+            The share of observations that an interval about each prediction should
+            hold.
+        interval_method : "jackknife+" or "posterior"
+            From the errors of fits without each row, which assumes only that rows are
+            exchangeable; or from a normal model of the noise.
+
+        Returns
+        -------
+        array, or (array, std), or (array, lower, upper)
+            Each of shape (n_samples,) or (n_samples, n_targets), in units of the
+            target.
+
+        Raises
+        ------
+        ValueError
+            For rows that do not fit; and for `return_std` or `interval` where the fit
+            was made without ``intervals=True``.
+
+        Notes
+        -----
+        The standard deviation is that of the posterior at the chosen alpha: σ √(1 +
+        zᵀ(S² + λ)⁻¹z + …), σ² = RSS/(m − df), and the posterior's interval that of
+        Student's t. Jackknife+ covers at least 2·interval − 1 of new rows whatever
+        their distribution, and nearly always about `interval`; the guarantee is for an
+        alpha that was fixed in advance (Barber et al. 2021, theorem 1), not one that
+        the same rows chose.
+        """
+        check_is_fitted(self)
+        X = validated(self, X, reset=False)
+        mean = self._at(X)
+        if not return_std and interval is None:
+            return mean
+        if return_std and interval is not None:
+            raise ValueError("`return_std` and `interval` exclude each other: pass one")
+        kept = self._what_was_kept()
+        rows = X
+        if self._columns is not None:
+            rows = (X - self._columns.origin) / self._columns.scale
+        if return_std:
+            return mean, self._shaped(standard_error(_with_noise(kept), rows))
+        level = _level(interval)
+        checks.one_of("interval_method", interval_method, ("jackknife+", "posterior"))
+        plain = mean.reshape(len(X), -1)
+        if interval_method == "jackknife+":
+            ends = jackknife_plus(kept, rows, plain, level)
+        else:
+            ends = posterior_interval(_with_noise(kept), rows, plain, level)
+        return mean, *map(self._shaped, ends)
+
+    @property
+    def coef_std_(self) -> np.ndarray:
+        """Posterior standard deviation of each coefficient, in the shape of `coef_`."""
+        deviation = coef_deviation(_with_noise(self._what_was_kept()))
+        if self._columns is not None:
+            deviation = deviation / self._columns.scale[:, None]
+        return deviation[:, 0] if self.coef_.ndim == 1 else deviation.T
+
+    def _at(self, X: Any) -> np.ndarray:
+        return X @ self.coef_.T + self.intercept_
+
+    def _shaped(self, array: np.ndarray) -> np.ndarray:
+        return array[:, 0] if self.coef_.ndim == 1 else array
+
+    def _what_was_kept(self) -> Kept:
+        check_is_fitted(self)
+        if self._kept is None:
+            raise ValueError(
+                "standard errors and intervals need what a fit forgets: fit with "
+                "intervals=True"
+            )
+        return self._kept
+
+
+class Ridge(_Regressor):
+    """Ridge regression at a given alpha, or one for each target.
+
+    Minimises ``J = (Σ w (X @ coef + intercept − y)² + alpha · ‖coef‖²) / (2m)``, m =
+    Σ w; the intercept is not penalised. Parameters and attributes are those of
+    scikit-learn's class of the name, and mean the same.
+
+    Parameters
+    ----------
+    alpha : float, or array of shape (n_targets,)
+        The penalty, at least 0, in squared units of `X`. At 0 the answer is the least
+        squares fit, of minimum norm where columns depend on each other.
+    fit_intercept : bool
+        Whether to fit an intercept.
+    copy_X, max_iter, tol, random_state
+        Taken for scikit-learn's sake: inputs are never changed, and no solver here
+        iterates or draws at random.
+    solver : "auto", "cholesky", "eigh" or "svd"
+        "auto" takes a Cholesky factor of XᵀX or XXᵀ for one alpha and their
+        eigenvectors for several, and goes on to float64 or singular values where that
+        would lose digits. "cholesky" and "eigh" begin there, and "svd" with singular
+        values. `solver_` says what ran.
+    positive : bool
+        Coefficients of one sign are not supported.
+    intervals : bool
+        Whether to keep what standard errors and intervals need: about 8 ((m + n) r + m
+        t) bytes in float64, r = min(m, n).
+
+    Attributes
+    ----------
+    coef_ : array of shape (n_features,) or (n_targets, n_features)
+    intercept_ : float or array of shape (n_targets,)
+    solver_ : str
+        What answered: "cholesky", "eigh" or "svd".
+    n_iter_ : int
+        1, as nothing iterates.
+    certificate_ : Certificate
+        ∇J at the answer, the condition number, the route and its precision.
+    route_ : str
+        That route, in words.
+    coef_std_ : array of the shape of coef_
+        With ``intervals=True``, the posterior standard deviation of coefficients.
+    n_features_in_, feature_names_in_
+        Of the columns fitted.
+
+    Notes
+    -----
+    With k = min(m, n): O(m n k + k³) time, O(k²) memory beside the data.
+
+    References
+    ----------
+    Hoerl and Kennard (1970), equation 2.3.
+
+    Examples
+    --------
+    >>> X, y = np.array([[-1.0], [1.0]]), np.array([1.0, 5.0])
+    >>> Ridge(alpha=2.0).fit(X, y).predict([[3.0]])
+    array([6.])
+    """
+
+    def __init__(
+        self,
+        alpha: Any = 1.0,
+        *,
+        fit_intercept: bool = True,
+        copy_X: bool = True,
+        max_iter: int | None = None,
+        tol: float = 1e-4,
+        solver: str = "auto",
+        positive: bool = False,
+        random_state: Any = None,
+        intervals: bool = False,
+    ) -> None:
+        self.alpha = alpha
+        self.fit_intercept = fit_intercept
+        self.copy_X = copy_X
+        self.max_iter = max_iter
+        self.tol = tol
+        self.solver = solver
+        self.positive = positive
+        self.random_state = random_state
+        self.intervals = intervals
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The rows: arrays, data frames, sparse matrices.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            The targets.
+        sample_weight : float or array of shape (n_samples,), optional
+            How often each row counts.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For what cannot be used, by its name.
+        """
+        checks.one_of("solver", self.solver, SOLVERS)
+        refuse_positive(self.positive)
+        X, y = validated(self, X, y, multi_output=True, y_numeric=True)
+        y = y.astype(X.dtype, copy=False)
+        weight = sample_weights(sample_weight, X)
+        alpha = given_alpha(self.alpha, y)
+        ready = made_ready(Rows(X, y, weight, self.fit_intercept, None))
+        self._kept = self._columns = None
+        if self.intervals:
+            fit = along_axes(ready.rows, alpha, self.solver)
+            self._keep(ready, fit)
+            self._keep_rows(ready, fit, alpha)
+        else:
+            self._keep(ready, fitted(ready.rows, alpha, self.solver))
+        self.solver_, self.n_iter_ = solver_of(self.certificate_.route), 1
+        return self
+
+
+class RidgeCV(_Regressor, Choosing):
+    """Ridge regression that chooses alpha by cross-validation.
+
+    Minimises ``J = (Σ w (X @ coef + intercept − y)² + alpha · ‖coef‖²) / (2m)``, m =
+    Σ w, at the alpha of the best score. Every alpha, and every fold, comes from one
+    factorisation or one for each fold. Parameters and attributes that scikit-learn's
+    class has too mean the same.
+
+    Parameters
+    ----------
+    alphas : "auto", float or array of shape (n_alphas,)
+        Penalties to try, each at least 0; "auto" goes from almost no shrinkage to
+        almost all, and on while the best lies at an edge.
+    fit_intercept : bool
+        Whether to fit an intercept.
+    cv : None, "loo", "gcv", "evidence", int, splitter or iterable of pairs
+        Each row predicted from all others (None, too); generalised cross-validation;
+        the marginal likelihood; or folds: a number of contiguous ones, a scikit-learn
+        splitter, or (train, test) pairs.
+    scoring : str or function, optional
+        A name of scikit-learn's, "correlation", a scorer of (estimator, X, y), or a
+        function of (y, prediction) of which a greater value is better. Not given, it is
+        the negative mean squared error for "loo" and "gcv", and R² with folds. Squared
+        and absolute errors, R² and correlations are weighted by `sample_weight`, within
+        a fold too, where scikit-learn weights none; other scores are not.
+    rule : "min" or "1se"
+        The best mean score, or the largest alpha within one standard error of it.
+    alpha_per_target : bool
+        Whether each target has its own alpha, with any `cv`.
+    store_cv_results : bool
+        Whether to keep `cv_results_`.
+    standardize : bool
+        Whether to scale columns to unit variance, to which alpha then refers;
+        coefficients are in the columns' own units. Scales are learnt from the training
+        rows of each fold; for "loo", "gcv" and "evidence" once from all rows, the
+        targets not being looked at.
+    intervals : bool
+        Whether to keep what standard errors and intervals need: about 8 ((m + n) r + m
+        t) bytes in float64, r = min(m, n).
+
+    Attributes
+    ----------
+    coef_ : array of shape (n_features,) or (n_targets, n_features)
+    intercept_ : float or array of shape (n_targets,)
+    alpha_ : float, or array of shape (n_targets,)
+        The chosen alpha.
+    best_score_ : float, or array of shape (n_targets,)
+        Its score: greater is better, so errors are negative.
+    at_edge_ : bool, or array of shape (n_targets,)
+        Whether it is the smallest or largest that was tried.
+    alphas_ : array of shape (n_alphas,)
+        Those tried.
+    cv_results_ : array
+        With `store_cv_results`: of folds the scores, (n_folds[, n_targets], n_alphas);
+        of "loo" each row's squared error times its weight, or its prediction if
+        `scoring` is given, (n_samples[, n_targets], n_alphas).
+    df_ : float, or array of shape (n_targets,)
+        Effective degrees of freedom at `alpha_`, the intercept's included.
+    certificate_ : Certificate
+        ∇J at the answer, the condition number, the route and its precision.
+    route_, scores_route_ : str
+        How the fit and the scores were computed.
+    plan_ : Plan
+        What `jaxridge.plan` says of a problem of this size.
+    coef_std_ : array of the shape of coef_
+        With ``intervals=True``, the posterior standard deviation of coefficients.
+    n_features_in_, feature_names_in_
+        Of the columns fitted.
+
+    Warns
+    -----
+    UserWarning
+        If a chosen alpha lies at an edge of those tried.
+
+    Notes
+    -----
+    Time and memory are those of `leave_one_out` or `cross_validate`, and of one fit.
+
+    References
+    ----------
+    Allen (1974); Golub, Heath and Wahba (1979); MacKay (1992); Barber, Candès, Ramdas
+    and Tibshirani (2021), Predictive inference with the jackknife+.
+
+    Examples
+    --------
+    >>> X, y = np.arange(6.0)[:, None], np.array([1.0, 0.0, 2.0, 4.0, 3.0, 5.0])
+    >>> model = RidgeCV(alphas=[0.1, 1.0, 10.0]).fit(X, y)
+    >>> model.alpha_, round(model.best_score_, 4)
+    (np.float64(1.0), np.float64(-1.3482))
+    """
+
+    def __init__(
+        self,
+        alphas: Any = "auto",
+        *,
+        fit_intercept: bool = True,
+        cv: Any = None,
+        scoring: Any = None,
+        rule: str = "min",
+        alpha_per_target: bool = False,
+        store_cv_results: bool = False,
+        standardize: bool = False,
+        intervals: bool = False,
+    ) -> None:
+        self.alphas = alphas
+        self.fit_intercept = fit_intercept
+        self.cv = cv
+        self.scoring = scoring
+        self.rule = rule
+        self.alpha_per_target = alpha_per_target
+        self.store_cv_results = store_cv_results
+        self.standardize = standardize
+        self.intervals = intervals
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
+    ) -> Self:
+        """Choose alpha, and fit all rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            The rows: arrays, data frames, sparse matrices.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            The targets.
+        sample_weight : float or array of shape (n_samples,), optional
+            How often each row counts.
+        groups : array of shape (n_samples,), optional
+            For splitters that keep groups together.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For what cannot be used, by its name.
+        """
+        X, y = validated(
+            self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2
+        )
+        y = y.astype(X.dtype, copy=False)
+        weight = sample_weights(sample_weight, X)
+        cv = asked_cv(self.cv)
+        default = "mse" if isinstance(cv, str) else "r2"
+        scoring = scoring_asked(self.scoring, default)
+        asked = Asked(cv, groups, scoring, bool(self.alpha_per_target))
+        self._kept = self._columns = None
+        rows = Rows(X, y, weight, self.fit_intercept, None)
+        ready, fit = self._choose(rows, asked)
+        if self.intervals:
+            self._keep_rows(ready, fit, self.alpha_)
+        return self
+
+
+def left_out_errors(rows: Rows, each: np.ndarray) -> np.ndarray:
+    """Return the errors (m, t) of predicting each row from all others."""
+    Y = rows.y.reshape(len(rows.y), -1)
+    errors = np.empty_like(Y)
+    for one in np.unique(each):
+        some = Y[:, each == one]
+        predicted = left_out(rows._replace(y=some), np.array([one]))
+        errors[:, each == one] = some - predicted[0]
+    return errors
+
+
+def _level(interval: Any) -> float:
+    try:
+        level = float(interval)
+    except (TypeError, ValueError):
+        level = np.nan
+    if not 0 < level < 1:
+        raise ValueError(
+            f"`interval` must be a share between 0 and 1, such as 0.9, got {interval!r}"
+        )
+    return level
+
+
+def _with_noise(kept: Kept) -> Kept:
+    """Return what was kept, if it tells of the noise."""
+    if np.isnan(kept.noise).any():
+        raise ValueError(
+            "the fit uses as many degrees of freedom as there are rows, and leaves "
+            "none to estimate the noise from: use a larger alpha, or jackknife+"
+        )
+    return kept

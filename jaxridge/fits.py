@@ -1,0 +1,151 @@
+"""The fit at a chosen penalty: one for all targets, or one for each."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import cho_solve
+from jaxtyping import Array, Float
+
+from jaxridge.certificate import Certificate, of_moments, of_rows
+from jaxridge.columns import untouched
+from jaxridge.data import Centre, Data, centre_of, intercept_at, weighted_rows
+from jaxridge.factors import answer, by_rows
+from jaxridge.moments import Moments, about_centre
+from jaxridge.objective import Params, ParamsPath
+from jaxridge.precision import is_kept
+from jaxridge.products import matmul
+from jaxridge.routes import DUAL, ONE, PRIMAL, SVD, Route
+from jaxridge.solvers import condition_of
+from jaxridge.spectrum import Spectrum, coef_at, condition, gain, of_sums
+from jaxridge.sums import moments_of_rows
+
+ONE_CHOLESKY = "one Cholesky factor"
+
+
+class Axes(NamedTuple):
+    """Directions of the rows about their centre, and the squares along them."""
+
+    centre: Centre
+    values: Float[Array, " r"]
+    right: Float[Array, "n r"]
+
+
+class Fit(NamedTuple):
+    """Coefficients (n, t) and how near they are to the minimum of J."""
+
+    params: Params
+    certificate: Certificate
+
+
+class FitAlongAxes(NamedTuple):
+    """The same, the degrees of freedom, and the axes of the rows."""
+
+    params: Params
+    certificate: Certificate
+    df: Float[Array, " t"]
+    axes: Axes
+
+
+def fit_along_axes(
+    data: Data, lam: Float[Array, " t"], fit_intercept: bool, system: str = ""
+) -> FitAlongAxes:
+    """Fit each target at its own penalty, and keep the axes of the rows.
+
+    By the cheapest route that keeps the digits, or at once by singular values.
+    """
+    if system == SVD:
+        axes = by_rows(data, untouched, fit_intercept, SVD, None)
+        found = _along_axes(data, *axes, lam, fit_intercept)
+        route = Route(SVD, ONE, str(data.X.dtype))
+        return found._replace(certificate=found.certificate._replace(route=route))
+
+    def question(*given: Any) -> tuple[FitAlongAxes, Any]:
+        return _along_axes(*given, fit_intercept), jnp.ones(())
+
+    found, route = answer(question, data, lam, fit_intercept)
+    return found._replace(certificate=found.certificate._replace(route=route))
+
+
+@partial(jax.jit, static_argnums=2)
+def fit_of_sums(
+    sums: Moments, lam: Float[Array, " t"], fit_intercept: bool
+) -> FitAlongAxes:
+    """Fit each target at its own penalty where the moments are all there is."""
+    centre, xx, xy = about_centre(sums, fit_intercept)
+    spectrum, worst = of_sums(xx, xy, jnp.min(lam))
+    coef = coef_at(spectrum, lam)
+    params = Params(coef, intercept_at(coef, centre))
+    values = spectrum.values
+    df = matmul(values, gain(values[:, None], lam)) + fit_intercept
+    fits = ParamsPath(params.coef[None], params.intercept[None])
+    twice = of_moments(fits, sums, lam[None], fit_intercept)
+    route = Route(PRIMAL, ONE, str(xx.dtype))
+    made = Certificate(lam, twice[0], twice[1], worst, route)
+    return FitAlongAxes(params, made, df, Axes(centre, values, spectrum.right))
+
+
+def fit_at_once(data: Data, lam: Float[Array, ""], fit_intercept: bool) -> Fit:
+    """Fit all targets at one penalty, by a Cholesky factor where that keeps the digits.
+
+    It takes n³/3 operations instead of the 9 n³ or so of an eigendecomposition.
+    """
+    m, n = data.X.shape
+    if n <= m:
+        sums = moments_of_rows(data, np.arange(m))
+        params, worst = _by_products(sums, lam, fit_intercept)
+    else:
+        params, worst = _by_kernel(data, lam, fit_intercept)
+    if not is_kept(jnp.where(jnp.isnan(worst), jnp.inf, worst), data.X.dtype):
+        each = jnp.full(data.Y.shape[1], lam)
+        along = fit_along_axes(data, each, fit_intercept)
+        return Fit(along.params, along.certificate)
+    route = Route(PRIMAL if n <= m else DUAL, ONE_CHOLESKY, str(data.X.dtype))
+    made = _certified(params, data, lam, worst, fit_intercept, route)
+    return Fit(params, made)
+
+
+def _certified(
+    params: Params, data: Data, lam: Array, worst: Array, mean: bool, route: Route
+) -> Certificate:
+    """Certify one fit, whose penalty is one number or one for each target."""
+    fits = ParamsPath(params.coef[None], params.intercept[None])
+    autodiff, by_hand = of_rows(fits, data, lam[None], mean)
+    return Certificate(jnp.atleast_1d(lam), autodiff, by_hand, worst, route)
+
+
+@partial(jax.jit, static_argnums=4)
+def _along_axes(
+    data: Data, centre: Centre, spectrum: Spectrum, lam: Array, fit_intercept: bool
+) -> FitAlongAxes:
+    coef = coef_at(spectrum, lam)
+    params = Params(coef, intercept_at(coef, centre))
+    values = spectrum.values
+    df = matmul(values, gain(values[:, None], lam)) + fit_intercept
+    worst = condition(spectrum, jnp.min(lam), data.weight, fit_intercept)
+    made = _certified(params, data, lam, worst, fit_intercept, Route(sharing=ONE))
+    return FitAlongAxes(params, made, df, Axes(centre, values, spectrum.right))
+
+
+@partial(jax.jit, static_argnums=2)
+def _by_products(
+    sums: Moments, lam: Array, fit_intercept: bool
+) -> tuple[Params, Array]:
+    """Solve (AᵀA + λ) θ = AᵀB."""
+    centre, xx, xy = about_centre(sums, fit_intercept)
+    factor = jnp.linalg.cholesky(xx + lam * jnp.eye(len(xx), dtype=xx.dtype))
+    coef = cho_solve((factor, True), xy)
+    return Params(coef, intercept_at(coef, centre)), condition_of(factor)
+
+
+@partial(jax.jit, static_argnums=2)
+def _by_kernel(data: Data, lam: Array, fit_intercept: bool) -> tuple[Params, Array]:
+    """Solve (AAᵀ + λ) α = B, θ = Aᵀα."""
+    centre = centre_of(data, fit_intercept)
+    A, B = weighted_rows(data, centre)
+    kernel = matmul(A, A.T) + lam * jnp.eye(len(A), dtype=A.dtype)
+    factor = jnp.linalg.cholesky(kernel)
+    coef = matmul(A.T, cho_solve((factor, True), B))
+    return Params(coef, intercept_at(coef, centre)), condition_of(factor)

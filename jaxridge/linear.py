@@ -1,0 +1,263 @@
+"""What every scikit-learn face does: choose a penalty, fit, and keep the answer.
+
+The numbers come from the floors below; what is set on the estimator is NumPy's.
+"""
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from jaxridge import checks
+from jaxridge.choice import Choice, Evidence, Scores, choose
+from jaxridge.columns import (
+    Columns,
+    Learner,
+    original_units,
+    scaled,
+    standardized,
+)
+from jaxridge.data import as_data_to_square, as_penalty, in_kind_of_input
+from jaxridge.fits import ONE_CHOLESKY, Fit, FitAlongAxes, fit_along_axes, fit_at_once
+from jaxridge.objective import Params
+from jaxridge.plans import Plan, plan
+from jaxridge.routes import SVD, Route
+from jaxridge.selection import Asked, Rows, left_out, scores_of, sparse_rows
+from jaxridge.sparse import turned, turned_back
+from jaxridge.sparse_fits import MOST, fit_sparse
+
+SOLVERS = ("auto", "cholesky", "eigh", "svd")
+
+
+class Ready(NamedTuple):
+    """Rows as they are fitted, and the way back to coefficients of what came in."""
+
+    rows: Rows
+    undo: Callable[[Params], Params]
+    columns: Columns | None
+    dtype: Any
+
+
+class Linear(BaseEstimator):
+    """Coefficients and where they came from."""
+
+    # Whether those of a single column of targets have one axis, as in scikit-learn.
+    _flat = True
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _keep(self, ready: Ready, fit: Fit | FitAlongAxes) -> None:
+        """Set what every face has, of the columns as they came."""
+        rows, params = ready.rows, ready.undo(fit.params)
+        coef, intercept = (np.asarray(a).astype(ready.dtype) for a in params)
+        flat = self._flat and coef.shape[1] == 1
+        self.coef_ = coef[:, 0] if flat else np.ascontiguousarray(coef.T)
+        self.intercept_ = intercept[0] if rows.y.ndim == 1 else intercept
+        if not rows.fit_intercept:
+            self.intercept_ = 0.0
+        self.certificate_ = fit.certificate
+        self.route_ = str(fit.certificate.route)
+
+
+class Choosing(Linear):
+    """A face that chooses alpha itself."""
+
+    alphas: Any
+    rule: str
+    standardize: bool
+    store_cv_results: bool
+
+    @property
+    def plan_(self) -> Plan:
+        """The plan of a problem of the size that was fitted."""
+        check_is_fitted(self)
+        return plan(**self._sizes)
+
+    def _choose(self, rows: Rows, asked: Asked) -> tuple[Ready, FitAlongAxes]:
+        """Choose alpha by the scores asked for, and fit rows at it."""
+        standardize = checks.flag("standardize", self.standardize)
+        ready = made_ready(rows, standardize)
+        # Folds learn scales of their own.
+        apart = not isinstance(asked.cv, str)
+        to_score = ready.rows
+        if apart and standardize:
+            to_score = rows._replace(prepare=learner_of(rows))
+        scores = scores_of(to_score, grid_asked(self.alphas), asked)
+        choice = choose(scores, self.rule, per_target=asked.per_target)
+        _warn_of_edge(choice, self.alphas)
+        fit = along_axes(ready.rows, choice.lam)
+        self._keep(ready, fit)
+        self.alpha_, self.at_edge_ = choice.lam, choice.at_edge
+        self.alphas_, self.scores_route_ = scores.lams, str(scores.route)
+        self.df_ = fit.df if np.ndim(choice.lam) else fit.df[0]
+        self.best_score_ = _best(scores, choice)
+        if self.store_cv_results:
+            self.cv_results_ = _results(ready.rows, scores, asked)
+        t, k = rows.y.size // len(rows.y), len(scores.per_fold)
+        self._sizes = {
+            **dict(zip("mntL", (*rows.X.shape, t, len(scores.lams)), strict=True)),
+            "k": max(2, k),
+            "dtype": str(rows.X.dtype),
+            "asked": "folds" if apart else "leave-one-out",
+        }
+        return ready, fit
+
+
+def fitted(rows: Rows, lam: Any, solver: str) -> Fit | FitAlongAxes:
+    """Return the fit to rows, at one penalty or one for each target."""
+    if sparse.issparse(rows.X) or np.ndim(lam) or solver in ("eigh", "svd"):
+        return along_axes(rows, lam, solver)
+    return _at_once(rows, lam)
+
+
+def along_axes(rows: Rows, lam: Any, solver: str = "eigh") -> FitAlongAxes:
+    """Return the fit to rows, at one penalty or one for each target, and its axes."""
+    if sparse.issparse(rows.X):
+        return fit_sparse(sparse_rows(rows), lam)
+    return _along_axes(rows, lam, solver)
+
+
+@in_kind_of_input
+def _at_once(rows: Rows, lam: Any) -> Fit:
+    data = as_data_to_square(rows.X, rows.y, rows.weight)
+    return fit_at_once(data, as_penalty("alpha", lam, data.X.dtype), rows.fit_intercept)
+
+
+@in_kind_of_input
+def _along_axes(rows: Rows, lam: Any, solver: str) -> FitAlongAxes:
+    data = as_data_to_square(rows.X, rows.y, rows.weight)
+    each = jnp.broadcast_to(as_penalty("alpha", lam, data.X.dtype), data.Y.shape[1:])
+    system = SVD if solver == "svd" else ""
+    return fit_along_axes(data, each, rows.fit_intercept, system)
+
+
+def solver_of(route: Route) -> str:
+    """Return the solver that answered, by scikit-learn's name if it has one."""
+    if route.sharing == ONE_CHOLESKY:
+        return "cholesky"
+    return "svd" if route.system == SVD else "eigh"
+
+
+def made_ready(rows: Rows, standardize: bool = False) -> Ready:
+    """Return rows to fit: scaled, or, wide sparse ones, in axes of their own."""
+    dtype = rows.X.dtype
+    if sparse.issparse(rows.X):
+        if standardize:
+            raise ValueError(
+                "standardize=True would make sparse rows dense: scale their columns "
+                "before, such as with MaxAbsScaler of scikit-learn"
+            )
+        return Ready(*_in_few_axes(rows), None, dtype)
+    if not standardize:
+        return Ready(rows, _unchanged, None, dtype)
+    columns = _learnt(rows, learner_of(rows))
+    scaled_rows = rows._replace(X=(rows.X - columns.origin) / columns.scale)
+    undo = partial(in_kind_of_input(original_units), columns)
+    return Ready(scaled_rows, undo, columns, dtype)
+
+
+def _in_few_axes(rows: Rows) -> tuple[Rows, Callable[[Params], Params]]:
+    m, n = rows.X.shape
+    if not m <= MOST < n:
+        return rows, _unchanged
+    X, _, weight, mean = sparse_rows(rows)
+    few = turned(X, weight, mean)
+    y = rows.y.astype(np.float64)
+    return rows._replace(X=few.X, y=y), partial(turned_back, few, X)
+
+
+def _unchanged(params: Params) -> Params:
+    return params
+
+
+def learner_of(rows: Rows) -> Learner:
+    """Return what learns the scales of columns."""
+    return standardized if rows.fit_intercept else scaled
+
+
+@in_kind_of_input
+def _learnt(rows: Rows, learner: Learner) -> Columns:
+    data = as_data_to_square(rows.X, rows.y, rows.weight)
+    return learner(data.X, data.weight)
+
+
+def given_alpha(alpha: Any, y: np.ndarray) -> np.ndarray:
+    """Return a checked penalty, one number or one for each target."""
+    try:
+        lam = np.asarray(alpha, float)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"`alpha` must be a number, or one a target, got {alpha!r}"
+        ) from None
+    targets = y.shape[1:] or (1,)
+    if lam.ndim and lam.shape != targets:
+        raise ValueError(
+            f"`alpha` has shape {lam.shape} and `y` {targets[0]} target(s), which do "
+            "not correspond: pass one number for all, or one for each"
+        )
+    checks.penalty("alpha", lam)
+    return lam
+
+
+def refuse_positive(positive: Any) -> None:
+    """Refuse constraints on signs."""
+    if positive:
+        raise ValueError(
+            "positive=True is not supported: use sklearn.linear_model.Ridge for it"
+        )
+
+
+def grid_asked(alphas: Any) -> Any:
+    """Return "auto" or an array of penalties."""
+    if isinstance(alphas, str):
+        checks.one_of("alphas", alphas, ("auto",))
+        return alphas
+    return np.atleast_1d(np.asarray(alphas, float))
+
+
+def _warn_of_edge(choice: Choice, alphas: Any) -> None:
+    edge, lam = np.atleast_1d(choice.at_edge), np.atleast_1d(choice.lam)
+    if not edge.any():
+        return
+    who = f"of {edge.sum()} target(s) " if edge.size > 1 else ""
+    what = f"alpha {who}lies at an edge of `alphas` ({lam[edge][0]:.6g})"
+    hint = (
+        "the score levels off beyond it"
+        if isinstance(alphas, str) and edge.size == 1
+        else "the best may lie beyond: widen them"
+    )
+    warnings.warn(f"the best {what}: {hint}", UserWarning, stacklevel=4)
+
+
+def _sign(scores: Scores | Evidence) -> int:
+    return 1 if scores.greater_is_better else -1
+
+
+def _best(scores: Scores | Evidence, choice: Choice) -> Any:
+    """Return the score of the chosen penalty, greater being better."""
+    mean = _sign(scores) * np.asarray(scores.mean)
+    if np.ndim(choice.index):
+        return np.take_along_axis(mean, np.asarray(choice.index)[None], axis=0)[0]
+    return mean[choice.index].mean()
+
+
+def _results(rows: Rows, scores: Scores | Evidence, asked: Asked) -> np.ndarray:
+    """Return scores of folds, or errors or predictions of rows, penalties last."""
+    if not (isinstance(asked.cv, str) and asked.cv == "loo"):
+        many = scores.per_fold if len(scores.per_fold) else scores.mean[None]
+        return np.moveaxis(_sign(scores) * np.asarray(many), 1, -1)
+    found = left_out(rows, np.asarray(scores.lams))
+    if asked.scoring == "mse":
+        found = (found - rows.y) ** 2
+        if rows.weight is not None:
+            found *= rows.weight.reshape(-1, *[1] * (rows.y.ndim - 1))
+    return np.moveaxis(found, 0, -1)

@@ -1,0 +1,264 @@
+"""Scores of every penalty as scikit-learn's users ask for them, by `cv` and `scoring`.
+
+Scores that the floors below know come from their closed forms. Any other scorer is
+shown the held-out predictions of each penalty.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator, RegressorMixin, is_classifier
+from sklearn.metrics import get_scorer, get_scorer_names
+
+from jaxridge import checks
+from jaxridge.choice import Evidence, Scores, scores_of_folds
+from jaxridge.columns import Learner
+from jaxridge.criteria import evidence, gcv
+from jaxridge.data import in_kind_of_input
+from jaxridge.grids import lambda_grid
+from jaxridge.left_out import leave_one_out, left_out_predictions
+from jaxridge.routes import Route
+from jaxridge.sparse_fits import (
+    SparseRows,
+    criterion,
+    fold_scores,
+    grid_of_sparse,
+    held_out,
+    left_out_scores,
+)
+from jaxridge.sparse_fits import left_out_predictions as left_out_of_sparse
+from jaxridge.validation import cross_validate, held_out_predictions
+
+KNOWN = {
+    "neg_mean_squared_error": "mse",
+    "neg_mean_absolute_error": "mae",
+    "r2": "r2",
+    "mse": "mse",
+    "mae": "mae",
+    "correlation": "correlation",
+}
+CRITERIA = ("loo", "gcv", "evidence")
+
+# A score of (targets, predictions), both (h, t) or both (h,): greater is better.
+Judge = Callable[[np.ndarray, np.ndarray, np.ndarray | None], float]
+
+
+class Rows(NamedTuple):
+    """Rows, dense or sparse, and how fits to them are made."""
+
+    X: Any
+    y: np.ndarray
+    weight: np.ndarray | None
+    fit_intercept: bool
+    prepare: Learner | None
+
+
+class Asked(NamedTuple):
+    """By which rows penalties are scored, and how: a name, a judge, or the default."""
+
+    cv: Any
+    groups: Any
+    scoring: str | Judge
+    per_target: bool
+
+
+def asked_cv(cv: Any) -> Any:
+    """Return a checked `cv`, "loo" for None."""
+    if cv is None:
+        return "loo"
+    if isinstance(cv, str):
+        checks.one_of("cv", cv, CRITERIA)
+    return cv
+
+
+def scoring_asked(scoring: Any, default: str | Judge, told: Any = None) -> str | Judge:
+    """Return the name of a score that is known, or a judge.
+
+    `told` is what scorers ask for predictions; of a classifier, predictions are values
+    of its decision function, and the scores that are known here are none of its.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a name that neither scikit-learn nor this package knows.
+    """
+    if scoring is None:
+        return default
+    if isinstance(scoring, str):
+        if scoring in KNOWN and told is None:
+            return KNOWN[scoring]
+        if scoring not in get_scorer_names():
+            raise ValueError(
+                f"`scoring` must be one of {', '.join(KNOWN)}, another name of "
+                f"scikit-learn's, or a function, got {scoring!r}"
+            )
+        return _judge_of_scorer(get_scorer(scoring), told or _Given())
+    if not callable(scoring):
+        raise TypeError(f"`scoring` must be a name or a function, got {scoring!r}")
+    if _is_scorer(scoring):
+        return _judge_of_scorer(scoring, told or _Given())
+    return _judge(scoring, told or _Given())
+
+
+def sparse_rows(rows: Rows) -> SparseRows:
+    """Return sparse rows in float64, each with a weight."""
+    m = rows.X.shape[0]
+    weight = np.ones(m) if rows.weight is None else rows.weight.astype(np.float64)
+    Y = rows.y.reshape(m, -1).astype(np.float64)
+    X = rows.X.tocsr().astype(np.float64)
+    return SparseRows(X, Y, weight, rows.fit_intercept)
+
+
+def scores_of(rows: Rows, lams: Any, asked: Asked) -> Scores | Evidence:
+    """Return the scores of a grid of penalties, or of an automatic one."""
+    if sparse.issparse(rows.X):
+        return _of_sparse(rows, lams, asked)
+    if callable(asked.scoring):
+        judged = _judged_left_out if isinstance(asked.cv, str) else _judged_folds
+        return judged(rows, _grid(rows, lams), asked)
+    given = _given(rows)
+    if not isinstance(asked.cv, str):
+        given |= {"groups": asked.groups, "prepare": rows.prepare}
+        return cross_validate(
+            rows.X, rows.y, lams, asked.cv, scoring=asked.scoring, **given
+        )
+    if asked.cv == "loo":
+        return leave_one_out(rows.X, rows.y, lams, scoring=asked.scoring, **given)
+    criterion_of: Any = gcv if asked.cv == "gcv" else evidence
+    found: Scores | Evidence = criterion_of(rows.X, rows.y, lams, **given)
+    return found
+
+
+def left_out(rows: Rows, lams: np.ndarray) -> np.ndarray:
+    """Return what all other rows say of each row, (L, m[, t])."""
+    if sparse.issparse(rows.X):
+        found = left_out_of_sparse(sparse_rows(rows), lams)
+    else:
+        found = np.asarray(
+            left_out_predictions(rows.X, rows.y, lams, **_given(rows))[0]
+        )
+    return found[..., 0] if rows.y.ndim == 1 else found
+
+
+def _of_sparse(rows: Rows, lams: Any, asked: Asked) -> Scores | Evidence:
+    """Do the same for sparse rows."""
+    given = sparse_rows(rows)
+    grid: Any = grid_of_sparse(given) if isinstance(lams, str) else lams
+    grid = np.asarray(grid, float)
+    if asked.cv == "loo" and isinstance(asked.cv, str):
+        if callable(asked.scoring):
+            return _judged_left_out(rows, grid, asked)
+        found: Any = left_out_scores(given, grid, asked.scoring)
+    elif isinstance(asked.cv, str):
+        found = criterion(given, grid, asked.cv)
+    elif callable(asked.scoring):
+        folds = held_out(given, grid, asked.cv, asked.groups)
+        judged: Any = [_judgements(rows, which, p, asked) for which, p in folds]
+        judged = np.stack(judged)
+        return in_kind_of_input(scores_of_folds)(grid, judged, True, Route())
+    else:
+        found = fold_scores(given, grid, asked.cv, asked.groups, asked.scoring)
+    return found if rows.y.ndim == 2 else _of_one_target(found)
+
+
+def _of_one_target(scores: Any) -> Any:
+    """Drop the targets' axis."""
+    fields = ("per_fold", "mean", "standard_error", "noise")
+    there = [name for name in fields if hasattr(scores, name)]
+    return scores._replace(**{name: getattr(scores, name)[..., 0] for name in there})
+
+
+def _given(rows: Rows) -> dict[str, Any]:
+    return {"weight": rows.weight, "fit_intercept": rows.fit_intercept}
+
+
+def _grid(rows: Rows, lams: Any) -> Any:
+    if isinstance(lams, str):
+        return np.asarray(lambda_grid(rows.X, **_given(rows)))
+    return np.asarray(lams, rows.X.dtype)
+
+
+def _judged_left_out(rows: Rows, lams: Any, asked: Asked) -> Scores:
+    predicted = left_out(rows, lams)
+    there = slice(None) if rows.weight is None else rows.weight > 0
+    which = np.arange(len(rows.y))[there]
+    mean: Any = _judgements(rows, which, predicted[:, there], asked)
+    none: Any = np.zeros_like(mean)
+    better: Any = np.asarray(True)
+    return Scores(lams, none[None][:0], mean, none, better, Route())
+
+
+@in_kind_of_input
+def _judged_folds(rows: Rows, lams: Any, asked: Asked) -> Scores:
+    given = _given(rows) | {"groups": asked.groups, "prepare": rows.prepare}
+    folds, route = held_out_predictions(rows.X, rows.y, lams, asked.cv, **given)
+    found = [_judgements(rows, which, np.asarray(p), asked) for which, p in folds]
+    return scores_of_folds(lams, jnp.stack(found), True, route)
+
+
+def _judgements(
+    rows: Rows, which: np.ndarray, predicted: np.ndarray, asked: Asked
+) -> np.ndarray:
+    """Return what a judge says of each penalty, (L,), or of each target, (L, t)."""
+    y = rows.y[which]
+    weight = None if rows.weight is None else rows.weight[which]
+    judge: Any = asked.scoring
+    if y.ndim == 2 and asked.per_target:
+        return np.array(
+            [
+                [judge(y[:, j], p[:, j], weight) for j in range(y.shape[1])]
+                for p in predicted
+            ]
+        )
+    if y.ndim == 1 and predicted.ndim == 3:
+        predicted = predicted[..., 0]
+    return np.array([judge(y, p, weight) for p in predicted])
+
+
+def _is_scorer(function: Any) -> bool:
+    """Whether a function is one of (estimator, X, y), and not of (y, prediction)."""
+    if hasattr(function, "set_score_request"):
+        return True
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    positional = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    )
+    needed = [p for p in parameters if p.kind in positional and p.default is p.empty]
+    return len(needed) == 3
+
+
+class _Given(RegressorMixin, BaseEstimator):
+    """Predicts what it is given: scorers want an estimator to ask."""
+
+    def fit(self, X: Any, y: Any) -> "_Given":
+        return self
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return X
+
+
+def _judge_of_scorer(scorer: Any, told: Any) -> Judge:
+    """Show a scorer predictions, and targets as `told` says them."""
+
+    def judge(y: np.ndarray, prediction: np.ndarray, _: np.ndarray | None) -> float:
+        true = told.predict(y) if is_classifier(told) else y
+        return float(scorer(told, prediction, true))
+
+    return judge
+
+
+def _judge(function: Any, told: Any) -> Judge:
+    """Show a function targets and predictions as `told` says them."""
+
+    def judge(y: np.ndarray, prediction: np.ndarray, _: np.ndarray | None) -> float:
+        return float(function(told.predict(y), told.predict(prediction)))
+
+    return judge

@@ -1,0 +1,187 @@
+"""Sparse rows: what their sums and products tell, without a dense copy of them.
+
+Centring makes a sparse matrix dense, so it is done to the sums instead:
+
+    Σ w (x − x̄)(x − x̄)ᵀ = XᵀWX − W x̄x̄ᵀ.
+
+That difference loses the digits of a column whose mean is large beside its spread.
+Such a column is nearly full, so those, and only those, are made dense and centred
+first. With few rows and many columns, products of rows are centred in the same way, and
+the rows turned into their own axes, where they are few and dense, and every answer is
+the same.
+Everything here is computed in float64.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy import sparse
+
+from jaxridge.certificate import penalty_of, relative, signs_of, summed
+from jaxridge.data import Centre, in_kind_of_input
+from jaxridge.moments import Moments, about_centre, as_one
+from jaxridge.objective import Params, ParamsPath, squared_residuals
+from jaxridge.precision import warn_if_lost
+from jaxridge.risk import Whole, left_out_errors
+from jaxridge.spectrum import Spectrum, of_sums
+
+# A column whose mean's square is this many times its variance is centred before.
+FAR = 100
+TILE = 2**22  # numbers of a dense tile of rows
+
+
+class Turned(NamedTuple):
+    """Few rows in axes of their own, and the way back to columns."""
+
+    X: np.ndarray  # (m, r), centred
+    centre: np.ndarray  # (n,)
+    across: np.ndarray  # (m, r): θ = (X − x̄)ᵀ across φ
+
+
+def sums_of(X: Any, Y: np.ndarray, weight: np.ndarray) -> Moments:
+    """Return the moments of sparse rows, as one set. O(Σ nnz(row)² + n²) time."""
+    total = weight.sum()
+    unit = total if total > 0 else 1.0
+    x, y = X.T @ weight / unit, weight @ Y / unit
+    dY = Y - y
+    spread = X.multiply(X).T @ weight / unit - x**2
+    far = x**2 > FAR * spread
+    near, far = np.flatnonzero(~far), np.flatnonzero(far)
+    N = X[:, near]
+    xx = np.zeros((X.shape[1],) * 2)
+    inner = (N.T @ (sparse.diags_array(weight) @ N)).toarray()
+    xx[np.ix_(near, near)] = inner - total * np.outer(x[near], x[near])
+    if far.size:
+        F = X[:, far].toarray() - x[far]
+        moved = weight @ F / unit  # what rounding left of the mean
+        x[far] += moved
+        F -= moved
+        xx[np.ix_(far, far)] = F.T @ (weight[:, None] * F)
+        xx[np.ix_(near, far)] = N.T @ (weight[:, None] * F)
+        xx[np.ix_(far, near)] = xx[np.ix_(near, far)].T
+    xy = X.T @ (weight[:, None] * dY)
+    found: tuple[Any, ...] = total, x, y, xx, xy, weight @ dY**2
+    return Moments(*found)
+
+
+def turned(X: Any, weight: np.ndarray, fit_intercept: bool) -> Turned:
+    """Return few sparse rows in their own axes. O(m nnz + m³) time, O(m²) memory.
+
+    With K = (X − x̄)(X − x̄)ᵀ = US²Uᵀ they are A = US, and X − x̄ = AQᵀ with Q of
+    orthonormal columns: ridge on A has the predictions of ridge on X.
+    """
+    share = weight / weight.sum() if fit_intercept else 0 * weight
+    K = (X @ X.T).toarray()
+    a = K @ share
+    K += share @ a - a - a[:, None]
+    values, left = np.linalg.eigh(K)
+    there = values > np.finfo(K.dtype).eps * len(K) * values[-1]
+    root, left = np.sqrt(values[there]), left[:, there]
+    return Turned(left * root, X.T @ share, left / root)
+
+
+def turned_back(found: Turned, X: Any, params: Params) -> Params:
+    """Return coefficients of columns from those of axes."""
+    part = found.across @ np.asarray(params.coef)
+    coef = X.T @ part - np.outer(found.centre, part.sum(axis=0))
+    return Params(coef, params.intercept - found.centre @ coef)
+
+
+def tiles(X: Any) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield dense rows, a tile at a time."""
+    height = max(1, TILE // X.shape[1])
+    for start in range(0, X.shape[0], height):
+        rows = slice(start, start + height)
+        yield rows, X[rows].toarray()
+
+
+def left_out(
+    X: Any,
+    Y: np.ndarray,
+    weight: np.ndarray,
+    sums: Moments,
+    lams: Any,
+    fit_intercept: bool,
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield rows and the errors (L, rows, t) of predicting each from all others."""
+    axes = _axes(sums, lams, float((weight > 0).sum()), fit_intercept)
+    warn_if_lost(axes[-1], 1.0, np.float64)
+    for rows, dense in tiles(X):
+        given = dense, Y[rows], weight[rows], *axes[:3], lams, fit_intercept
+        yield rows, np.asarray(_errors(*given))
+
+
+@in_kind_of_input
+def _axes(
+    sums: Moments, lams: Array, rows: float, fit_intercept: bool
+) -> tuple[Centre, Spectrum, Whole, Array]:
+    sums = as_one(sums)
+    centre, xx, xy = about_centre(sums, fit_intercept)
+    spectrum, worst = jax.jit(of_sums)(xx, xy, jnp.min(lams))
+    rank = jnp.sum(spectrum.values > 0) + fit_intercept
+    return centre, spectrum, Whole(sums.weight, rank >= rows), worst
+
+
+@in_kind_of_input
+def _errors(*given: Any) -> Array:
+    return _errors_of_tile(*given)
+
+
+@partial(jax.jit, static_argnums=7)
+def _errors_of_tile(
+    X: Array,
+    Y: Array,
+    weight: Array,
+    centre: Centre,
+    spectrum: Spectrum,
+    whole: Whole,
+    lams: Array,
+    fit_intercept: bool,
+) -> Float[Array, "L m t"]:
+    given = (X, Y), centre, spectrum, whole, fit_intercept
+    at = left_out_errors(weight, *given)
+    return jax.lax.map(lambda lam: at(lam)[0], lams)
+
+
+@in_kind_of_input
+def gradient_norms(
+    params: Params,
+    X: Any,
+    Y: Array,
+    weight: Array,
+    lam: Float[Array, " t"],
+    fit_intercept: bool,
+) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+    """Return ‖∇J‖ at a fit over that at 0, by `jax.grad` of the cost, and by hand.
+
+    The cost is that of dense rows but for the product with the rows.
+    """
+    spread = jnp.sqrt(jnp.average((Y - jnp.average(Y, 0, weight)) ** 2, 0, weight))
+    signs = signs_of(spread)
+    y, m = Y @ signs, jnp.sum(weight)
+    coordinates = X.tocoo()
+    rows, columns, values = (
+        jnp.asarray(a) for a in (coordinates.row, coordinates.col, coordinates.data)
+    )
+
+    def product(values: Any, coef: Any) -> Array:
+        return jnp.zeros_like(y).at[rows].add(values * coef[columns])
+
+    def slope(params: Params, shrunk: Array) -> tuple[Params, Params]:
+        none = jnp.zeros_like(params.intercept)
+        autodiff = jax.grad(squared_residuals)(params, values, y, weight, product)
+        penalty = jax.grad(penalty_of)(Params(shrunk, none))
+        e = weight * (product(values, params.coef) + params.intercept - y)
+        across = jnp.zeros_like(shrunk).at[columns].add(values * e[rows])
+        by_hand = Params((across + shrunk) / m, jnp.sum(e) / m)
+        autodiff = jax.tree.map(lambda a, b: (a + b) / (2 * m), autodiff, penalty)
+        return autodiff, by_hand
+
+    fits = ParamsPath(params.coef[None], params.intercept[None])
+    middle = jnp.average(y, weights=weight) if fit_intercept else 0 * y[0]
+    return relative(slope, summed(fits, lam[None], signs), middle, fit_intercept)

@@ -1,0 +1,233 @@
+"""Fits and scores of sparse rows: by their sums, or by iteration where those are large.
+
+Up to 5,000 columns, XᵀWX is made and factorised, and stands for the rows wherever sums
+are enough; leave-one-out and other scores read the rows a tile at a time. With more
+columns, and too many rows to be turned into few dense ones, conjugate gradients answer.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jaxridge import krylov
+from jaxridge.certificate import Certificate
+from jaxridge.choice import Evidence, Scores, scores_of_folds
+from jaxridge.criteria import evidence, gcv
+from jaxridge.data import Centre, as_penalty, in_kind_of_input
+from jaxridge.fits import Axes, FitAlongAxes, fit_of_sums
+from jaxridge.folds import split
+from jaxridge.grids import lambda_grid
+from jaxridge.moments import Moments
+from jaxridge.objective import Params
+from jaxridge.paths import path
+from jaxridge.precision import warn_if_lost
+from jaxridge.risk import Spread, joined, spread_of, standard_error_of_mean
+from jaxridge.routes import ONE, PRIMAL, Route
+from jaxridge.scoring import SCORINGS, is_defined
+from jaxridge.sparse import gradient_norms, left_out, sums_of
+from jaxridge.validation import cross_validate
+
+MOST = 5000  # columns of which XᵀWX is made, or rows of which XXᵀ is
+ITERATED = "conjugate gradients"
+COLUMNS_AT_ONCE = 2**25  # numbers of coefficients solved for at a time
+DECADES = 8  # below the trace, where an automatic grid begins
+LOSSES = {"mse": np.square, "mae": np.abs}
+
+
+class SparseRows(NamedTuple):
+    """Sparse rows in float64, targets (m, t) and weights."""
+
+    X: Any
+    Y: np.ndarray
+    weight: np.ndarray
+    fit_intercept: bool
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether there are too many columns to make XᵀWX."""
+        return int(self.X.shape[1]) > MOST
+
+
+Scored = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def fit_sparse(rows: SparseRows, lam: Any) -> FitAlongAxes:
+    """Return the fit at one penalty, or one for each target."""
+    lam = np.broadcast_to(np.asarray(lam, float), rows.Y.shape[1:])
+    if rows.is_wide:
+        given: Any = rows.X, rows.Y, rows.weight, lam, rows.fit_intercept
+        coef, intercept, _ = krylov.solved(*given)
+        fit = _unfactorised(coef, intercept)
+    else:
+        fit = _of_sums(sums_of(rows.X, rows.Y, rows.weight), lam, rows.fit_intercept)
+        warn_if_lost(fit.certificate.condition, 1.0, np.float64)
+    given = rows.X, rows.Y, rows.weight, lam, rows.fit_intercept
+    twice = gradient_norms(fit.params, *given)
+    made = fit.certificate._replace(lams=lam, autodiff=twice[0], by_hand=twice[1])
+    return fit._replace(certificate=made)
+
+
+@in_kind_of_input
+def _of_sums(sums: Moments, lam: Any, fit_intercept: bool) -> FitAlongAxes:
+    one = jax.tree.map(jnp.asarray, sums)
+    return fit_of_sums(one, as_penalty("alpha", lam, jnp.float64), fit_intercept)
+
+
+def _unfactorised(coef: Any, intercept: Any) -> FitAlongAxes:
+    """Return a fit of which neither df nor axes nor the condition are known."""
+    nothing: Any = np.full(coef.shape[1], np.nan)
+    none: Any = np.zeros((0,))
+    route = Route("", ITERATED, "float64")
+    made = Certificate(nothing, nothing, nothing, nothing[0], route)
+    axes = Axes(Centre(none, none), none, none)
+    return FitAlongAxes(Params(coef, intercept), made, nothing, axes)
+
+
+def grid_of_sparse(rows: SparseRows) -> np.ndarray:
+    """Return an automatic grid: of the spectrum, or about the trace if that is all."""
+    if not rows.is_wide:
+        sums = sums_of(rows.X, rows.Y, rows.weight)
+        return np.asarray(lambda_grid(sums, fit_intercept=rows.fit_intercept))
+    trace = (rows.X.multiply(rows.X).T @ rows.weight).sum()
+    return np.geomspace(trace / 10**DECADES, trace * 10, 10 * (DECADES + 1) + 1)
+
+
+def criterion(rows: SparseRows, lams: Any, name: str) -> Scores | Evidence:
+    """Return GCV or the evidence."""
+    sums = sums_of(rows.X, rows.Y, rows.weight)
+    score: Any = gcv if name == "gcv" else evidence
+    found: Scores | Evidence = score(sums, None, lams, fit_intercept=rows.fit_intercept)
+    return found
+
+
+def left_out_predictions(rows: SparseRows, lams: np.ndarray) -> np.ndarray:
+    """Return what all other rows say of each row, (L, m, t)."""
+    found = np.empty((len(lams), *rows.Y.shape))
+    for which, error in _errors(rows, lams):
+        found[:, which] = rows.Y[which] - error
+    return found
+
+
+def left_out_scores(rows: SparseRows, lams: Any, scoring: str) -> Scores:
+    """Return leave-one-out scores by "mse", "mae", "r2" or "correlation"."""
+    route = Route(PRIMAL, ONE, "float64")
+    better: Any = np.asarray(SCORINGS[scoring].greater_is_better)
+    if scoring == "correlation":
+        mean: Any = named(scoring)(
+            rows.Y, left_out_predictions(rows, lams), rows.weight
+        )
+        none: Any = np.zeros_like(mean)
+        return Scores(lams, none[None][:0], mean, none, better, route)
+    loss = LOSSES["mae" if scoring == "mae" else "mse"]
+    spread: Spread | None = None
+    for which, error in _errors(rows, lams):
+        losses: tuple[Any, Any] = rows.weight[which], loss(error)
+        spread = _gathered(spread, *losses)
+    mean, deviation = _summary(spread)
+    if scoring == "r2":
+        middle = np.average(rows.Y, 0, rows.weight) if rows.fit_intercept else 0.0
+        square = np.average((rows.Y - middle) ** 2, 0, rows.weight)
+        mean, deviation = 1 - mean / square, deviation / square
+        is_defined(scoring, jnp.asarray(mean))
+    return Scores(lams, mean[None], mean, deviation, better, route)
+
+
+def fold_scores(
+    rows: SparseRows, lams: Any, folds: Any, groups: Any, scoring: str
+) -> Scores:
+    """Return scores by name over folds."""
+    masks = split(folds, rows.Y, groups)
+    if masks.is_partition and scoring in ("mse", "r2") and not rows.is_wide:
+        parts = [
+            sums_of(rows.X[held], rows.Y[held], rows.weight[held])
+            for held in masks.held
+        ]
+        sums: Any = jax.tree.map(lambda *a: np.stack(a), *parts)
+        mean = rows.fit_intercept
+        return cross_validate(sums, None, lams, scoring=scoring, fit_intercept=mean)
+    score = named(scoring)
+    found = [
+        score(rows.Y[held], predicted, rows.weight[held])
+        for held, predicted in held_out(rows, lams, folds, groups)
+    ]
+    is_defined(scoring, jnp.asarray(found))
+    route = Route("" if rows.is_wide else PRIMAL, ITERATED if rows.is_wide else ONE)
+    better = SCORINGS[scoring].greater_is_better
+    per_fold: Any = np.stack(found)
+    return in_kind_of_input(scores_of_folds)(lams, per_fold, better, route)
+
+
+def held_out(
+    rows: SparseRows, lams: np.ndarray, folds: Any, groups: Any
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield each fold's held-out rows, and predictions (L, h, t) by the others."""
+    masks = split(folds, rows.Y, groups)
+    for train, held in zip(masks.train, np.asarray(masks.held), strict=True):
+        which = np.flatnonzero(held)
+        given = rows.X[train], rows.Y[train], rows.weight[train]
+        coef, intercept = _along(*given, lams, rows.fit_intercept, rows.is_wide)
+        (L, _, t), X = coef.shape, rows.X[which]
+        predicted = X @ coef.transpose(1, 0, 2).reshape(-1, L * t)
+        yield which, predicted.reshape(-1, L, t).swapaxes(0, 1) + intercept[:, None]
+
+
+def named(scoring: str) -> Scored:
+    """Return a score of targets, predictions (L, h, t) and weights, by its name."""
+    return partial(_scored, scoring)
+
+
+@in_kind_of_input
+def _scored(scoring: str, Y: Any, predicted: Any, weight: Any) -> Any:
+    score = SCORINGS[scoring].score
+    return jax.vmap(lambda p: score(jnp.asarray(Y), p, jnp.asarray(weight)))(
+        jnp.asarray(predicted)
+    )
+
+
+def _errors(rows: SparseRows, lams: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    if rows.is_wide:
+        raise ValueError(
+            f"leaving out each of {rows.X.shape[0]} sparse rows needs XᵀX, which "
+            f"{rows.X.shape[1]} columns make too large: use folds, such as cv=5"
+        )
+    sums = sums_of(rows.X, rows.Y, rows.weight)
+    given = rows.X, rows.Y, rows.weight, sums, lams, rows.fit_intercept
+    return left_out(*given)
+
+
+def _along(
+    X: Any, Y: np.ndarray, weight: np.ndarray, lams: np.ndarray, mean: bool, wide: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return coefficients (L, n, t) and intercepts (L, t) at every penalty."""
+    if not wide:
+        params = path(sums_of(X, Y, weight), None, lams, fit_intercept=mean).params
+        return np.asarray(params.coef), np.asarray(params.intercept)
+    t, tile = Y.shape[1], max(1, COLUMNS_AT_ONCE // (X.shape[1] * Y.shape[1]))
+    parts = []
+    for start in range(0, len(lams), tile):
+        some = lams[start : start + tile]
+        each, targets = np.repeat(some, t), np.tile(Y, (1, len(some)))
+        coef, intercept, _ = krylov.solved(X, targets, weight, each, mean)
+        coef = coef.reshape(-1, len(some), t).swapaxes(0, 1)
+        parts.append((coef, intercept.reshape(len(some), t)))
+    coefs, intercepts = zip(*parts, strict=True)
+    return np.concatenate(coefs), np.concatenate(intercepts)
+
+
+@in_kind_of_input
+def _gathered(before: Spread | None, weight: Array, losses: Array) -> Spread:
+    here = spread_of(jnp.asarray(weight), jnp.asarray(losses))
+    return here if before is None else joined(Spread(*map(jnp.asarray, before)), here)
+
+
+@in_kind_of_input
+def _summary(spread: Spread | None) -> Any:
+    if spread is None:
+        raise ValueError("`X` has no rows: pass at least one")
+    spread = Spread(*map(jnp.asarray, spread))
+    return spread.mean, standard_error_of_mean(spread)

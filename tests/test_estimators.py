@@ -1,0 +1,607 @@
+"""The scikit-learn faces beside scikit-learn's own, option by option."""
+
+import pickle
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from scipy import sparse
+from sklearn import linear_model
+from sklearn.base import clone
+from sklearn.datasets import load_diabetes
+from sklearn.inspection import permutation_importance
+from sklearn.metrics import make_scorer, mean_squared_log_error
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    LeaveOneOut,
+    ShuffleSplit,
+    cross_val_score,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import jaxridge
+from jaxridge import Ridge, RidgeClassifier, RidgeClassifierCV, RidgeCV
+
+# Edges are told of; one test says so.
+pytestmark = pytest.mark.filterwarnings("ignore:the best alpha")
+
+RNG = np.random.default_rng(0)
+M, N, T = 40, 6, 3
+X = RNG.normal(size=(M, N)) + np.arange(N)
+Y = X @ RNG.normal(size=(N, T)) + RNG.normal(size=(M, T)) + 5
+WEIGHT = RNG.integers(1, 4, M).astype(float)
+GROUPS = np.arange(M) // 4
+ALPHAS = np.geomspace(1e-2, 1e3, 11)
+LABELS = np.array(["high", "low", "mid"])[Y.argmax(axis=1)]
+EXACT = 1e-8
+
+
+@parametrize_with_checks([Ridge(), RidgeCV(), RidgeClassifier(), RidgeClassifierCV()])
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+def alike(ours, theirs, tol=EXACT):
+    for name in ("coef_", "intercept_"):
+        one, other = getattr(ours, name), getattr(theirs, name)
+        assert np.shape(one) == np.shape(other)
+        np.testing.assert_allclose(one, other, rtol=tol, atol=tol)
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=tol, atol=tol)
+
+
+INPUTS = {
+    "one target": (X, Y[:, 0]),
+    "many targets": (X, Y),
+    "a column of targets": (X, Y[:, :1]),
+    "integers": (X.round().astype(int), Y[:, 0].round().astype(int)),
+    "pandas": (pd.DataFrame(X, columns=list("abcdef")), pd.Series(Y[:, 0])),
+    "wide": (X[:5], Y[:5]),
+    "sparse": (sparse.csr_array(np.where(np.abs(X) > 2, X, 0)), Y),
+}
+
+
+@pytest.mark.parametrize("given", INPUTS)
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_ridge_is_scikit_learns(given, fit_intercept, weighted):
+    rows, y = INPUTS[given]
+    weight = WEIGHT[: rows.shape[0]] if weighted else None
+    alphas = [0.7] if np.ndim(y) == 1 else [0.7, np.arange(1.0, 1 + y.shape[1])]
+    for alpha in alphas:
+        options = {"alpha": alpha, "fit_intercept": fit_intercept}
+        ours = Ridge(**options).fit(rows, y, weight)
+        # Its iterative solver stops at tol, and its direct ones take no sparse rows.
+        tight = {"tol": 1e-14} if sparse.issparse(rows) else {}
+        theirs = linear_model.Ridge(**options, **tight).fit(rows, y, weight)
+        at = rows if not isinstance(rows, pd.DataFrame) else rows.head(3)
+        for name in ("coef_", "intercept_"):
+            one, other = getattr(ours, name), getattr(theirs, name)
+            assert np.shape(one) == np.shape(other)
+            np.testing.assert_allclose(one, other, rtol=EXACT, atol=EXACT)
+        np.testing.assert_allclose(ours.predict(at), theirs.predict(at), rtol=EXACT)
+
+
+SPLITS = {
+    "left out": None,
+    "a number": 4,
+    "shuffled": KFold(4, shuffle=True, random_state=0),
+    "overlapping": ShuffleSplit(3, random_state=0),
+    "pairs": list(KFold(3).split(X)),
+}
+
+
+@pytest.mark.parametrize("cv", SPLITS)
+@pytest.mark.parametrize("targets", [slice(0, 1), slice(None), 0])
+@pytest.mark.parametrize("scoring", [None, "neg_mean_absolute_error"])
+def test_ridge_cv_chooses_as_scikit_learn_does(cv, targets, scoring):
+    y, options = Y[:, targets], {"cv": SPLITS[cv], "scoring": scoring}
+    ours = RidgeCV(ALPHAS, **options).fit(X, y)
+    theirs = linear_model.RidgeCV(ALPHAS, **options).fit(X, y)
+    assert ours.alpha_ == theirs.alpha_
+    np.testing.assert_allclose(ours.best_score_, theirs.best_score_, rtol=EXACT)
+    np.testing.assert_allclose(
+        ours.coef_.ravel(), theirs.coef_.ravel(), rtol=EXACT, atol=EXACT
+    )
+
+
+def test_weights_choose_as_scikit_learns_do():
+    ours = RidgeCV(ALPHAS, store_cv_results=True).fit(X, Y, WEIGHT)
+    theirs = linear_model.RidgeCV(ALPHAS, store_cv_results=True).fit(X, Y, WEIGHT)
+    assert ours.alpha_ == theirs.alpha_
+    alike(ours, theirs)
+    np.testing.assert_allclose(ours.cv_results_, theirs.cv_results_, rtol=EXACT)
+
+
+@pytest.mark.parametrize("cv", ["loo", "gcv", "evidence", 4, KFold(3, shuffle=True)])
+def test_each_target_has_the_alpha_it_would_have_alone(cv):
+    if isinstance(cv, KFold):
+        cv = list(cv.split(X))
+    together = RidgeCV(ALPHAS, cv=cv, alpha_per_target=True).fit(X, Y)
+    for j in range(T):
+        alone = RidgeCV(ALPHAS, cv=cv).fit(X, Y[:, j])
+        assert together.alpha_[j] == alone.alpha_
+        np.testing.assert_allclose(together.best_score_[j], alone.best_score_)
+        np.testing.assert_allclose(together.coef_[j], alone.coef_, rtol=1e-9)
+        np.testing.assert_allclose(together.df_[j], alone.df_)
+
+
+@pytest.mark.parametrize(
+    "scoring",
+    [
+        "neg_max_error",
+        "explained_variance",
+        make_scorer(lambda y, p: -np.mean(np.abs(y - p) ** 1.5)),
+        lambda estimator, rows, y: estimator.score(rows, y),
+    ],
+)
+@pytest.mark.parametrize("cv", [None, 4])
+def test_any_scorer_of_scikit_learns_scores(scoring, cv):
+    options = {"cv": cv, "scoring": scoring}
+    ours = RidgeCV(ALPHAS, **options).fit(X, Y[:, 0])
+    theirs = linear_model.RidgeCV(ALPHAS, **options).fit(X, Y[:, 0])
+    assert ours.alpha_ == theirs.alpha_
+    np.testing.assert_allclose(ours.best_score_, theirs.best_score_, rtol=EXACT)
+
+
+def test_a_function_of_targets_and_predictions_scores():
+    def close(y, prediction):
+        return -np.median(np.abs(y - prediction))
+
+    ours = RidgeCV(ALPHAS, cv=4, scoring=close).fit(X, Y[:, 0])
+    theirs = RidgeCV(ALPHAS, cv=4, scoring="neg_median_absolute_error").fit(X, Y[:, 0])
+    assert ours.alpha_ == theirs.alpha_ and ours.best_score_ == theirs.best_score_
+
+
+@pytest.mark.parametrize("y", [Y[:, 0], Y])
+def test_results_of_folds_and_of_rows_are_kept(y):
+    t = y.shape[1:]
+    folds = RidgeCV(ALPHAS, cv=4, store_cv_results=True).fit(X, y)
+    assert folds.cv_results_.shape == (4, *t, len(ALPHAS))
+    grid = GridSearchCV(linear_model.Ridge(), {"alpha": ALPHAS}, cv=4).fit(X, y)
+    each = np.array([grid.cv_results_[f"split{i}_test_score"] for i in range(4)])
+    found = folds.cv_results_.mean(axis=1) if t else folds.cv_results_
+    np.testing.assert_allclose(found, each, rtol=EXACT)
+    for scoring in (None, "r2"):
+        options = {"scoring": scoring, "store_cv_results": True}
+        ours = RidgeCV(ALPHAS, **options).fit(X, y)
+        theirs = linear_model.RidgeCV(ALPHAS, **options).fit(X, y)
+        np.testing.assert_allclose(ours.cv_results_, theirs.cv_results_, rtol=EXACT)
+
+
+def test_groups_stay_together():
+    ours = RidgeCV(ALPHAS, cv=GroupKFold(4)).fit(X, Y[:, 0], groups=GROUPS)
+    pairs = list(GroupKFold(4).split(X, groups=GROUPS))
+    theirs = linear_model.RidgeCV(ALPHAS, cv=pairs).fit(X, Y[:, 0])
+    assert ours.alpha_ == theirs.alpha_
+    np.testing.assert_allclose(ours.best_score_, theirs.best_score_, rtol=EXACT)
+
+
+def test_the_rule_of_one_standard_error_shrinks_more():
+    best, simple = (
+        RidgeCV(ALPHAS, cv=5, rule=r).fit(X, Y[:, 0]) for r in ("min", "1se")
+    )
+    assert simple.alpha_ > best.alpha_ and simple.df_ < best.df_
+
+
+@pytest.mark.parametrize("cv", ["loo", 5])
+def test_standardizing_is_a_pipeline_in_each_fold(cv):
+    units = 10.0 ** np.arange(-2, N - 2)
+    ours = RidgeCV(ALPHAS, cv=cv, standardize=True).fit(X * units, Y[:, 0])
+    pipe = make_pipeline(StandardScaler(), linear_model.Ridge())
+    if cv == 5:
+        grid = GridSearchCV(pipe, {"ridge__alpha": ALPHAS}, cv=5).fit(X, Y[:, 0])
+        assert ours.alpha_ == grid.best_params_["ridge__alpha"]
+        np.testing.assert_allclose(ours.best_score_, grid.best_score_, rtol=EXACT)
+    pipe.set_params(ridge__alpha=ours.alpha_).fit(X, Y[:, 0])
+    np.testing.assert_allclose(ours.predict(X * units), pipe.predict(X), rtol=EXACT)
+    intervals = RidgeCV(ALPHAS, cv=cv, standardize=True, intervals=True)
+    one = intervals.fit(X * units, Y[:, 0]).predict(X * units, interval=0.8)
+    other = intervals.fit(X, Y[:, 0]).predict(X, interval=0.8)
+    np.testing.assert_allclose(one, other, rtol=EXACT)
+
+
+def test_the_edge_of_the_grid_is_told():
+    with pytest.warns(
+        UserWarning, match="lies at an edge of `alphas` .1000.: .* widen"
+    ):
+        model = RidgeCV([1e3, 1e4]).fit(X, Y[:, 0])
+    assert model.at_edge_ and model.alpha_ == 1e3
+
+
+def test_a_badly_scaled_column_is_chosen_for_as_brute_force_does():
+    units = np.array([1e7, 1, 1, 1, 1, 1e-5])
+    rows, y = X * units, Y[:, 0]
+    alphas = np.geomspace(1e-8, 1e4, 25)
+    folds = list(LeaveOneOut().split(rows))
+    errors = [
+        np.mean(
+            [
+                (linear_model.Ridge(a, solver="svd").fit(rows[i], y[i]).predict(rows[o])
+                 - y[o]) ** 2
+                for i, o in folds
+            ]
+        )
+        for a in alphas
+    ]  # fmt: skip
+    model = RidgeCV(alphas).fit(rows, y)
+    assert model.alpha_ == alphas[np.argmin(errors)]
+    np.testing.assert_allclose(-model.best_score_, min(errors), rtol=1e-6)
+
+
+# --- what is returned -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("estimator", [Ridge(), RidgeCV(ALPHAS), RidgeCV(ALPHAS, cv=3)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_precision_is_the_rows_own(estimator, dtype):
+    before = X.astype(dtype), Y.astype(dtype)
+    given = [a.copy() for a in before]
+    flag = jax.config.jax_enable_x64
+    model = clone(estimator).fit(*given)
+    assert model.coef_.dtype == model.intercept_.dtype == dtype
+    assert type(model.coef_) is np.ndarray
+    assert model.predict(given[0]).dtype == dtype
+    assert jax.config.jax_enable_x64 == flag
+    for one, other in zip(before, given, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_model_travels():
+    model = RidgeCV(ALPHAS, intervals=True).fit(X, Y)
+    again = pickle.loads(pickle.dumps(model))
+    for one, other in zip(
+        *(m.predict(X, interval=0.8) for m in (model, again)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+    leaves = jax.tree.leaves(vars(again))
+    assert not any(isinstance(leaf, jax.Array) for leaf in leaves)
+    assert str(again.plan_).startswith("40 rows, 6 columns, 3 target(s)")
+
+
+def test_models_work_where_scikit_learns_do():
+    pipe = make_pipeline(
+        StandardScaler().set_output(transform="pandas"), RidgeCV(ALPHAS)
+    )
+    pipe.fit(X, Y[:, 0])
+    assert list(pipe[-1].feature_names_in_) == [f"x{i}" for i in range(N)]
+    grid = GridSearchCV(Ridge(), {"alpha": [0.1, 1.0, 1e4]}, cv=3).fit(X, Y[:, 0])
+    assert grid.best_params_["alpha"] < 1e4
+    theirs = cross_val_score(linear_model.Ridge(), X, Y[:, 0], cv=3)
+    np.testing.assert_allclose(cross_val_score(Ridge(), X, Y[:, 0], cv=3), theirs)
+    found = permutation_importance(pipe, X, Y[:, 0], n_repeats=2, random_state=0)
+    assert found.importances_mean.shape == (N,)
+
+
+def test_solvers_say_what_ran():
+    ran = {
+        name: Ridge(1e-3, solver=name).fit(X, Y).solver_
+        for name in ("auto", "cholesky", "eigh", "svd")
+    }
+    assert ran == {name: name for name in ran} | {"auto": "cholesky"}
+    ill = X @ np.diag(10.0 ** -np.arange(0, 12, 2))
+    model = Ridge(1e-20, solver="cholesky").fit(ill, Y)
+    assert model.solver_ == "svd" and model.certificate_.route.raised
+    assert model.certificate_.by_hand.max() < 1e-12
+
+
+# --- what comes in ----------------------------------------------------------------
+
+NAMES = list("abcdef")
+FRAMES = {
+    "pandas": lambda a: pd.DataFrame(a, columns=NAMES),
+    "polars": lambda a: pl.DataFrame(a, schema=NAMES),
+    "arrow": lambda a: pa.table(dict(zip(NAMES, a.T, strict=True))),
+    "objects": lambda a: pd.DataFrame(a, columns=NAMES).astype({"b": object}),
+    "numbers as text": lambda a: pd.DataFrame(a, columns=NAMES).astype({"c": str}),
+}
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_data_frames_keep_their_names(frame):
+    table = FRAMES[frame](X)
+    model = Ridge().fit(table, Y[:, 0])
+    assert list(model.feature_names_in_) == NAMES
+    np.testing.assert_allclose(model.coef_, Ridge().fit(X, Y[:, 0]).coef_, rtol=1e-12)
+    np.testing.assert_allclose(model.predict(table), Ridge().fit(X, Y[:, 0]).predict(X))
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(FRAMES["pandas"](X)[NAMES[::-1]])
+    with pytest.raises(ValueError, match=r"(?s)seen at fit time, yet now missing.*- f"):
+        model.predict(FRAMES["pandas"](X)[NAMES[:-1]])
+
+
+def test_jax_arrays_come_in():
+    model = Ridge().fit(jnp.asarray(X, jnp.float32), jnp.asarray(Y, jnp.float32))
+    assert model.coef_.dtype == np.float32 and type(model.coef_) is np.ndarray
+
+
+DAYS = pd.date_range("2020-01-01", periods=M)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"when": DAYS}, "column 'when' holds times"),
+        ({"nothing": np.full(M, np.nan)}, "column 'nothing' holds no value at all"),
+        ({"city": ["Rome"] * M}, "column 'city' holds 'Rome', which is no number"),
+        ({"hole": np.r_[np.nan, np.ones(M - 1)]}, "column 'hole' contains 1 missing"),
+    ],
+)
+def test_columns_that_cannot_be_used_are_named(columns, message):
+    table = pd.DataFrame(X, columns=NAMES).assign(**columns)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Ridge().fit(table, Y[:, 0])
+
+
+@pytest.mark.parametrize("size", [1e150, 1e-150])
+@pytest.mark.parametrize("estimator", [Ridge(), RidgeCV(ALPHAS)])
+def test_sizes_without_squares_are_right_or_refused(estimator, size):
+    with pytest.raises(ValueError, match="leave the range of float64: rescale it"):
+        clone(estimator).fit(X * size**1.1, Y)
+    with pytest.raises(ValueError, match="leave the range of float64: rescale it"):
+        clone(estimator).fit(X, Y * size**1.1)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "error", "message"),
+    [
+        (Ridge(-1.0), ValueError, "`alpha` must be at least 0"),
+        (Ridge("auto"), TypeError, "`alpha` must be a number"),
+        (Ridge([1.0, 2.0]), ValueError, "do not correspond"),
+        (Ridge(solver="sag"), ValueError, "`solver` must be one of auto, cholesky"),
+        (Ridge(positive=True), ValueError, "positive=True is not supported"),
+        (RidgeCV("all"), ValueError, "`alphas` must be one of auto"),
+        (RidgeCV([]), ValueError, "`lams` is empty"),
+        (RidgeCV(ALPHAS, cv="looo"), ValueError, "`cv` must be one of loo, gcv"),
+        (RidgeCV(ALPHAS, cv=1), ValueError, "`folds` must be at least 2"),
+        (RidgeCV(ALPHAS, scoring="mape"), ValueError, "`scoring` must be one of"),
+        (RidgeCV(ALPHAS, rule="2se"), ValueError, "`rule` must be one of"),
+        (RidgeCV(ALPHAS, cv="gcv", rule="1se"), ValueError, '"1se" needs a standard'),
+        (RidgeCV(ALPHAS, standardize="yes"), TypeError, "`standardize` must be True"),
+    ],
+)
+def test_what_cannot_be_is_refused(estimator, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        estimator.fit(X, Y)
+
+
+def test_one_class_is_refused():
+    with pytest.raises(ValueError, match="`y` holds one class only"):
+        RidgeClassifier().fit(X, np.zeros(M, int))
+
+
+# --- classifiers ------------------------------------------------------------------
+
+MARKS = {
+    "two classes": np.where(Y[:, 0] > np.median(Y[:, 0]), "yes", "no"),
+    "three classes": LABELS,
+    "many labels": (Y > np.median(Y, axis=0)).astype(int),
+}
+
+
+@pytest.mark.parametrize("marks", MARKS)
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_ridge_classifier_is_scikit_learns(marks, class_weight):
+    y = MARKS[marks]
+    if marks == "many labels" and class_weight:
+        class_weight = None
+    options = {"alpha": 0.3, "class_weight": class_weight}
+    ours = RidgeClassifier(**options).fit(X, y, WEIGHT)
+    theirs = linear_model.RidgeClassifier(**options).fit(X, y, WEIGHT)
+    for name in ("coef_", "intercept_"):
+        one, other = getattr(ours, name), getattr(theirs, name)
+        np.testing.assert_allclose(one, np.reshape(other, one.shape), rtol=EXACT)
+    np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
+    np.testing.assert_allclose(
+        ours.decision_function(X), theirs.decision_function(X), rtol=EXACT, atol=EXACT
+    )
+    assert ours.score(X, y) == theirs.score(X, y)
+
+
+@pytest.mark.parametrize("marks", ["two classes", "three classes"])
+@pytest.mark.parametrize(("cv", "scoring"), [(None, None), (4, None), (4, "f1_macro")])
+def test_ridge_classifier_cv_chooses_as_scikit_learns_does(marks, cv, scoring):
+    options = {"cv": cv, "scoring": scoring}
+    ours = RidgeClassifierCV(ALPHAS, **options).fit(X, MARKS[marks])
+    theirs = linear_model.RidgeClassifierCV(ALPHAS, **options).fit(X, MARKS[marks])
+    np.testing.assert_allclose(ours.best_score_, theirs.best_score_, rtol=EXACT)
+    if cv is None:
+        assert ours.alpha_ == theirs.alpha_
+        coef = theirs.coef_.reshape(ours.coef_.shape)
+        np.testing.assert_allclose(ours.coef_, coef, rtol=EXACT)
+
+
+# --- sparse rows ------------------------------------------------------------------
+
+HOLES = np.where(RNG.uniform(size=X.shape) < 0.6, X, 0)
+
+
+@pytest.mark.parametrize(
+    "cv", ["loo", "gcv", "evidence", 4, ShuffleSplit(3, random_state=0)]
+)
+@pytest.mark.parametrize("scoring", [None, "neg_mean_absolute_error", "neg_max_error"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_sparse_rows_are_dense_rows(cv, scoring, fit_intercept):
+    if cv in ("gcv", "evidence") and scoring:
+        scoring = None
+    options = {"cv": cv, "scoring": scoring, "fit_intercept": fit_intercept}
+    y = Y[:, 0] if scoring == "neg_max_error" else Y
+    model = RidgeCV(ALPHAS, **options, alpha_per_target=y.ndim == 2)
+    dense = clone(model).fit(HOLES, y, WEIGHT)
+    thin = clone(model).fit(sparse.csr_array(HOLES), y, WEIGHT)
+    np.testing.assert_array_equal(dense.alpha_, thin.alpha_)
+    for name in ("best_score_", "coef_", "intercept_", "df_"):
+        np.testing.assert_allclose(getattr(thin, name), getattr(dense, name), rtol=1e-9)
+    assert thin.certificate_.autodiff.max() < 1e-12
+    assert thin.certificate_.by_hand.max() < 1e-12
+
+
+def test_a_full_column_far_from_0_keeps_its_digits():
+    rows = HOLES.copy()
+    rows[:, 2] = 1e6 + X[:, 2]
+    dense, thin = (Ridge().fit(a, Y) for a in (rows, sparse.csc_array(rows)))
+    np.testing.assert_allclose(thin.coef_, dense.coef_, rtol=1e-8)
+
+
+def wide(m, n):
+    rng = np.random.default_rng(1)
+    rows = sparse.random_array((m, n), density=5 / n, rng=rng, format="csr")
+    return rows, rows @ rng.normal(size=n) + 0.1 * rng.normal(size=m) + 3
+
+
+def test_few_wide_sparse_rows_are_turned():
+    rows, y = wide(60, 5200)
+    for cv in ("loo", 4):
+        thin = RidgeCV(ALPHAS, cv=cv).fit(rows, y, WEIGHT[np.arange(60) % M])
+        dense = RidgeCV(ALPHAS, cv=cv).fit(rows.toarray(), y, WEIGHT[np.arange(60) % M])
+        assert thin.alpha_ == dense.alpha_
+        np.testing.assert_allclose(thin.best_score_, dense.best_score_, rtol=1e-9)
+        np.testing.assert_allclose(thin.coef_, dense.coef_, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(thin.predict(rows), dense.predict(rows), rtol=1e-9)
+
+
+def test_many_wide_sparse_rows_are_iterated(monkeypatch):
+    for module in ("sparse_fits", "linear"):
+        monkeypatch.setattr(f"jaxridge.{module}.MOST", 4)
+    options = {"cv": 4, "scoring": "r2"}
+    thin = RidgeCV(ALPHAS[3:], **options).fit(sparse.csr_array(HOLES), Y, WEIGHT)
+    dense = RidgeCV(ALPHAS[3:], **options).fit(HOLES, Y, WEIGHT)
+    assert thin.route_ == "conjugate gradients, float64" and thin.alpha_ == dense.alpha_
+    np.testing.assert_allclose(thin.best_score_, dense.best_score_, rtol=1e-9)
+    np.testing.assert_allclose(thin.coef_, dense.coef_, rtol=1e-8)
+    assert 0 < thin.certificate_.by_hand.max() < 1e-10
+    with pytest.raises(ValueError, match="use folds, such as cv=5"):
+        RidgeCV(ALPHAS).fit(sparse.csr_array(HOLES), Y)
+
+
+def test_sparse_rows_are_refused_what_would_make_them_dense():
+    rows = sparse.csr_array(HOLES)
+    with pytest.raises(ValueError, match="intervals=True needs dense rows"):
+        Ridge(intervals=True).fit(rows, Y)
+    with pytest.raises(
+        ValueError, match="standardize=True would make sparse rows dense"
+    ):
+        RidgeCV(ALPHAS, standardize=True).fit(rows, Y)
+
+
+# --- intervals --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(20, 3), (8, 12)])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_jackknife_plus_is_what_refits_say(shape, fit_intercept):
+    rng = np.random.default_rng(2)
+    rows, y = rng.normal(size=shape) + 1, rng.normal(size=shape[0])
+    weight, new = (
+        rng.integers(1, 3, shape[0]).astype(float),
+        rng.normal(size=(5, shape[1])),
+    )
+    options = {"alpha": 0.5, "fit_intercept": fit_intercept}
+    model = Ridge(**options, intervals=True).fit(rows, y, weight)
+    _, low, high = model.predict(new, interval=0.7)
+    ends = []
+    for i in range(len(y)):
+        others = np.arange(len(y)) != i
+        one = linear_model.Ridge(**options).fit(rows[others], y[others], weight[others])
+        error = abs(y[i] - one.predict(rows[i : i + 1])[0])
+        ends.append((one.predict(new) - error, one.predict(new) + error))
+    lows, highs = np.sort(np.swapaxes(ends, 0, 1), axis=1)
+    m = len(y)
+    first, last = (
+        int(np.floor(0.3 * (m + 1) + 1e-9)),
+        int(np.ceil(0.7 * (m + 1) - 1e-9)),
+    )
+    np.testing.assert_allclose(low, lows[first - 1], rtol=1e-9)
+    np.testing.assert_allclose(high, highs[last - 1], rtol=1e-9)
+    _, low, high = model.predict(new, interval=0.999)
+    assert (low == -np.inf).all() and (high == np.inf).all()
+
+
+@pytest.mark.parametrize("shape", [(30, 4), (8, 12)])
+def test_standard_errors_are_those_of_the_posterior(shape):
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=shape)
+    y = rows @ rng.normal(size=shape[1]) + rng.normal(size=shape[0])
+    lam, new = 2.0, rng.normal(size=(5, shape[1]))
+    model = Ridge(lam, intervals=True).fit(rows, y)
+    # y ~ N(θ₀ + Xθ, σ²), θ ~ N(0, σ²/λ), flat in θ₀.
+    design = np.column_stack([np.ones(len(y)), rows])
+    prior = np.diag([0.0] + [lam] * shape[1])
+    inverse = np.linalg.inv(design.T @ design + prior)
+    hat = design @ inverse @ design.T
+    residual = y - hat @ y
+    noise = residual @ residual / (len(y) - np.trace(hat))
+    at = np.column_stack([np.ones(5), new])
+    expected = np.sqrt(noise * (1 + np.einsum("ij,jk,ik->i", at, inverse, at)))
+    np.testing.assert_allclose(model.predict(new, return_std=True)[1], expected)
+    np.testing.assert_allclose(model.coef_std_, np.sqrt(noise * np.diag(inverse)[1:]))
+
+
+@pytest.mark.parametrize("method", ["jackknife+", "posterior"])
+def test_intervals_of_many_targets_are_those_of_each(method):
+    how = {"interval": 0.8, "interval_method": method}
+    model = RidgeCV(ALPHAS, alpha_per_target=True, intervals=True).fit(X, Y)
+    for j in range(T):
+        alone = RidgeCV(ALPHAS, intervals=True).fit(X, Y[:, j]).predict(X, **how)
+        for one, other in zip(model.predict(X, **how), alone, strict=True):
+            np.testing.assert_allclose(one[:, j], other, rtol=1e-9)
+
+
+def test_intervals_cover_what_they_should():
+    rng = np.random.default_rng(4)
+    rows, y = load_diabetes(return_X_y=True)
+    covered = []
+    for _ in range(20):
+        order = rng.permutation(len(y))
+        train, test = order[:300], order[300:]
+        model = RidgeCV("auto", intervals=True).fit(rows[train], y[train])
+        _, low, high = model.predict(rows[test], interval=0.9)
+        covered.append(np.mean((low <= y[test]) & (y[test] <= high)))
+    assert 0.87 < np.mean(covered) < 0.94
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"interval": 1.0}, "`interval` must be a share between 0 and 1"),
+        ({"interval": "0.9x"}, "`interval` must be a share between 0 and 1"),
+        (
+            {"interval": 0.9, "interval_method": "normal"},
+            "`interval_method` must be one",
+        ),
+        ({"interval": 0.9, "return_std": True}, "exclude each other"),
+    ],
+)
+def test_intervals_that_cannot_be_are_refused(options, message):
+    model = Ridge(intervals=True).fit(X, Y)
+    with pytest.raises(ValueError, match=message):
+        model.predict(X, **options)
+
+
+def test_intervals_want_what_a_fit_forgets():
+    for how in ({"interval": 0.9}, {"return_std": True}):
+        with pytest.raises(ValueError, match="fit with intervals=True"):
+            Ridge().fit(X, Y).predict(X, **how)
+    model = Ridge(0.0, intervals=True).fit(X[:4], Y[:4, 0])
+    with pytest.raises(
+        ValueError, match="as many degrees of freedom as there are rows"
+    ):
+        model.predict(X, return_std=True)
+
+
+def test_negative_targets_are_the_scorers_to_refuse():
+    scorer = make_scorer(mean_squared_log_error, greater_is_better=False)
+    with pytest.raises(ValueError, match="Mean Squared Logarithmic Error"):
+        RidgeCV(ALPHAS, cv=3, scoring=scorer).fit(X, Y[:, 0] - 100)
+
+
+def test_names_are_public():
+    assert {"Ridge", "RidgeCV", "RidgeClassifier"} < set(jaxridge.__all__)
