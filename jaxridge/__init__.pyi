@@ -22,6 +22,7 @@ from .paths import Path, path
 from .plans import Plan, plan
 from .routes import Route
 from .solvers import solve
+from .store import load, save
 from .sums import moments_of
 from .trajectory import Descent
 from .validation import cross_validate
@@ -57,11 +58,13 @@ __all__ = [
     "gradient_by_hand",
     "lambda_grid",
     "leave_one_out",
+    "load",
     "moments_of",
     "moments_of_batches",
     "path",
     "plan",
     "predict",
+    "save",
     "solve",
     "sweep",
 ]

@@ -8,10 +8,10 @@ from sklearn.datasets import make_regression
 from tabulate import tabulate
 
 from jaxridge.descent import sweep
+from jaxridge.files import written_aside
 from jaxridge.objective import Params, check_gradient
 from jaxridge.plots import figure, plot_fits, plot_history
 from jaxridge.solvers import solve
-from jaxridge.store import written_aside
 
 LEARNING_RATE = 0.05
 

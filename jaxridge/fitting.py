@@ -36,15 +36,15 @@ from jaxridge.encoding import (
     unseen_levels,
 )
 from jaxridge.examples import DIABETES_TARGET, diabetes
-from jaxridge.objective import Params, predict
-from jaxridge.plots import figure, plain, plot_coefficients, plot_validation
-from jaxridge.store import (
+from jaxridge.files import (
     load_result,
     refuse_overwriting,
     refuse_unwritable,
     save_result,
     written_aside,
 )
+from jaxridge.objective import Params, predict
+from jaxridge.plots import figure, plain, plot_coefficients, plot_validation
 from jaxridge.study import Study, Task, study
 from jaxridge.tables import read_table
 

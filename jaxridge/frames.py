@@ -71,7 +71,7 @@ def _usable(X: Any) -> Any:
     return frame.with_columns(*numbers.values()).to_native()
 
 
-def _as_numbers(name: str, column: nw.Series[Any]) -> nw.Series[Any]:
+def _as_numbers(name: str, column: Any) -> Any:
     """Return a column of text or objects as floats, if that is what it holds."""
     given = column.to_list()
     try:

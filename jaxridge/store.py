@@ -1,100 +1,251 @@
-"""Results as files: written aside and renamed, read back with suspicion."""
+"""Model files: arrays as safetensors, everything else as JSON, nothing that executes.
 
+A file holds what a fitted estimator knows, by the names of its attributes. A checksum
+over all of it makes a damaged file an error rather than another model.
+"""
+
+import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-FORMAT = "jaxridge result"
-VERSION = 1
-NEEDED = ("target", "columns", "missing", "fill", "coef", "intercept", "lam")
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from sklearn.utils.validation import check_is_fitted
+
+from jaxridge.certificate import Certificate
+from jaxridge.classifiers import RidgeClassifier, RidgeClassifierCV
+from jaxridge.columns import Columns
+from jaxridge.estimators import Ridge, RidgeCV
+from jaxridge.files import written_aside
+from jaxridge.intervals import Kept
+from jaxridge.routes import Route
+
+FORMAT, VERSION = "jaxridge model", 1
+KEY = "jaxridge"  # of the metadata in the file
+CLASSES = {
+    one.__name__: one for one in (Ridge, RidgeCV, RidgeClassifier, RidgeClassifierCV)
+}
+# Attributes that are tuples of arrays.
+PARTS = {"certificate_": Certificate, "_kept": Kept, "_columns": Columns}
+LIBRARIES = ("jaxridge", "jax", "jaxlib", "numpy", "scikit-learn")
+UNREADABLE = (
+    SafetensorError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
-@contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, renamed to it when the block succeeds.
+class Contents(NamedTuple):
+    """What a file holds: named arrays, and what JSON can say."""
 
-    Whoever looks at `path` finds the old file or the whole new one, never a part.
+    arrays: dict[str, np.ndarray]
+    document: dict[str, Any]
+
+
+def save(model: Any, path: str | Path) -> None:
+    """Write a fitted estimator to a file.
+
+    Parameters
+    ----------
+    model : Ridge, RidgeCV, RidgeClassifier or RidgeClassifierCV
+        A fitted one.
+    path : str or Path
+        The file, by custom ``*.safetensors``. It is written aside and renamed, so that
+        it is there whole or not at all.
+
+    Raises
+    ------
+    TypeError
+        For anything but those estimators.
+    sklearn.exceptions.NotFittedError
+        For one that is not fitted.
+
+    Notes
+    -----
+    Parameters that JSON cannot say, such as a splitter or a scoring function, are kept
+    as text only: the loaded model predicts the same, and has their defaults.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> X, y = np.array([[-1.0], [1.0]]), np.array([1.0, 5.0])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(Ridge(2.0).fit(X, y), f"{folder}/model.safetensors")
+    ...     load(f"{folder}/model.safetensors").predict([[3.0]])
+    array([6.])
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
-    )
-    os.close(handle)
-    aside = Path(name)
-    try:
-        yield aside
-        # mkstemp makes the file private; give it the permissions of any new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        aside.chmod(0o666 & ~mask)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    name = type(model).__name__
+    if CLASSES.get(name) is not type(model):
+        raise TypeError(f"`model` must be one of {', '.join(CLASSES)}, got {name}")
+    check_is_fitted(model)
+    parameters = model.get_params(deep=False)
+    arrays: dict[str, np.ndarray] = {}
+    said: dict[str, Any] = {}
+    told: dict[str, str] = {}
+    for attribute, value in vars(model).items():
+        if attribute in parameters and not _can_be_said(value):
+            told[attribute] = repr(value)
+        else:
+            _put(attribute, value, arrays, said)
+    write(path, Contents(arrays, {"class": name, "said": said, "told": told}))
 
 
-def refuse_unwritable(folder: Path, names: Iterable[str] = ()) -> None:
-    """Raise ValueError if a folder could not be made, or files written to it."""
-    there = folder.absolute()
-    while not there.exists():
-        there = there.parent
-    try:
-        with tempfile.TemporaryFile(dir=there):
-            pass
-    except OSError:
-        raise ValueError(
-            f"--out {folder}: files cannot be written to {there}"
-        ) from None
-    for name in names:
-        if (folder / name).is_dir():
-            raise ValueError(f"--out {folder}: {name} is a folder there: move it")
+def load(path: str | Path) -> Any:
+    """Read an estimator that `save` wrote.
 
+    Parameters
+    ----------
+    path : str or Path
+        The file.
 
-def refuse_overwriting(written: Iterable[Path], read: dict[str, Any]) -> None:
-    """Raise ValueError if a file to be written is one that is read."""
-    targets = {path.resolve() for path in written}
-    for what, path in read.items():
-        if path is not None and Path(path).resolve() in targets:
-            raise ValueError(
-                f"{what} {path} would be overwritten by a result: name another --out"
-            )
-
-
-def save_result(path: Path, result: dict[str, Any]) -> None:
-    """Write a result as JSON with its format and version."""
-    document = {"format": FORMAT, "version": VERSION, **result}
-    text = json.dumps(document, indent=1, allow_nan=False)
-    with written_aside(path) as aside:
-        aside.write_text(text + "\n", encoding="utf-8")
-
-
-def load_result(path: Path) -> dict[str, Any]:
-    """Read a result that `save_result` wrote, or the one in a folder.
+    Returns
+    -------
+    Ridge, RidgeCV, RidgeClassifier or RidgeClassifierCV
+        Which predicts what the saved one did, to the last bit.
 
     Raises
     ------
     ValueError
-        If there is no such file, or it is not a result, or a newer one.
+        If there is no such file; if it is no model, damaged, or of a newer format.
     """
-    if path.is_dir():
-        path = path / "result.json"
-    if not path.exists():
+    arrays, document = read(path)
+    try:
+        model = CLASSES[document["class"]]()
+        known = {*vars(model), *_fitted_attributes(type(model))}
+        values = _taken(arrays, document["said"])
+        if not values.keys() <= known:
+            raise KeyError(f"unknown attributes {sorted(values.keys() - known)}")
+        for name, value in values.items():
+            setattr(model, name, value)
+        check_is_fitted(model)
+    except UNREADABLE:
+        raise ValueError(f"{path} is damaged, or no model of an estimator") from None
+    return model
+
+
+def write(path: str | Path, contents: Contents) -> None:
+    """Write arrays and a document to a file, with versions and a checksum."""
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "libraries": {name: version(name) for name in LIBRARIES},
+        **contents.document,
+    }
+    arrays = {name: np.array(a, order="C") for name, a in contents.arrays.items()}
+    document["checksum"] = _checksum(arrays, document)
+    text = json.dumps(document, sort_keys=True, allow_nan=False)
+    with written_aside(Path(path)) as aside:
+        save_file(arrays, aside, metadata={KEY: text})
+
+
+def read(path: str | Path) -> Contents:
+    """Return the arrays and the document of a file, if they are what was written.
+
+    Raises
+    ------
+    ValueError
+        As `load` does.
+    """
+    path = Path(path)
+    if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError):
-        raise ValueError(f"{path} is not a result of jaxridge fit") from None
-    if not isinstance(result, dict) or result.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a result of jaxridge fit")
-    if result.get("version") != VERSION:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get(KEY)
+            if text is None:
+                raise ValueError
+            document = json.loads(text)
+            if document["format"] != FORMAT:
+                raise ValueError
+    except UNREADABLE:
+        raise ValueError(f"{path} is not a model file of jaxridge") from None
+    if document.get("version") != VERSION:
         raise ValueError(
-            f"{path} has format version {result.get('version')}, and this jaxridge "
+            f"{path} has format version {document.get('version')}, and this jaxridge "
             f"reads version {VERSION}: use the jaxridge that wrote it"
         )
-    absent = [name for name in NEEDED if name not in result]
-    if absent:
-        raise ValueError(f"{path} is damaged: it lacks {', '.join(absent)}")
-    return result
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+        if document.pop("checksum") != _checksum(arrays, document):
+            raise ValueError
+    except UNREADABLE:
+        raise ValueError(
+            f"{path} is damaged: what it holds is not what was written"
+        ) from None
+    return Contents(arrays, document)
+
+
+def _checksum(arrays: dict[str, np.ndarray], document: dict[str, Any]) -> str:
+    found = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        found.update(repr((name, str(array.dtype), array.shape)).encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
+
+
+def _fitted_attributes(of: type) -> set[str]:
+    """Return the attributes that fits of a class set."""
+    shared = "coef_ intercept_ certificate_ route_ n_features_in_ feature_names_in_"
+    given = "solver_ n_iter_"
+    chosen = "alpha_ at_edge_ alphas_ best_score_ cv_results_ df_ scores_route_ _sizes"
+    kept = "classes_ _multilabel" if of.__name__.startswith("RidgeC") else ""
+    names = [shared, chosen if of.__name__.endswith("CV") else given]
+    if of in (Ridge, RidgeCV):
+        names.append("_kept _columns")
+    else:
+        names.append(kept)
+    return {name for some in names for name in some.split()}
+
+
+def _can_be_said(value: Any) -> bool:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype.kind in "biuf"
+    try:
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except (TypeError, ValueError):
+        return False
+
+
+def _put(
+    name: str, value: Any, arrays: dict[str, np.ndarray], said: dict[str, Any]
+) -> None:
+    """Put a value among the arrays if it is one, or made of some, or the said."""
+    if isinstance(value, Certificate | Kept | Columns):
+        for field, part in value._asdict().items():
+            _put(f"{name}.{field}", part, arrays, said)
+    elif isinstance(value, Route):
+        said[name] = vars(value)
+    elif isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
+        arrays[name] = np.asarray(value)
+    elif isinstance(value, np.ndarray):
+        said[name] = {"objects": value.dtype == object, "text": value.tolist()}
+    else:
+        said[name] = value
+
+
+def _taken(arrays: dict[str, np.ndarray], said: dict[str, Any]) -> dict[str, Any]:
+    """Return the values that were put."""
+    values: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    for name, value in {**{n: a[()] for n, a in arrays.items()}, **said}.items():
+        if isinstance(value, dict) and value.keys() == {"objects", "text"}:
+            value = np.array(value["text"], object if value["objects"] else None)
+        of, _, field = name.partition(".")
+        if field:
+            parts.setdefault(of, {})[field] = (
+                Route(**value) if field == "route" else value
+            )
+        else:
+            values[name] = value
+    return values | {name: PARTS[name](**fields) for name, fields in parts.items()}
