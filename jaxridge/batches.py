@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -87,9 +88,11 @@ def _iterated(batches: Any) -> Any:
 def _of_batch(X: Any, y: Any, weight: Any, held: np.ndarray) -> Moments:
     """Return the moments of a batch, of which no row need count."""
     if weight is None or np.shape(weight) != np.shape(X)[:1] or np.any(weight):
-        return fold_moments(as_data_to_square(X, y, weight), held)
-    data = as_data_to_square(X, y)
-    return fold_moments(data._replace(weight=jnp.zeros_like(data.weight)), held)
+        data = as_data_to_square(X, y, weight)
+    else:
+        data = as_data_to_square(X, y)
+        data = data._replace(weight=jnp.zeros_like(data.weight))
+    return jax.tree.map(jnp.asarray, fold_moments(data, held))
 
 
 def _batch_folds(fold: Any, seen: int, rows: int, k: int) -> np.ndarray:

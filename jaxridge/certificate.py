@@ -48,7 +48,7 @@ class Certificate(NamedTuple):
     Attributes
     ----------
     lams : array of shape (c,)
-        The penalties looked at.
+        The penalties looked at; of a fit whose targets have one each, the least.
     autodiff, by_hand : arrays of shape (c,)
         ‖∇J(θ)‖ / ‖∇J(0)‖ by `jax.grad` of the cost, and by formula; the intercept, at
         its best at coef = 0, counts if there is one. Of a sum of the targets, each in

@@ -6,6 +6,7 @@ few folds does not tell such neighbours apart, and more shrinkage is the simpler
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -176,25 +177,29 @@ def choose(
     per_target = checks.flag("per_target", per_target)
     if not isinstance(scores, Scores | Evidence):
         raise TypeError(f"`scores` must be Scores, got {type(scores).__name__}")
-    scores = jax.tree.map(jnp.asarray, scores)
-    if scores.lams.shape != scores.mean.shape[:1]:
+    if np.shape(scores.lams) != np.shape(scores.mean)[:1]:
         raise ValueError(
-            f"`scores` hold {scores.lams.size} penalties and means of shape "
-            f"{scores.mean.shape}: the first axis is that of the penalties"
+            f"`scores` hold {np.size(scores.lams)} penalties and means of shape "
+            f"{np.shape(scores.mean)}: the first axis is that of the penalties"
         )
-    folds = scores.per_fold.shape[0]
+    folds = np.shape(scores.per_fold)[0]
     if rule == "1se" and folds < 1:
         raise ValueError(
             '`rule` "1se" needs a standard error, and these scores have none: use '
             '"min", or score by leave-one-out or with folds'
         )
-    shared = not per_target or scores.mean.ndim == 1
-    losses, errors = _over_targets(scores) if shared else _per_target(scores)
-    checks.finite("scores", losses)
+    checks.finite("scores", scores.mean)
     if rule == "1se":
-        checks.finite("scores.standard_error", errors)
+        checks.finite("scores.standard_error", scores.standard_error)
+    checks.finite("scores.lams", scores.lams)
+    shared = not per_target or np.ndim(scores.mean) == 1
+    return _chosen(scores._replace(route=Route()), rule, shared)
+
+
+@partial(jax.jit, static_argnames=("rule", "shared"))
+def _chosen(scores: Scores | Evidence, rule: str, shared: bool) -> Choice:
+    losses, errors = _over_targets(scores) if shared else _per_target(scores)
     lams = jnp.asarray(scores.lams)
-    checks.finite("scores.lams", lams)
     losses = jnp.where(scores.greater_is_better, -losses, losses)
     best = jnp.min(losses, axis=0)
     if rule == "1se":
@@ -214,14 +219,13 @@ def scores_of_folds(
     route: Route,
 ) -> Scores:
     """Return scores with their mean over folds, and its standard error."""
-    return Scores(
-        lams,
-        per_fold,
-        jnp.mean(per_fold, axis=0),
-        standard_error(per_fold),
-        jnp.asarray(greater_is_better),
-        route,
-    )
+    mean, error = _summary(per_fold)
+    return Scores(lams, per_fold, mean, error, jnp.asarray(greater_is_better), route)
+
+
+@jax.jit
+def _summary(per_fold: Float[Array, "k L *t"]) -> tuple[Array, Array]:
+    return jnp.mean(per_fold, axis=0), standard_error(per_fold)
 
 
 def _per_target(scores: Scores | Evidence) -> tuple[Array, Array]:

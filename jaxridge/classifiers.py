@@ -240,8 +240,8 @@ class RidgeClassifierCV(_Classifier, Choosing):
     Examples
     --------
     >>> X, y = np.arange(8.0)[:, None], np.array([0, 0, 1, 0, 1, 0, 1, 1])
-    >>> RidgeClassifierCV(alphas=[0.1, 1.0, 10.0]).fit(X, y).alpha_
-    np.float64(1.0)
+    >>> RidgeClassifierCV(alphas=[0.01, 0.1, 1.0]).fit(X, y).alpha_
+    np.float64(0.1)
     """
 
     def __init__(

@@ -110,7 +110,8 @@ def as_data(
             raise TypeError(f"`{name}` {what}: pass an array")
     given = {"X": X, "y": y} | ({} if weight is None else {"weight": weight})
     X, Y, *weights = as_floats(missing="X" if missing else "", stay=stay, **given)
-    weight = weights[0] if weights else jnp.ones(X.shape[:1], X.dtype)
+    ones: Any = np if isinstance(X, np.ndarray) else jnp
+    weight = weights[0] if weights else ones.ones(X.shape[:1], X.dtype)
     checks.design(X)
     checks.targets(Y, X.shape[0])
     checks.weights(weight, X.shape[0])

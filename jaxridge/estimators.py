@@ -357,7 +357,7 @@ class RidgeCV(_Regressor, Choosing):
     >>> X, y = np.arange(6.0)[:, None], np.array([1.0, 0.0, 2.0, 4.0, 3.0, 5.0])
     >>> model = RidgeCV(alphas=[0.1, 1.0, 10.0]).fit(X, y)
     >>> model.alpha_, round(model.best_score_, 4)
-    (np.float64(1.0), np.float64(-1.3482))
+    (np.float64(1.0), np.float64(-1.34))
     """
 
     def __init__(

@@ -83,7 +83,7 @@ def fit_of_sums(
     fits = ParamsPath(params.coef[None], params.intercept[None])
     twice = of_moments(fits, sums, lam[None], fit_intercept)
     route = Route(PRIMAL, ONE, str(xx.dtype))
-    made = Certificate(lam, twice[0], twice[1], worst, route)
+    made = Certificate(jnp.min(lam)[None], twice[0], twice[1], worst, route)
     return FitAlongAxes(params, made, df, Axes(centre, values, spectrum.right))
 
 
@@ -98,7 +98,8 @@ def fit_at_once(data: Data, lam: Float[Array, ""], fit_intercept: bool) -> Fit:
         params, worst = _by_products(sums, lam, fit_intercept)
     else:
         params, worst = _by_kernel(data, lam, fit_intercept)
-    if not is_kept(jnp.where(jnp.isnan(worst), jnp.inf, worst), data.X.dtype):
+    # The condition number of a factor that failed is NaN: not below any bound.
+    if not is_kept(worst, data.X.dtype):
         each = jnp.full(data.Y.shape[1], lam)
         along = fit_along_axes(data, each, fit_intercept)
         return Fit(along.params, along.certificate)
@@ -111,9 +112,16 @@ def _certified(
     params: Params, data: Data, lam: Array, worst: Array, mean: bool, route: Route
 ) -> Certificate:
     """Certify one fit, whose penalty is one number or one for each target."""
+    autodiff, by_hand = _norms(params, data, lam, mean)
+    return Certificate(jnp.min(lam)[None], autodiff, by_hand, worst, route)
+
+
+@partial(jax.jit, static_argnums=3)
+def _norms(
+    params: Params, data: Data, lam: Array, fit_intercept: bool
+) -> tuple[Array, Array]:
     fits = ParamsPath(params.coef[None], params.intercept[None])
-    autodiff, by_hand = of_rows(fits, data, lam[None], mean)
-    return Certificate(jnp.atleast_1d(lam), autodiff, by_hand, worst, route)
+    return of_rows(fits, data, lam[None], fit_intercept)
 
 
 @partial(jax.jit, static_argnums=4)

@@ -62,13 +62,13 @@ def fit_sparse(rows: SparseRows, lam: Any) -> FitAlongAxes:
     if rows.is_wide:
         given: Any = rows.X, rows.Y, rows.weight, lam, rows.fit_intercept
         coef, intercept, _ = krylov.solved(*given)
-        fit = _unfactorised(coef, intercept)
+        fit = _unfactorised(coef, intercept, lam)
     else:
         fit = _of_sums(sums_of(rows.X, rows.Y, rows.weight), lam, rows.fit_intercept)
         warn_if_lost(fit.certificate.condition, 1.0, np.float64)
     given = rows.X, rows.Y, rows.weight, lam, rows.fit_intercept
     twice = gradient_norms(fit.params, *given)
-    made = fit.certificate._replace(lams=lam, autodiff=twice[0], by_hand=twice[1])
+    made = fit.certificate._replace(autodiff=twice[0], by_hand=twice[1])
     return fit._replace(certificate=made)
 
 
@@ -78,12 +78,13 @@ def _of_sums(sums: Moments, lam: Any, fit_intercept: bool) -> FitAlongAxes:
     return fit_of_sums(one, as_penalty("alpha", lam, jnp.float64), fit_intercept)
 
 
-def _unfactorised(coef: Any, intercept: Any) -> FitAlongAxes:
+def _unfactorised(coef: Any, intercept: Any, lam: np.ndarray) -> FitAlongAxes:
     """Return a fit of which neither df nor axes nor the condition are known."""
     nothing: Any = np.full(coef.shape[1], np.nan)
     none: Any = np.zeros((0,))
     route = Route("", ITERATED, "float64")
-    made = Certificate(nothing, nothing, nothing, nothing[0], route)
+    least: Any = lam.min()[None]
+    made = Certificate(least, nothing, nothing, nothing[0], route)
     axes = Axes(Centre(none, none), none, none)
     return FitAlongAxes(Params(coef, intercept), made, nothing, axes)
 

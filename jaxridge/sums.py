@@ -76,13 +76,13 @@ def moments_of(
             "`folds` must hold every row out once and train on all others: moments of "
             "folds that overlap, or leave rows out, do not add up"
         )
-    return fold_moments(data, masks.held)
+    return jax.tree.map(jnp.asarray, fold_moments(data, masks.held))
 
 
 def fold_moments(data: Data, held: np.ndarray) -> Moments:
     """Return the moments of the rows that each mask of `held` marks."""
     parts = [moments_of_rows(data, np.flatnonzero(mask)) for mask in held]
-    return jax.tree.map(lambda *a: jnp.stack(a), *parts)
+    return _stacked(parts)
 
 
 def with_targets(design: Moments, data: Data, held: np.ndarray) -> Moments:
@@ -102,7 +102,8 @@ def moments_of_rows(data: Data, rows: np.ndarray) -> Moments:
     X, Y, weight = _chosen_in_numpy(data, rows)
     total, x, xx = _design_in_numpy(X, weight)
     y, xy, yy = _cross_in_numpy(X, Y, weight, total, x, xx)
-    return Moments(*map(jnp.asarray, (total, x, y, xx, xy, yy)))
+    found: tuple[Any, ...] = total, x, y, xx, xy, yy
+    return Moments(*found)
 
 
 def _cross_of_rows(
@@ -115,6 +116,13 @@ def _cross_of_rows(
     return tuple(
         map(jnp.asarray, _cross_in_numpy(*_chosen_in_numpy(data, rows), *known))
     )
+
+
+def _stacked(parts: list[Any]) -> Any:
+    """Return parts with an axis of folds, NumPy's as NumPy's."""
+    leaves = jax.tree.leaves(parts[0])
+    stack = jnp if any(isinstance(a, jax.Array) for a in leaves) else np
+    return jax.tree.map(lambda *a: stack.stack(a), *parts)
 
 
 def _in_compiled(data: Data) -> bool:

@@ -17,3 +17,10 @@ hypothesis.settings.load_profile("fixed")
 def pytest_runtest_setup(item):
     if item.get_closest_marker("gpu") and jax.default_backend() == "cpu":
         pytest.skip("needs an accelerator, and JAX sees only the CPU")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forgotten_programs():
+    """Forget compiled programs: each takes maps of memory, and a process has few."""
+    yield
+    jax.clear_caches()

@@ -30,10 +30,11 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 @pytest.fixture(autouse=True)
-def away(tmp_path, monkeypatch):
-    """Work in an empty folder, with a compilation cache of its own."""
+def away(tmp_path, tmp_path_factory, monkeypatch):
+    """Work in an empty folder, with a compilation cache that these tests share."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
+    shared = tmp_path_factory.getbasetemp() / "compiled"
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(shared))
     return tmp_path
 
 
@@ -314,7 +315,8 @@ def test_version_is_the_packages(run):
     assert jaxridge.__version__ in run("--version")[1]
 
 
-def test_second_run_of_the_same_shape_compiles_nothing(away):
+def test_second_run_of_the_same_shape_compiles_nothing(away, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(away / "cache"))
     args = [sys.executable, "-m", "jaxridge", "fit", "data.csv", "--target", "y"]
     write("data.csv", **numbers())
     kept = []
