@@ -11,6 +11,7 @@ from tabulate import tabulate
 from jaxridge.choice import choose
 from jaxridge.encoding import Encoding, Rows
 from jaxridge.study import Study
+from jaxridge.trial import Trial
 from jaxridge.version import __version__
 
 LAMS_SHOWN = 13
@@ -24,7 +25,9 @@ class Request:
     data: Path | None  # None for the example data
     target: str | None  # None for the example's
     lams: np.ndarray | None
-    folds: int
+    cv: int | str
+    group: str | None
+    in_time: bool
     method: str
     rule: str
     standardize: bool
@@ -35,6 +38,7 @@ class Request:
     drop: tuple[str, ...]
     fit_intercept: bool
     test: str | None
+    interval: float | None
     seed: int
     out: Path
 
@@ -56,15 +60,17 @@ def describe_data(
         f"{len(encoding.features)} features, target {encoding.target!r}"
     )
     roles = [f"weight {request.weight!r}"] if request.weight else []
+    roles += [f"rows grouped by {request.group!r}"] if request.group else []
     roles += [f"left out {name!r}" for name in request.drop]
     if roles:
         yield "columns used otherwise: " + ", ".join(roles)
     left_out = n_read - len(rows.y)
     if left_out:
         yield f"left out {left_out} rows with missing values"
+    where = "from all rows" if isinstance(request.cv, str) else "in each fold"
     filled = int(np.isnan(rows.X).sum())
     if filled:
-        yield f"filled {filled} missing values with column means, learnt in each fold"
+        yield f"filled {filled} missing values with column means, learnt {where}"
     yield from encoding.notes
     names = encoding.features
     constant = np.flatnonzero(np.nanmin(rows.X, axis=0) == np.nanmax(rows.X, axis=0))
@@ -75,32 +81,39 @@ def describe_data(
         so = ": every coefficient is 0" if request.fit_intercept else ""
         yield f"the target {encoding.target!r} is constant{so}"
     yield (
-        "columns standardised, learnt in each fold; lambda refers to unit variance"
+        f"columns standardised, learnt {where}; lambda refers to unit variance"
         if request.standardize
         else "columns in their own units, to which lambda refers"
     )
 
 
-def describe_choice(request: Request, found: Study) -> Iterator[str]:
+def simplest(found: Study) -> int | None:
+    """Return the place of the 1-SE penalty, if the scores have a standard error."""
+    if not len(found.scores.per_fold):
+        return None
+    return int(choose(found.scores, "1se").index)
+
+
+def describe_choice(request: Request, trial: Trial, found: Study) -> Iterator[str]:
     """Show the scores over the penalties, and the one chosen."""
-    scores, at = found.scores, int(found.choice.index)
-    simplest = int(choose(scores, "1se").index)
-    marks = {simplest: "1-SE lambda"}
+    scores, at, simple = found.scores, int(found.choice.index), simplest(found)
+    marks = {simple: "1-SE lambda"}
     marks[at] = f"chosen ({request.rule})"
     order = np.argsort(scores.lams, kind="stable")
     spread = np.linspace(0, len(order) - 1, LAMS_SHOWN).round().astype(int)
-    shown = {*order[spread].tolist(), at, simplest}
+    shown = {*order[spread].tolist(), at, simple}
     rows = [
         (
             f"{scores.lams[i]:.5g}",
             f"{scores.mean[i]:.5g}",
-            f"{scores.standard_error[i]:.3g}",
+            f"{scores.standard_error[i]:.3g}" if simple is not None else "",
             marks.get(i, ""),
         )
         for i in order
         if i in shown
     ]
-    headers = ("lambda", "held-out MSE", "standard error", "")
+    error = "standard error" if simple is not None else ""
+    headers = ("lambda", trial.score, error, "")
     yield ""
     align = ("right", "right", "right", "left")
     yield tabulate(rows, headers, disable_numparse=True, colalign=align)
@@ -111,7 +124,7 @@ def describe_choice(request: Request, found: Study) -> Iterator[str]:
     yield f"chosen lambda: {float(found.choice.lam):.6g}"
     if bool(found.choice.at_edge):
         yield (
-            "  at the edge of the automatic grid: beyond it the error stays the same"
+            "  at the edge of the automatic grid: beyond it the score stays the same"
             if request.lams is None
             else "  at the edge of the grid: the best may lie beyond, widen --lambdas"
         )
@@ -124,20 +137,28 @@ def describe_choice(request: Request, found: Study) -> Iterator[str]:
 
 
 def describe_errors(
-    request: Request, found: Study, error: dict[str, float] | None
+    request: Request, trial: Trial, found: Study, error: dict[str, float] | None
 ) -> Iterator[str]:
-    """Show held-out errors beside those of simpler models."""
+    """Show the score chosen by beside those of simpler models."""
     at = found.choice.index
-    mse, se = float(found.scores.mean[at]), float(found.scores.standard_error[at])
-    yield f"held-out MSE: {mse:.5g} +/- {se:.2g} over {request.folds} shuffled folds"
-    yield f"  of the mean alone: {found.mean_only:.5g}"
-    yield f"  with lambda = 0: {found.unpenalized:.5g}"
+    best, se = float(found.scores.mean[at]), float(found.scores.standard_error[at])
+    spread = f" +/- {se:.2g}" if simplest(found) is not None else ""
+    yield f"{trial.score}: {best:.5g}{spread} ({trial.words})"
+    if np.isfinite(found.mean_only):
+        yield f"  of the mean alone: {found.mean_only:.5g}"
+    if np.isfinite(found.unpenalized):
+        yield f"  with lambda = 0: {found.unpenalized:.5g}"
     sure = found.certificate
     yield (
         f"certificate: the gradient of J at the answers is at most "
         f"{sure.autodiff.max():.0e} of that at 0 by autodiff, {sure.by_hand.max():.0e} "
         f"by hand ({sure.route})"
     )
+    if error is not None and "covered" in error:
+        yield (
+            f"intervals hold {error['covered']:.1%} of {error['rows']} test rows "
+            f"(asked for: {request.interval:.1%})"
+        )
     if error is not None:
         r2 = f", R2 {error['r2']:.4f}" if "r2" in error else ""
         yield (

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MOST_LAMS = 1_000_000
 LARGEST_LAM = 1e150  # of which there is a square
+CRITERIA = ("loo", "gcv", "evidence")
 TUTORIAL_LAMS = (0.0, 1.0, 10.0, 100.0, 1000.0)
 
 
@@ -151,6 +152,37 @@ def _lams(
     return lams
 
 
+def _cv(ctx: click.Context, parameter: click.Parameter, text: str) -> int | str:
+    """Read a number of folds, or the name of a criterion."""
+    if text in CRITERIA:
+        return text
+    try:
+        folds = int(text)
+    except ValueError:
+        folds = 0
+    if folds < 2:
+        raise click.BadParameter(
+            f"{text!r} must be a number of folds from 2, or one of "
+            f"{', '.join(CRITERIA)}"
+        )
+    return folds
+
+
+def _share(
+    ctx: click.Context, parameter: click.Parameter, text: str | None
+) -> float | None:
+    """Read a share between 0 and 1."""
+    if text is None:
+        return None
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise click.BadParameter(f"{text!r} must be between 0 and 1, such as 0.9")
+    return share
+
+
 def _column(
     ctx: click.Context, parameter: click.Parameter, text: str | None
 ) -> str | None:
@@ -185,12 +217,26 @@ def _fit_options(command: Callable[..., None]) -> Callable[..., None]:
             ),
             option(
                 "--cv",
-                "folds",
-                type=click.IntRange(min=2),
-                default=5,
+                default="5",
                 show_default=True,
-                metavar="K",
-                help="Number of folds, shuffled.",
+                callback=_cv,
+                metavar="K|loo|gcv|evidence",
+                help="What judges a penalty: a number of shuffled folds, each row "
+                "predicted from all others, generalised cross-validation, or the "
+                "marginal likelihood.",
+            ),
+            option(
+                "--group",
+                metavar="COL",
+                callback=_column,
+                help="Rows of one group stay together, in one fold.",
+            ),
+            option(
+                "--time-ordered",
+                "in_time",
+                is_flag=True,
+                help="Rows stand in the order of time: folds are predicted from the "
+                "rows before them.",
             ),
             option(
                 "--method",
@@ -263,6 +309,13 @@ def _fit_options(command: Callable[..., None]) -> Callable[..., None]:
                 "a random share of this one.",
             ),
             option(
+                "--interval",
+                callback=_share,
+                metavar="SHARE",
+                help="Keep what intervals need that hold this share of new rows, such "
+                "as 0.9, for predict.",
+            ),
+            option(
                 "--seed",
                 type=click.IntRange(min=0, max=2**32 - 1),
                 default=0,
@@ -320,16 +373,29 @@ def fit(
     required=True,
     help="CSV file to write.",
 )
+@click.option(
+    "--interval",
+    callback=lambda *given: _share(*given),
+    metavar="SHARE",
+    help="Intervals that hold this share of new rows; that of the fit if not given.",
+)
 @click.pass_obj
-def predict(stopped: Callable[[], None], model: Path, data: Path, out: Path) -> None:
+def predict(
+    stopped: Callable[[], None],
+    model: Path,
+    data: Path,
+    out: Path,
+    interval: float | None,
+) -> None:
     """Predict the rows of a table with a saved result.
 
-    MODEL is a result.json or the folder it is in. DATA is a CSV or Parquet file;
-    columns are matched by name.
+    MODEL is a result.json, a model.safetensors, or the folder they are in. DATA is a
+    CSV or Parquet file; columns are matched by name. With intervals, by jackknife+,
+    their ends are written beside the prediction.
     """
-    from jaxridge.fitting import predict_table
+    from jaxridge.predicting import predict_table
 
-    for line in predict_table(model, data, out):
+    for line in predict_table(model, data, out, interval):
         stopped()
         click.echo(line, err=True)
 

@@ -1,15 +1,17 @@
 """Results as files: written aside and renamed, read back with suspicion."""
 
+import csv
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 FORMAT = "jaxridge result"
 VERSION = 1
+MODEL = "model.safetensors"
 NEEDED = ("target", "columns", "missing", "fill", "coef", "intercept", "lam")
 
 
@@ -98,3 +100,12 @@ def load_result(path: Path) -> dict[str, Any]:
     if absent:
         raise ValueError(f"{path} is damaged: it lacks {', '.join(absent)}")
     return result
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Any) -> None:
+    """Write a table."""
+    with written_aside(path) as aside:
+        with aside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            writer.writerows(rows)

@@ -1,12 +1,11 @@
 """A table file in, a chosen λ and its files out: what ``jaxridge fit`` does.
 
-`fit_table` and `predict_table` yield the lines to show as they become known, so that a
-long run speaks before it ends.
+`fit_table` yields the lines to show as they become known, so that a long run speaks
+before it ends.
 """
 
-import csv
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,31 +21,36 @@ from jaxridge.account import (
     describe_coefficients,
     describe_data,
     describe_errors,
+    simplest,
     without_column,
 )
-from jaxridge.choice import choose
 from jaxridge.encoding import (
-    Column,
     Encoding,
     Rows,
     encode,
-    encode_features,
     learn_encoding,
-    refuse_missing,
     unseen_levels,
 )
+from jaxridge.estimators import left_out_errors
 from jaxridge.examples import DIABETES_TARGET, diabetes
 from jaxridge.files import (
-    load_result,
+    MODEL,
     refuse_overwriting,
     refuse_unwritable,
     save_result,
+    write_csv,
     written_aside,
 )
-from jaxridge.objective import Params, predict
+from jaxridge.intervals import Kept, jackknife_plus, kept_of
+from jaxridge.kinds import known
+from jaxridge.linear import along_axes
+from jaxridge.objective import predict
 from jaxridge.plots import figure, plain, plot_coefficients, plot_validation
+from jaxridge.selection import Rows as Prepared
+from jaxridge.store import write_table_model
 from jaxridge.study import Study, Task, study
 from jaxridge.tables import read_table
+from jaxridge.trial import Trial
 
 WRITTEN = (
     "result.json",
@@ -54,6 +58,7 @@ WRITTEN = (
     "scores.csv",
     "validation.png",
     "coefficients.png",
+    MODEL,
 )
 
 
@@ -66,6 +71,18 @@ def fit_table(request: Request) -> Iterator[str]:
     )
     started = time.perf_counter()
     compiling = _compile_seconds()
+    if isinstance(request.cv, str) and (request.group or request.in_time):
+        raise ValueError(
+            f"--group and --time-ordered make folds, and --cv {request.cv} has none: "
+            "pass a number of folds as --cv"
+        )
+    if request.group and request.in_time:
+        raise ValueError("--group and --time-ordered exclude each other: pass one")
+    if isinstance(request.cv, str) and request.method == "descent":
+        raise ValueError(
+            f"--method descent needs folds, and --cv {request.cv} has none: pass a "
+            "number of folds as --cv"
+        )
     table, target = _table(request)
     train, test, read_test = _split_table(table, request)
     del table
@@ -73,7 +90,7 @@ def fit_table(request: Request) -> Iterator[str]:
         train,
         target,
         weight=request.weight,
-        drop=request.drop,
+        drop=(*request.drop, *([request.group] if request.group else [])),
         categorical=request.categorical,
         max_levels=request.max_levels,
         missing=request.missing,
@@ -82,6 +99,7 @@ def fit_table(request: Request) -> Iterator[str]:
     test = read_test(encoding.text) if read_test else test
     if rows.weight is not None and (rows.weight < 0).any():
         raise ValueError(f"the weights in column {request.weight!r} hold negative ones")
+    groups = _groups(train, request, rows.kept)
     held = None if test is None else _encode_test(test, encoding)
     unseen = {} if test is None else unseen_levels(test, encoding)
     del train, test
@@ -90,15 +108,16 @@ def fit_table(request: Request) -> Iterator[str]:
     yield from describe_data(request, encoding, rows, n_read)
     for name, count in unseen.items():
         yield "--test: " + without_column(name, count)
-    if request.folds > len(rows.y):
+    most = len(rows.y) if groups is None else len(np.unique(groups))
+    if not isinstance(request.cv, str) and request.cv > most - request.in_time:
+        what = "rows" if groups is None else f"groups in column {request.group!r}"
         raise ValueError(
-            f"--cv {request.folds} asks for more folds than there are rows, "
-            f"{len(rows.y)}"
+            f"--cv {request.cv} asks for more folds than there are {what}, {most}"
         )
+    trial = Trial(request.cv, request.seed, groups, request.in_time)
     task = Task(
         request.lams,
-        request.folds,
-        request.seed,
+        trial,
         request.rule,
         request.method,
         request.standardize,
@@ -106,70 +125,31 @@ def fit_table(request: Request) -> Iterator[str]:
     )
     found = study(rows.X, rows.y, rows.weight, task, progress=True)
     seconds["compile"] = compiling()
-    yield from describe_choice(request, found)
-    error = None if held is None else _test_error(found, held)
-    yield from describe_errors(request, found, error)
+    yield from describe_choice(request, trial, found)
+    kept = None if request.interval is None else _kept(rows, found, request)
+    error = None if held is None else _test_error(found, held, kept, request)
+    yield from describe_errors(request, trial, found, error)
     yield from describe_coefficients(encoding, found)
     seconds["total"] = time.perf_counter() - started
-    result = _result(request, encoding, rows, found, error, seconds)
-    yield from _write(request.out, encoding, found, result)
+    result = _result(request, trial, encoding, rows, found, error, seconds)
+    write_table_model(request.out / MODEL, result, kept, found.columns)
+    yield from _write(request.out, trial, encoding, found, result)
 
 
-def predict_table(model: Path, data: Path, out: Path) -> Iterator[str]:
-    """Predict the rows of a table with a saved result, into a CSV file."""
-    result = load_result(model)
-    try:
-        columns = tuple(_saved_column(**c) for c in result["columns"])
-        encoding = Encoding(result["target"], columns, missing=result["missing"])
-        fill, coef = np.array(result["fill"], float), np.array(result["coef"], float)
-        params = Params(coef, np.array(result["intercept"], float))
-        fits = fill.shape == coef.shape == (len(encoding.features),)
-        fits = fits and len(set(encoding.features)) == len(encoding.features)
-        fits = fits and isinstance(encoding.target, str)
-        fits = fits and encoding.missing in ("error", "drop", "mean")
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise ValueError(f"{model} is damaged: its columns cannot be read") from None
-    if not fits:
-        raise ValueError(f"{model} is damaged: columns and coefficients do not match")
-    refuse_overwriting([out], {"DATA": data, "MODEL": model})
-    table = read_table(data, text=encoding.text, progress=True)
-    X = encode_features(table, encoding)
-    for name, count in unseen_levels(table, encoding).items():
-        yield without_column(name, count)
-    holes = np.isnan(X)
-    if encoding.missing == "error":
-        refuse_missing(
-            holes, encoding, "the fit had none, and knows no fill: mend them"
-        )
-    if encoding.missing == "mean":
-        X = np.where(holes, fill, X)
-    whole = ~np.isnan(X).any(axis=1)
-    predictions = np.full(len(X), np.nan)
-    if whole.any():
-        predictions[whole] = predict(params, X[whole])
-    if not whole.all():
-        yield (
-            f"{int((~whole).sum())} rows miss a value and get no prediction, as the "
-            "fit left such rows out"
-        )
-    cells = (
-        f"{p!r}" if ok else ""
-        for p, ok in zip(predictions.tolist(), whole, strict=True)
-    )
-    _write_csv(out, ["prediction"], ([cell] for cell in cells))
-    yield f"wrote {len(X)} predictions of {encoding.target!r} to {out}"
+def _kept(rows: Rows, found: Study, request: Request) -> Kept:
+    """Return what intervals need, of the columns as prepared for the final fit."""
+    X = np.where(np.isnan(rows.X), found.columns.fill, rows.X)
+    X = (X - found.columns.origin) / found.columns.scale
+    ready = Prepared(X, rows.y, rows.weight, request.fit_intercept, None)
+    lam = np.array([float(found.choice.lam)])
+    given = rows.weight, along_axes(ready, lam), lam, left_out_errors(ready, lam)
+    return kept_of(X, rows.y[:, None], *given, request.fit_intercept)
 
 
 def _table(request: Request) -> tuple[pa.Table, str]:
     if request.data is None:
         return diabetes(), request.target or DIABETES_TARGET
     return read_table(request.data, progress=True), request.target or ""
-
-
-def _saved_column(name: str, levels: list[str] | None) -> Column:
-    if not all(isinstance(word, str) for word in (name, *(levels or ()))):
-        raise TypeError("names and levels are text")
-    return Column(name, None if levels is None else tuple(levels))
 
 
 def _split_table(
@@ -190,12 +170,51 @@ def _split_table(
             f"--test {request.test} must be a file, or a fraction between 0 and 1 that "
             f"leaves rows on both sides of {rows}"
         )
-    order = np.random.default_rng(request.seed).permutation(rows)
+    tested = _tested(table, request, n_test)
     return (
-        table.take(pa.array(np.sort(order[n_test:]))),
-        table.take(pa.array(np.sort(order[:n_test]))),
+        table.take(pa.array(np.flatnonzero(~tested))),
+        table.take(pa.array(np.flatnonzero(tested))),
         None,
     )
+
+
+def _tested(table: pa.Table, request: Request, n_test: int) -> np.ndarray:
+    """Return which rows are test rows: the last in time, whole groups, or any."""
+    rows, tested = table.num_rows, np.zeros(table.num_rows, bool)
+    if request.in_time:
+        tested[rows - n_test :] = True
+        return tested
+    rng = np.random.default_rng(request.seed)
+    if request.group is None:
+        tested[rng.permutation(rows)[:n_test]] = True
+        return tested
+    groups = _codes(table, request.group)
+    names, counts = np.unique(groups, return_counts=True)
+    order = rng.permutation(len(names))
+    # As many groups as come nearest to the rows asked for, and one left to train on.
+    enough = int(np.abs(np.cumsum(counts[order]) - n_test).argmin()) + 1
+    tested[np.isin(groups, names[order[: min(enough, len(names) - 1)]])] = True
+    if not tested.any():
+        raise ValueError(
+            f"column {request.group!r} has one group only: none is left to test on"
+        )
+    return tested
+
+
+def _codes(table: pa.Table, name: str) -> np.ndarray:
+    """Return a number for each row, the same where a column holds the same."""
+    known(name, table)
+    column = table.column(name)
+    if column.null_count:
+        raise ValueError(
+            f"column {name!r}, which groups rows, misses {column.null_count} values: "
+            "name their groups, or take those rows out"
+        )
+    return np.unique(column.to_pylist(), return_inverse=True)[1]
+
+
+def _groups(table: pa.Table, request: Request, kept: np.ndarray) -> np.ndarray | None:
+    return None if request.group is None else _codes(table, request.group)[kept]
 
 
 def _encode_test(test: pa.Table, encoding: Encoding) -> Rows:
@@ -208,27 +227,37 @@ def _encode_test(test: pa.Table, encoding: Encoding) -> Rows:
         raise ValueError(f"--test: {error}") from None
 
 
-def _test_error(found: Study, held: Rows) -> dict[str, float]:
+def _test_error(
+    found: Study, held: Rows, kept: Kept | None, request: Request
+) -> dict[str, float]:
     X = np.where(np.isnan(held.X), found.columns.fill, held.X)
     weight = np.ones(len(held.y)) if held.weight is None else held.weight
-    squares = (predict(found.raw, X) - held.y) ** 2
+    predicted = np.asarray(predict(found.raw, X))
+    squares = (predicted - held.y) ** 2
     mse = float(np.average(squares, weights=weight))
     spread = float(
         np.average((held.y - np.average(held.y, weights=weight)) ** 2, weights=weight)
     )
     error = {"rows": len(held.y), "mse": mse}
+    if kept is not None and request.interval is not None:
+        ready = (X - found.columns.origin) / found.columns.scale
+        given = predicted[:, None], request.interval
+        low, high = (e[:, 0] for e in jackknife_plus(kept, ready, *given))
+        inside = (low <= held.y) & (held.y <= high)
+        error["covered"] = float(np.average(inside, weights=weight))
     return error | ({"r2": 1 - mse / spread} if spread > 0 else {})
 
 
 def _result(
     request: Request,
+    trial: Trial,
     encoding: Encoding,
     rows: Rows,
     found: Study,
     error: dict[str, float] | None,
     seconds: dict[str, float],
 ) -> dict[str, Any]:
-    at = int(found.choice.index)
+    at, simple = int(found.choice.index), simplest(found)
     return {
         "target": encoding.target,
         "weight": encoding.weight,
@@ -240,20 +269,27 @@ def _result(
         "intercept": float(found.raw.intercept),
         "lam": float(found.choice.lam),
         "at_edge": bool(found.choice.at_edge),
-        "lam_1se": float(choose(found.scores, "1se").lam),
+        "lam_1se": None if simple is None else float(found.scores.lams[simple]),
         "rule": request.rule,
         "method": request.method,
         "converged": bool(found.converged.all()),
         "standardize": request.standardize,
         "fit_intercept": request.fit_intercept,
-        "folds": request.folds,
+        "cv": request.cv,
+        "interval": request.interval,
+        "group": request.group,
+        "time_ordered": request.in_time,
         "seed": request.seed,
         "rows": len(rows.y),
-        "held_out": {
-            "mse": float(found.scores.mean[at]),
-            "standard_error": float(found.scores.standard_error[at]),
-            "mean_only": float(found.mean_only),
-            "unpenalized": float(found.unpenalized),
+        "scores": {
+            "name": trial.score,
+            "from": trial.words,
+            "best": float(found.scores.mean[at]),
+            "standard_error": _if_finite(found.scores.standard_error[at])
+            if simple is not None
+            else None,
+            "mean_only": _if_finite(found.mean_only),
+            "unpenalized": _if_finite(found.unpenalized),
         },
         "test": error,
         "certificate": {
@@ -272,13 +308,17 @@ def _result(
     }
 
 
+def _if_finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
 def _write(
-    out: Path, encoding: Encoding, found: Study, result: dict[str, Any]
+    out: Path, trial: Trial, encoding: Encoding, found: Study, result: dict[str, Any]
 ) -> Iterator[str]:
     columns, scores = found.columns, found.scores
     # First and last, so that a result that is there has all its files, and its own.
     (out / "result.json").unlink(missing_ok=True)
-    _write_csv(
+    write_csv(
         out / "coefficients.csv",
         ["feature", "coefficient", "coefficient_as_prepared", "origin", "scale"],
         zip(
@@ -290,11 +330,14 @@ def _write(
             strict=True,
         ),
     )
-    folds = scores.per_fold.T.tolist()
-    _write_csv(
+    # Of leave-one-out the only "fold" is the mean, and criteria have none.
+    of_folds = trial.folds is not None
+    each = scores.per_fold.T if of_folds else np.zeros((len(scores.lams), 0))
+    folds = each.tolist()
+    write_csv(
         out / "scores.csv",
-        ["lambda", "mse", "standard_error"]
-        + [f"fold_{i + 1}" for i in range(len(scores.per_fold))],
+        ["lambda", trial.score, "standard_error"]
+        + [f"fold_{i + 1}" for i in range(each.shape[1])],
         (
             [lam, mean, error, *each]
             for lam, mean, error, each in zip(
@@ -311,7 +354,7 @@ def _write(
     with written_aside(out / "validation.png") as aside, figure(aside) as ax:
         plot_validation(scores, ax)
         ax.set_xlabel(penalty)
-        ax.set_ylabel(f"held-out squared error of {plain(encoding.target)}")
+        ax.set_ylabel(f"{trial.score} of {plain(encoding.target)}")
     with written_aside(out / "coefficients.png") as aside, figure(aside) as ax:
         chosen = float(found.choice.lam)
         names = encoding.features
@@ -320,17 +363,9 @@ def _write(
     save_result(out / "result.json", result)
     yield ""
     yield (
-        f"wrote result.json, coefficients.csv, scores.csv, validation.png and "
+        f"wrote result.json, {MODEL}, coefficients.csv, scores.csv, validation.png and "
         f"coefficients.png to {out}"
     )
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Any) -> None:
-    with written_aside(path) as aside:
-        with aside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            writer.writerows(rows)
 
 
 def _compile_seconds() -> Any:

@@ -232,10 +232,12 @@ def plot_validation(scores: Scores, ax: Axes | None = None) -> Axes:
     order = np.argsort(lams, kind="stable")
     at = _on_log_axis(ax, lams)
     mean, error = mean[order], error[order]
-    ax.fill_between(
-        at[order], mean - error, mean + error, color="0.85", label="± 1 standard error"
-    )
-    ax.plot(at[order], mean, color="black", marker=".", label="mean over folds")
+    k = len(scores.per_fold)
+    if k:
+        band: Any = {"color": "0.85", "label": "± 1 standard error"}
+        ax.fill_between(at[order], mean - error, mean + error, **band)
+    label = "mean over folds" if k > 1 else "mean over rows" if k else "score"
+    ax.plot(at[order], mean, color="black", marker=".", label=label)
     _mark(ax, at[choose(scores).index], "best λ", "-")
     if len(scores.per_fold):
         _mark(ax, at[choose(scores, "1se").index], "1-SE λ", ":")

@@ -25,6 +25,7 @@ from jaxridge.routes import Route
 
 FORMAT, VERSION = "jaxridge model", 1
 KEY = "jaxridge"  # of the metadata in the file
+TABLE = "table"  # the class of what the command line fits
 CLASSES = {
     one.__name__: one for one in (Ridge, RidgeCV, RidgeClassifier, RidgeClassifierCV)
 }
@@ -130,6 +131,34 @@ def load(path: str | Path) -> Any:
     except UNREADABLE:
         raise ValueError(f"{path} is damaged, or no model of an estimator") from None
     return model
+
+
+def write_table_model(
+    path: Path, result: dict[str, Any], kept: Kept | None, columns: Columns
+) -> None:
+    """Write the result of a table's fit, and what its intervals need."""
+    arrays: dict[str, np.ndarray] = {}
+    _put("_columns", columns, arrays, {})
+    if kept is not None:
+        _put("_kept", kept, arrays, {})
+    write(path, Contents(arrays, {"class": TABLE, "result": result}))
+
+
+def read_table_model(path: Path) -> tuple[dict[str, Any], Kept | None, Columns | None]:
+    """Return what `write_table_model` wrote.
+
+    Raises
+    ------
+    ValueError
+        As `load` does, and for a model of another kind.
+    """
+    arrays, document = read(path)
+    if document.get("class") != TABLE:
+        raise ValueError(
+            f"{path} is a model saved from Python: load it there (jaxridge.load)"
+        )
+    parts = _taken(arrays, {})
+    return document["result"], parts.get("_kept"), parts.get("_columns")
 
 
 def write(path: str | Path, contents: Contents) -> None:

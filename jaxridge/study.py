@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
-from sklearn.model_selection import KFold
 
 from jaxridge.certificate import Certificate, of_rows, some_of
 from jaxridge.choice import Choice, Scores, choose
@@ -19,18 +18,23 @@ from jaxridge.columns import (
     Learner,
     imputed,
     original_units,
+    prepared,
     scaled,
     standardized,
 )
+from jaxridge.criteria import evidence, gcv
 from jaxridge.data import Data, as_data, drop_target_axis
+from jaxridge.left_out import leave_one_out
 from jaxridge.objective import Params, ParamsPath
 from jaxridge.paths import drop_targets, path_of
 from jaxridge.progress import bar
 from jaxridge.routes import DESCENT, Route
 from jaxridge.rules import StepOptions
 from jaxridge.training import train
+from jaxridge.trial import Trial
 from jaxridge.validation import cross_validate
 
+CRITERIA = {"loo": leave_one_out, "gcv": gcv, "evidence": evidence}
 STAGES = 4  # every λ, the mean alone, λ = 0, the final fit
 
 
@@ -38,8 +42,7 @@ class Task(NamedTuple):
     """What was asked for."""
 
     lams: np.ndarray | None  # None for the automatic grid
-    folds: int
-    seed: int
+    trial: Trial
     rule: str
     method: str
     standardize: bool
@@ -82,11 +85,12 @@ def study(
     *,
     progress: bool = False,
 ) -> Study:
-    """Score a grid of penalties on shuffled folds, choose one, and fit all rows.
+    """Score a grid of penalties, choose one, and fit all rows.
 
-    `X` may hold NaN, which is filled with the mean of each fold's training rows.
+    `X` may hold NaN, which is filled with the mean of each fold's training rows, or of
+    all rows where there are no folds.
     """
-    folds = KFold(task.folds, shuffle=True, random_state=task.seed)
+    trial = task.trial
     stages = bar(STAGES, "choosing lambda", "stage", wanted=progress)
     with jax.enable_x64(True), stages as shown:
         # On a CPU not a copy, if X is aligned.
@@ -98,26 +102,33 @@ def study(
             X: Array, grid: Any, learner: Learner, intercept: bool, **how: Any
         ) -> Scores:
             shown.update()
-            return cross_validate(
-                X,
-                target,
-                grid,
-                folds,
-                weight=data.weight,
-                fit_intercept=intercept,
-                prepare=learner,
-                **how,
-            )
+            given: dict[str, Any] = {
+                "weight": data.weight,
+                "fit_intercept": intercept,
+            }
+            if trial.folds is None:
+                score: Any = CRITERIA[str(trial.cv)]
+                ready = prepared(learner(X, data.weight), X)
+                found: Scores = score(ready, target, grid, **given)
+                return found
+            given |= {"groups": trial.groups, "prepare": learner, **how}
+            return cross_validate(X, target, grid, trial.folds, **given)
+
+        def baseline(X: Array, learner: Learner, intercept: bool) -> Array:
+            if trial.cv == "evidence":  # of which λ = 0 has none
+                return jnp.full((), jnp.nan)
+            return scored(X, zero, learner, intercept).mean[0]
 
         fit_intercept = task.fit_intercept
         grid = "auto" if task.lams is None else jnp.asarray(task.lams)
-        scores = scored(
-            data.X, grid, task.learner, fit_intercept, method=task.method, **steps
+        how: dict[str, Any] = (
+            {} if trial.folds is None else {"method": task.method, **steps}
         )
+        scores = scored(data.X, grid, task.learner, fit_intercept, **how)
         choice, lams = choose(scores, task.rule), scores.lams
         zero, none = jnp.zeros_like(lams[:1]), jnp.zeros_like(data.X[:, :1])
-        mean_only = scored(none, zero, imputed, True)
-        unpenalized = scored(data.X, zero, task.learner, fit_intercept)
+        mean_only = baseline(none, imputed, True)
+        unpenalized = baseline(data.X, task.learner, fit_intercept)
         shown.update()
         params, converged, certificate = _final_fits(data, lams, task, steps)
         columns = task.learner(data.X, data.weight)
@@ -130,8 +141,8 @@ def study(
             chosen,
             original_units(columns, chosen),
             converged,
-            mean_only.mean[0],
-            unpenalized.mean[0],
+            mean_only,
+            unpenalized,
             certificate,
         )
         return jax.tree.map(lambda a: np.asarray(a)[()], found)

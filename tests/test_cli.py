@@ -19,10 +19,11 @@ import pytest
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_squared_error
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GroupKFold, KFold, TimeSeriesSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from jaxridge import RidgeCV, choose, evidence, gcv, leave_one_out, save
 from jaxridge.cli import interruptible, main
 from jaxridge.examples import diabetes
 
@@ -125,7 +126,7 @@ def test_fit_without_a_file_fits_the_diabetes_data(run, method):
     ):
         assert text in out
     wanted = {"result.json", "coefficients.csv", "scores.csv"}
-    wanted |= {"validation.png", "coefficients.png"}
+    wanted |= {"validation.png", "coefficients.png", "model.safetensors"}
     assert {p.name for p in Path("out").iterdir()} == wanted
     assert len(read("out/scores.csv")) == 100
     assert len(read("out/coefficients.csv")) == 11
@@ -197,6 +198,7 @@ def test_predict_says_what_it_meets(run):
     assert code == 2 and "'b' (1)" in err and not Path("q.csv").exists()
 
 
+GROUP = ("fit", "data.csv", "--target", "y", "--group", "a")
 BAD_CALLS = {
     "no such file": (("fit", "no.csv", "--target", "y"), "no.csv: no such file"),
     "no such column": (("fit", "data.csv", "--target", "z"), "no column 'z'"),
@@ -205,6 +207,19 @@ BAD_CALLS = {
     "no such command": (("fot",), "fot"),
     "one fold": (("fit", "data.csv", "--target", "y", "--cv", "1"), "--cv"),
     "too many folds": (("fit", "data.csv", "--target", "y", "--cv", "99"), "--cv 99"),
+    "odd judge": (("fit", "data.csv", "--target", "y", "--cv", "lo"), "'lo' must be a"),
+    "few groups": (
+        (*GROUP, "--cv", "61"),
+        "more folds than there are groups in column",
+    ),
+    "no groups": (("fit", "data.csv", "--target", "y", "--group", "q"), "'q'"),
+    "groups, no folds": ((*GROUP, "--cv", "loo"), "--group and --time-ordered make"),
+    "both": ((*GROUP, "--time-ordered"), "exclude each other"),
+    "no descent": (
+        ("fit", "data.csv", "--target", "y", "--cv", "gcv", "--method", "descent"),
+        "--method descent needs folds",
+    ),
+    "odd share": ((*GROUP, "--interval", "90"), "'90' must be between 0 and 1"),
     "negative": (("fit", "data.csv", "--target", "y", "--lambdas", "-1"), "'-1'"),
     "no lambdas": (("fit", "data.csv", "--target", "y", "--lambdas", ""), "--lambdas"),
     "bad grid": (("fit", "data.csv", "--target", "y", "--lambdas", "0:1:9"), "0:1:9"),
@@ -300,6 +315,129 @@ def test_help_does_not_load_jax(args):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("Usage: jaxridge") and done.stdout.endswith("[]\n")
+
+
+GROUPED = ("fit", "data.csv", "--target", "y", "--group", "who")
+
+
+def grouped():
+    """Return rows of which those of one group all but repeat."""
+    rng = np.random.default_rng(5)
+    who = np.repeat(np.arange(12), 5)
+    x = rng.normal(size=(12, 2))[who] + 0.01 * rng.normal(size=(60, 2))
+    y = x @ [1.0, 2.0] + rng.normal(size=12)[who]
+    return {"a": x[:, 0], "b": x[:, 1], "who": [f"p{i}" for i in who], "y": y}
+
+
+def test_groups_stay_together(run):
+    columns = grouped()
+    write("data.csv", **columns)
+    code, out, _ = run(*GROUPED, "--cv", "4", "--lambdas", "1e-2:1e3:9")
+    assert code == 0
+    assert "columns used otherwise: rows grouped by 'who', left out" not in out
+    assert "rows grouped by 'who'" in out and "(4 folds of whole groups)" in out
+    X = np.column_stack([columns["a"], columns["b"]])
+    pipe = make_pipeline(StandardScaler(), Ridge())
+    folds = list(GroupKFold(4).split(X, groups=columns["who"]))
+    for line in read("jaxridge-fit/scores.csv"):
+        pipe.set_params(ridge__alpha=float(line["lambda"]))
+        errors = [
+            mean_squared_error(
+                columns["y"][held], pipe.fit(X[t], columns["y"][t]).predict(X[held])
+            )
+            for t, held in folds
+        ]
+        np.testing.assert_allclose(float(line["held-out MSE"]), np.mean(errors))
+
+
+def test_test_rows_are_whole_groups(run):
+    columns = grouped()
+    write("data.csv", **columns)
+    code, out, _ = run(*GROUPED, "--cv", "3", "--test", "0.25", "--lambdas", "1,10")
+    result = json.loads(Path("jaxridge-fit/result.json").read_text())
+    assert code == 0 and result["test"]["rows"] == 15 and result["rows"] == 45
+
+
+def test_time_goes_forward(run):
+    columns = numbers()
+    write("data.csv", **columns)
+    base = ("fit", "data.csv", "--target", "y", "--time-ordered", "--cv", "4")
+    code, out, _ = run(*base, "--lambdas", "1,10", "--test", "0.2")
+    assert code == 0 and "4 folds, each predicted from the rows before it" in out
+    X = np.column_stack([columns["a"], columns["b"]])[:48]
+    y, last = columns["y"][:48], np.column_stack([columns["a"], columns["b"]])[48:]
+    pipe = make_pipeline(StandardScaler(), Ridge(1.0))
+    errors = [
+        mean_squared_error(y[held], pipe.fit(X[t], y[t]).predict(X[held]))
+        for t, held in TimeSeriesSplit(4).split(X)
+    ]
+    scores = read("jaxridge-fit/scores.csv")
+    np.testing.assert_allclose(float(scores[0]["held-out MSE"]), np.mean(errors))
+    result = json.loads(Path("jaxridge-fit/result.json").read_text())
+    pipe.set_params(ridge__alpha=result["lam"]).fit(X, y)
+    tested = mean_squared_error(columns["y"][48:], pipe.predict(last))
+    np.testing.assert_allclose(result["test"]["mse"], tested)
+
+
+@pytest.mark.parametrize("cv", ["loo", "gcv", "evidence"])
+def test_criteria_choose_as_from_python(run, cv):
+    columns = numbers()
+    write("data.csv", **columns)
+    args = ("fit", "data.csv", "--target", "y", "--lambdas", "1e-2:1e3:9", "--cv", cv)
+    code, out, _ = run(*args)
+    assert code == 0 and "learnt from all rows" in out
+    X = np.column_stack([columns["a"], columns["b"]])
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    score = {"loo": leave_one_out, "gcv": gcv, "evidence": evidence}[cv]
+    found = score(X, columns["y"], np.geomspace(1e-2, 1e3, 9))
+    result = json.loads(Path("jaxridge-fit/result.json").read_text())
+    assert result["lam"] == float(choose(found).lam)
+    name = {"loo": "left-out MSE", "gcv": "GCV", "evidence": "log evidence"}[cv]
+    means = [float(line[name]) for line in read("jaxridge-fit/scores.csv")]
+    np.testing.assert_allclose(means, found.mean, rtol=1e-9)
+    assert (result["lam_1se"] is None) == (cv != "loo")
+    assert (result["scores"]["mean_only"] is None) == (cv == "evidence")
+
+
+def test_intervals_are_those_of_the_estimator(run):
+    columns = numbers() | {"w": 1.0 + np.arange(60) % 3}
+    write("data.csv", **columns)
+    base = ("fit", "data.csv", "--target", "y", "--weight", "w", "--interval", "0.8")
+    code, out, _ = run(*base, "--lambdas", "0.1,1,10", "--cv", "loo", "--test", "0.25")
+    assert code == 0 and re.search(r"intervals hold \d+\.\d% of 15 test rows", out)
+    run(*base, "--lambdas", "0.1,1,10", "--cv", "loo")
+    X = np.column_stack([columns["a"], columns["b"]])
+    options = {"standardize": True, "intervals": True}
+    model = RidgeCV([0.1, 1.0, 10.0], **options).fit(X, columns["y"], columns["w"])
+    for source, given, share in (
+        ("jaxridge-fit", (), 0.8),
+        ("jaxridge-fit/model.safetensors", ("--interval", "0.5"), 0.5),
+    ):
+        code, _, _ = run("predict", source, "data.csv", "-o", "p.csv", *given)
+        assert code == 0
+        found = [[float(line[c]) for c in line] for line in read("p.csv")]
+        expected = np.transpose(model.predict(X, interval=share))
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_either_file_of_a_fit_predicts_the_same(run):
+    write("data.csv", **numbers())
+    run("fit", "data.csv", "--target", "y", "--lambdas", "1,10")
+    for name in ("result.json", "model.safetensors"):
+        code, _, _ = run("predict", f"jaxridge-fit/{name}", "data.csv", "-o", name)
+        assert code == 0
+    assert Path("result.json").read_text() == Path("model.safetensors").read_text()
+    code, _, err = run(
+        "predict", "jaxridge-fit", "data.csv", "-o", "p.csv", "--interval", "0.9"
+    )
+    assert code == 2 and "fit with --interval" in err
+    data = Path("jaxridge-fit/model.safetensors").read_bytes()
+    Path("bad.safetensors").write_bytes(data[:-1] + b"x")
+    code, _, err = run("predict", "bad.safetensors", "data.csv", "-o", "p.csv")
+    assert code == 2 and "bad.safetensors is damaged" in err
+    save(RidgeCV([1.0]).fit(np.eye(3), np.arange(3.0)), "other.safetensors")
+    code, _, err = run("predict", "other.safetensors", "data.csv", "-o", "p.csv")
+    assert code == 2 and "saved from Python" in err
 
 
 def test_a_name_with_a_comma_is_quoted(run):

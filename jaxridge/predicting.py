@@ -1,0 +1,125 @@
+"""A saved result applied to new rows: what ``jaxridge predict`` does."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from jaxridge.account import without_column
+from jaxridge.columns import Columns
+from jaxridge.encoding import (
+    Column,
+    Encoding,
+    encode_features,
+    refuse_missing,
+    unseen_levels,
+)
+from jaxridge.files import MODEL, load_result, refuse_overwriting, write_csv
+from jaxridge.intervals import Kept, jackknife_plus
+from jaxridge.objective import Params, predict
+from jaxridge.store import read_table_model
+from jaxridge.tables import read_table
+
+
+class Saved(NamedTuple):
+    """A result that was read: how rows are encoded, and what is made of them."""
+
+    encoding: Encoding
+    fill: np.ndarray
+    params: Params
+    level: float | None
+    kept: Kept | None
+    columns: Columns | None
+
+
+def predict_table(
+    model: Path, data: Path, out: Path, interval: float | None
+) -> Iterator[str]:
+    """Predict the rows of a table with a saved result, into a CSV file."""
+    saved = _read(model, interval)
+    encoding = saved.encoding
+    refuse_overwriting([out], {"DATA": data, "MODEL": model})
+    table = read_table(data, text=encoding.text, progress=True)
+    for name, count in _unseen(table, encoding):
+        yield without_column(name, count)
+    X = _filled(table, saved)
+    whole = ~np.isnan(X).any(axis=1)
+    columns = np.full((3 if saved.level else 1, len(X)), np.nan)
+    if whole.any():
+        columns[:, whole] = _predicted(saved, X[whole])
+    if not whole.all():
+        yield (
+            f"{int((~whole).sum())} rows miss a value and get no prediction, as the "
+            "fit left such rows out"
+        )
+    lines = (
+        [repr(value) if ok else "" for value in line]
+        for line, ok in zip(columns.T.tolist(), whole, strict=True)
+    )
+    write_csv(out, ["prediction", "lower", "upper"][: len(columns)], lines)
+    yield f"wrote {len(X)} predictions of {encoding.target!r} to {out}"
+
+
+def _read(model: Path, interval: float | None) -> Saved:
+    """Return a saved result, checked, and what its model file keeps beside it."""
+    if model.is_dir() and (model / MODEL).exists():
+        model = model / MODEL
+    if model.suffix == ".safetensors":
+        result, kept, columns = read_table_model(model)
+    else:
+        result, kept, columns = load_result(model), None, None
+    level = interval or (None if kept is None else result.get("interval"))
+    if level is not None and kept is None:
+        raise ValueError(
+            f"{model} keeps nothing to make intervals of: fit with --interval, and "
+            f"pass the folder or {MODEL}"
+        )
+    try:
+        given = tuple(_column(**one) for one in result["columns"])
+        encoding = Encoding(result["target"], given, missing=result["missing"])
+        fill, coef = np.array(result["fill"], float), np.array(result["coef"], float)
+        params = Params(coef, np.array(result["intercept"], float))
+        fits = fill.shape == coef.shape == (len(encoding.features),)
+        fits = fits and len(set(encoding.features)) == len(encoding.features)
+        fits = fits and isinstance(encoding.target, str)
+        fits = fits and encoding.missing in ("error", "drop", "mean")
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ValueError(f"{model} is damaged: its columns cannot be read") from None
+    if not fits:
+        raise ValueError(f"{model} is damaged: columns and coefficients do not match")
+    return Saved(encoding, fill, params, level, kept, columns)
+
+
+def _column(name: str, levels: list[str] | None) -> Column:
+    if not all(isinstance(word, str) for word in (name, *(levels or ()))):
+        raise TypeError("names and levels are text")
+    return Column(name, None if levels is None else tuple(levels))
+
+
+def _unseen(table: pa.Table, encoding: Encoding) -> Any:
+    """Return the counts of unknown levels, once all columns are known to be there."""
+    encode_features(table.slice(0, 0), encoding)
+    return unseen_levels(table, encoding).items()
+
+
+def _filled(table: pa.Table, saved: Saved) -> np.ndarray:
+    """Return the design matrix, with holes only where the fit left rows out."""
+    X = encode_features(table, saved.encoding)
+    holes = np.isnan(X)
+    if saved.encoding.missing == "error":
+        refuse_missing(
+            holes, saved.encoding, "the fit had none, and knows no fill: mend them"
+        )
+    return np.where(holes, saved.fill, X) if saved.encoding.missing == "mean" else X
+
+
+def _predicted(saved: Saved, X: np.ndarray) -> np.ndarray:
+    """Return predictions (1, q), or those and the ends of their intervals (3, q)."""
+    prediction = np.asarray(predict(saved.params, X))
+    if saved.level is None or saved.kept is None or saved.columns is None:
+        return prediction[None]
+    ready = (X - saved.columns.origin) / saved.columns.scale
+    ends = jackknife_plus(saved.kept, ready, prediction[:, None], saved.level)
+    return np.stack([prediction, *(end[:, 0] for end in ends)])
