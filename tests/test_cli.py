@@ -399,6 +399,7 @@ def test_criteria_choose_as_from_python(run, cv):
     assert (result["scores"]["mean_only"] is None) == (cv == "evidence")
 
 
+@pytest.mark.filterwarnings("ignore:the best alpha")
 def test_intervals_are_those_of_the_estimator(run):
     columns = numbers() | {"w": 1.0 + np.arange(60) % 3}
     write("data.csv", **columns)
