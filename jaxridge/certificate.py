@@ -39,6 +39,7 @@ from jaxridge.products import matmul
 from jaxridge.routes import Route
 from jaxridge.tiles import View, as_stored, fold
 
+FITS_AT_ONCE = 4
 Slope = Callable[[Params, Array], tuple[Params, Params]]
 
 
@@ -253,18 +254,24 @@ def relative(
     slope: Slope, one: Summed, middle: Float[Array, ""], fit_intercept: bool
 ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
     """Return ‖∇J‖ of fits over that at coef = 0, by both gradients of a slope."""
-    nothing = jnp.zeros_like(one.shrunk[0])
-    at_zero = slope(Params(nothing, middle), nothing)
-    steep = [gradient_norm(g, fit_intercept) for g in at_zero]
+    (coefs, intercepts), shrunk = one
+    none = jnp.zeros_like(shrunk[:1])
+    # One pass over the rows for the start and up to three fits.
+    all_ = (
+        Params(
+            jnp.concatenate([none, coefs]),
+            jnp.concatenate([middle[None], intercepts]),
+        ),
+        jnp.concatenate([none, shrunk]),
+    )
 
-    def at(fit: tuple[Params, Array]) -> tuple[Array, ...]:
-        found = slope(*fit)
-        return tuple(
-            gradient_norm(g, fit_intercept) / jnp.where(s > 0, s, 1)
-            for g, s in zip(found, steep, strict=True)
-        )
+    def norms(fit: tuple[Params, Array]) -> tuple[Array, ...]:
+        return tuple(gradient_norm(g, fit_intercept) for g in slope(*fit))
 
-    autodiff, by_hand = jax.lax.map(at, tuple(one))
+    autodiff, by_hand = (
+        found[1:] / jnp.where(found[0] > 0, found[0], 1)
+        for found in jax.lax.map(norms, all_, batch_size=FITS_AT_ONCE)
+    )
     return autodiff, by_hand
 
 

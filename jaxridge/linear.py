@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
@@ -88,13 +89,19 @@ class Choosing(Linear):
         ready = made_ready(rows, standardize)
         # Folds learn scales of their own.
         apart = not isinstance(asked.cv, str)
-        to_score = ready.rows
-        if apart and standardize:
-            to_score = rows._replace(prepare=learner_of(rows))
-        scores = scores_of(to_score, grid_asked(self.alphas), asked)
-        choice = choose(scores, self.rule, per_target=asked.per_target)
+        grid, of_targets = grid_asked(self.alphas), asked.per_target
+        with jax.enable_x64(True):
+            # Handed to JAX once, for all that is asked of them.
+            placed = _placed(ready.rows)
+            to_score = placed
+            if apart and standardize:
+                to_score = _placed(rows)._replace(prepare=learner_of(rows))
+            scores = scores_of(to_score, grid, asked)
+            choice = choose(scores, self.rule, per_target=of_targets)
+            fit = along_axes(placed, choice.lam)
+            found = jax.tree.map(lambda a: np.array(a)[()], (scores, choice, fit))
+        scores, choice, fit = found
         _warn_of_edge(choice, self.alphas)
-        fit = along_axes(ready.rows, choice.lam)
         self._keep(ready, fit)
         self.alpha_, self.at_edge_ = choice.lam, choice.at_edge
         self.alphas_, self.scores_route_ = scores.lams, str(scores.route)
@@ -110,6 +117,15 @@ class Choosing(Linear):
             "asked": "folds" if apart else "leave-one-out",
         }
         return ready, fit
+
+
+def _placed(rows: Rows) -> Rows:
+    """Return dense rows as JAX arrays, within 64-bit mode."""
+    if sparse.issparse(rows.X):
+        return rows
+    X, y = jnp.asarray(rows.X), jnp.asarray(rows.y)
+    weight = None if rows.weight is None else jnp.asarray(rows.weight)
+    return rows._replace(X=X, y=y, weight=weight)
 
 
 def fitted(rows: Rows, lam: Any, solver: str) -> Fit | FitAlongAxes:

@@ -51,8 +51,8 @@ class Rows(NamedTuple):
     """Rows, dense or sparse, and how fits to them are made."""
 
     X: Any
-    y: np.ndarray
-    weight: np.ndarray | None
+    y: Any
+    weight: Any
     fit_intercept: bool
     prepare: Learner | None
 
@@ -184,7 +184,7 @@ def _grid(rows: Rows, lams: Any) -> Any:
 
 def _judged_left_out(rows: Rows, lams: Any, asked: Asked) -> Scores:
     predicted = left_out(rows, lams)
-    there = slice(None) if rows.weight is None else rows.weight > 0
+    there = slice(None) if rows.weight is None else np.asarray(rows.weight) > 0
     which = np.arange(len(rows.y))[there]
     mean: Any = _judgements(rows, which, predicted[:, there], asked)
     none: Any = np.zeros_like(mean)
@@ -204,8 +204,8 @@ def _judgements(
     rows: Rows, which: np.ndarray, predicted: np.ndarray, asked: Asked
 ) -> np.ndarray:
     """Return what a judge says of each penalty, (L,), or of each target, (L, t)."""
-    y = rows.y[which]
-    weight = None if rows.weight is None else rows.weight[which]
+    y = np.asarray(rows.y)[which]
+    weight = None if rows.weight is None else np.asarray(rows.weight)[which]
     judge: Any = asked.scoring
     if y.ndim == 2 and asked.per_target:
         return np.array(
