@@ -25,16 +25,32 @@ class Contender(NamedTuple):
 def problems(record: dict) -> dict[str, dict[str, Any]]:
     """Return the problems of a record by name, in the order of the record."""
     found: dict[str, dict[str, Any]] = {}
-    for case in record["benchmarks"]:
+    for case in _timed(record):
         problem = case["extra_info"]["problem"]
         found.setdefault(problem["name"], problem)
     return found
 
 
+def _timed(record: dict) -> list[dict]:
+    """Return the cases of contenders at a problem; others count coverage."""
+    return [c for c in record["benchmarks"] if "problem" in c["extra_info"]]
+
+
+def coverage(record: dict) -> str:
+    """Return a table of what share of new rows intervals held, if that was counted."""
+    cases = [c["extra_info"].get("coverage") for c in record["benchmarks"]]
+    rows = [
+        (c["set"], c["splits"], *(f"{c[m]:.1%}" for m in ("jackknife+", "posterior")))
+        for c in cases
+        if c
+    ]
+    return tabulate(rows, ["share held at 90 %", "splits", "jackknife+", "posterior"])
+
+
 def contenders(record: dict, problem: str) -> list[Contender]:
     """Return the contenders at a problem, slowest first."""
     rounds: dict[str, list[dict]] = {}
-    for case in record["benchmarks"]:
+    for case in _timed(record):
         if case["extra_info"]["problem"]["name"] == problem:
             rounds.setdefault(case["extra_info"]["contender"], []).append(case)
     found = [
@@ -149,5 +165,8 @@ if __name__ == "__main__":
         record = json.loads(Path(name).read_text())
         for key, problem in problems(record).items():
             print(title(record, problem), table(record, key), sep="\n\n", end="\n\n")
-        picture(record, Path(name).with_suffix(".png"))
-        print(f"wrote {Path(name).with_suffix('.png')}")
+        if any("coverage" in case["extra_info"] for case in record["benchmarks"]):
+            print(coverage(record), end="\n\n")
+        if problems(record):
+            picture(record, Path(name).with_suffix(".png"))
+            print(f"wrote {Path(name).with_suffix('.png')}")

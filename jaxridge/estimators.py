@@ -99,7 +99,9 @@ class _Regressor(MultiOutputMixin, RegressorMixin, Linear):
         Student's t. Jackknife+ covers at least 2·interval − 1 of new rows whatever
         their distribution, and nearly always about `interval`; the guarantee is for an
         alpha that was fixed in advance (Barber et al. 2021, theorem 1), not one that
-        the same rows chose.
+        the same rows chose. With one that they did, 90 % intervals held between 89.5 %
+        and 91.8 % of new rows of five data sets, and the posterior's between 87.9 % and
+        93.6 % (benchmarks/records/amd-epyc-2-cores-coverage.json).
         """
         check_is_fitted(self)
         X = validated(self, X, reset=False)
