@@ -19,7 +19,7 @@ import pyarrow.parquet
 
 from jaxridge.progress import bar
 
-PARQUET_MAGIC = b"PAR1"
+PARQUET_MAGIC, PARQUET_NAMES = b"PAR1", (".parquet", ".pq")
 SEPARATORS = ",;\t|"
 DICTIONARY_LEVELS = 1000
 DIGITS = r"^\s*[+-]?\d{19,}\s*$"
@@ -35,7 +35,8 @@ def read_table(
     Parameters
     ----------
     path : str or Path
-        The file. Parquet is recognised by its first bytes, everything else is CSV.
+        The file. Parquet is recognised by its first and last bytes, everything else is
+        CSV.
     text : collection of str
         Columns of a CSV file that hold text, whatever it looks like.
     progress : bool
@@ -61,12 +62,10 @@ def read_table(
     if not path.is_file():
         raise ValueError(f"{path} is a pipe or a device: save it to a file first")
     try:
-        with path.open("rb") as file:
-            start = file.read(len(PARQUET_MAGIC))
-        if start == PARQUET_MAGIC:
+        if _is_parquet(path):
             _check_names(path, pa.parquet.read_schema(path).names)
             table = pa.parquet.read_table(path)
-        elif path.suffix.lower() in (".parquet", ".pq"):
+        elif path.suffix.lower() in PARQUET_NAMES:
             raise ValueError(f"{path} is not a Parquet file, whatever its name says")
         else:
             table = _read_csv(path, text, progress)
@@ -77,6 +76,17 @@ def read_table(
     if table.num_rows == 0:
         raise ValueError(f"{path} has column names but no rows")
     return table
+
+
+def _is_parquet(path: Path) -> bool:
+    """Whether a file starts as Parquet does, and ends so or is called so."""
+    size = len(PARQUET_MAGIC)
+    with path.open("rb") as file:
+        start = file.read(size)
+        file.seek(max(0, path.stat().st_size - size))
+        end = file.read(size)
+    named = path.suffix.lower() in PARQUET_NAMES
+    return start == PARQUET_MAGIC and (end == PARQUET_MAGIC or named)
 
 
 def _read_csv(path: Path, text: Collection[str], progress: bool) -> pa.Table:

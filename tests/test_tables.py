@@ -36,6 +36,12 @@ def test_gzip_parquet_and_a_byte_order_mark_are_read(tmp_path):
         assert read_table(path).to_pylist() == plain.to_pylist()
 
 
+def test_a_column_called_as_parquet_begins_is_a_column(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("PAR1,y\n1,2\n3,4\n")
+    assert read_table(path).column_names == ["PAR1", "y"]
+
+
 def test_types_are_found_beyond_the_first_block(tmp_path):
     values = ["1"] * 400_000 + ["2.5"]
     table = read_table(written(tmp_path, "a,b\n" + "".join(f"{v},0\n" for v in values)))
