@@ -71,18 +71,7 @@ def fit_table(request: Request) -> Iterator[str]:
     )
     started = time.perf_counter()
     compiling = _compile_seconds()
-    if isinstance(request.cv, str) and (request.group or request.in_time):
-        raise ValueError(
-            f"--group and --time-ordered make folds, and --cv {request.cv} has none: "
-            "pass a number of folds as --cv"
-        )
-    if request.group and request.in_time:
-        raise ValueError("--group and --time-ordered exclude each other: pass one")
-    if isinstance(request.cv, str) and request.method == "descent":
-        raise ValueError(
-            f"--method descent needs folds, and --cv {request.cv} has none: pass a "
-            "number of folds as --cv"
-        )
+    _refuse_contradictions(request)
     table, target = _table(request)
     train, test, read_test = _split_table(table, request)
     del table
@@ -108,13 +97,7 @@ def fit_table(request: Request) -> Iterator[str]:
     yield from describe_data(request, encoding, rows, n_read)
     for name, count in unseen.items():
         yield "--test: " + without_column(name, count)
-    most = len(rows.y) if groups is None else len(np.unique(groups))
-    if not isinstance(request.cv, str) and request.cv > most - request.in_time:
-        what = "rows" if groups is None else f"groups in column {request.group!r}"
-        raise ValueError(
-            f"--cv {request.cv} asks for more folds than there are {what}, {most}"
-        )
-    trial = Trial(request.cv, request.seed, groups, request.in_time)
+    trial = _trial(request, len(rows.y), groups)
     task = Task(
         request.lams,
         trial,
@@ -132,8 +115,33 @@ def fit_table(request: Request) -> Iterator[str]:
     yield from describe_coefficients(encoding, found)
     seconds["total"] = time.perf_counter() - started
     result = _result(request, trial, encoding, rows, found, error, seconds)
-    write_table_model(request.out / MODEL, result, kept, found.columns)
-    yield from _write(request.out, trial, encoding, found, result)
+    yield from _write(request.out, trial, encoding, found, kept, result)
+
+
+def _refuse_contradictions(request: Request) -> None:
+    if isinstance(request.cv, str) and (request.group or request.in_time):
+        raise ValueError(
+            f"--group and --time-ordered make folds, and --cv {request.cv} has none: "
+            "pass a number of folds as --cv"
+        )
+    if request.group and request.in_time:
+        raise ValueError("--group and --time-ordered exclude each other: pass one")
+    if isinstance(request.cv, str) and request.method == "descent":
+        raise ValueError(
+            f"--method descent needs folds, and --cv {request.cv} has none: pass a "
+            "number of folds as --cv"
+        )
+
+
+def _trial(request: Request, rows: int, groups: np.ndarray | None) -> Trial:
+    """Return by what penalties are judged, if there are rows or groups enough."""
+    most = rows if groups is None else len(np.unique(groups))
+    if not isinstance(request.cv, str) and request.cv > most - request.in_time:
+        what = "rows" if groups is None else f"groups in column {request.group!r}"
+        raise ValueError(
+            f"--cv {request.cv} asks for more folds than there are {what}, {most}"
+        )
+    return Trial(request.cv, request.seed, groups, request.in_time)
 
 
 def _kept(rows: Rows, found: Study, request: Request) -> Kept:
@@ -313,7 +321,12 @@ def _if_finite(value: Any) -> float | None:
 
 
 def _write(
-    out: Path, trial: Trial, encoding: Encoding, found: Study, result: dict[str, Any]
+    out: Path,
+    trial: Trial,
+    encoding: Encoding,
+    found: Study,
+    kept: Kept | None,
+    result: dict[str, Any],
 ) -> Iterator[str]:
     columns, scores = found.columns, found.scores
     # First and last, so that a result that is there has all its files, and its own.
@@ -360,6 +373,7 @@ def _write(
         names = encoding.features
         plot_coefficients(scores.lams, found.params, ax, names=names, chosen=chosen)
         ax.set(xlabel=penalty, ylabel="coefficient of the prepared column")
+    write_table_model(out / MODEL, result, kept, columns)
     save_result(out / "result.json", result)
     yield ""
     yield (
