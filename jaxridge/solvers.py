@@ -198,9 +198,10 @@ def _by_svd(X: Array, Y: Array, lam: Array) -> Array:
     # s/(s² + λ), of which no square can leave the range.
     safe = jnp.where(s > 0, s, 1)
     gain = jnp.where(s > 0, 1 / (safe + lam / safe), 0)[:, None]
-    coef = matmul(V, gain * matmul(U.T, Y))
-    # What rounding left of the equation, solved once more (Björck 1967).
-    rest = matmul(U.T, Y - matmul(X, coef)) - lam / safe[:, None] * matmul(V.T, coef)
+    across, along = matmul(U.T, X), matmul(U.T, Y)
+    coef = matmul(V, gain * along)
+    # What rounding left of UᵀY − (UᵀX + λ/S Vᵀ) θ = 0, solved once more (Björck 1967).
+    rest = along - matmul(across, coef) - lam / safe[:, None] * matmul(V.T, coef)
     return coef + matmul(V, gain * rest)
 
 
