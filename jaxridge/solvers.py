@@ -116,7 +116,7 @@ def _coef(
     lam: Float[Array, ""],
 ) -> Float[Array, "n t"]:
     """Return (XᵀWX + λ)⁻¹ XᵀWY, of minimum norm at λ = 0."""
-    unit, X, Y, lam = _in_units(X, Y, weight, lam)
+    inverse, X, Y, lam = _in_units(X, Y, weight, lam)
     m, n = X.shape
     square = matmul(X.T, X) if n <= m else matmul(X, X.T)
     factor = jnp.linalg.cholesky(square + lam * jnp.eye(min(m, n), dtype=X.dtype))
@@ -126,7 +126,7 @@ def _coef(
         lambda factor, X, Y: _by_svd(X, Y, lam),
         *(factor, X, Y),
     )
-    return coef / unit
+    return coef * inverse
 
 
 @_coef.defjvp
@@ -156,16 +156,17 @@ def _coef_derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
 def _in_units(
     X: Array, Y: Array, weight: Array, lam: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Return a unit, √w X and λ in it, and √w Y, so that no square leaves the range.
+    """Return 1/unit, √w X and λ in that unit, and √w Y: no square leaves the range.
 
     X = unit · X' and λ = unit² λ' give θ = θ' / unit. The unit is a power of 2, so that
-    nothing is rounded, and the size of the larger of X and √λ.
+    nothing is rounded, and the size of the larger of X and √λ. Its inverse multiplies,
+    as XLA makes of λ/unit/unit a division by a square that may not exist.
     """
     root = jnp.sqrt(weight)[:, None]
     X, Y = root * X, root * Y
     size = jnp.maximum(jnp.max(jnp.abs(X)), jnp.sqrt(lam))
-    unit = jnp.exp2(jnp.floor(jnp.log2(jnp.where(size > 0, size, 1))))
-    return unit, X / unit, Y, lam / unit / unit
+    inverse = jnp.exp2(-jnp.floor(jnp.log2(jnp.where(size > 0, size, 1))))
+    return inverse, X * inverse, Y, lam * inverse * inverse
 
 
 def condition_of(factor: Float[Array, "k k"]) -> Float[Array, ""]:
@@ -207,11 +208,11 @@ def _by_svd(X: Array, Y: Array, lam: Array) -> Array:
 
 def _inverse(X: Array, weight: Array, lam: Array, b: Array) -> Array:
     """Return (XᵀWX + λ)⁻¹ b, where b outside the row space is 0 if λ is 0."""
-    unit, X, _, lam = _in_units(X, b[:1], weight, lam)
+    inverse, X, _, lam = _in_units(X, b[:1], weight, lam)
     _, s, V = graded_svd(X)
     damped = s**2 + lam
     inside = matmul(V.T, b)
     outside = b - matmul(V, inside)
     gain = jnp.where(damped > 0, 1 / jnp.where(damped > 0, damped, 1), 0)
     beyond = jnp.where(lam > 0, 1 / jnp.where(lam > 0, lam, 1), 0)
-    return (matmul(V, gain[:, None] * inside) + beyond * outside) / unit / unit
+    return (matmul(V, gain[:, None] * inside) + beyond * outside) * inverse * inverse
