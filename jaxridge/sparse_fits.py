@@ -100,7 +100,7 @@ def grid_of_sparse(rows: SparseRows) -> np.ndarray:
 
 def criterion(rows: SparseRows, lams: Any, name: str) -> Scores | Evidence:
     """Return GCV or the evidence."""
-    sums = sums_of(rows.X, rows.Y, rows.weight)
+    sums = _sums_that_can_be(rows)
     score: Any = gcv if name == "gcv" else evidence
     found: Scores | Evidence = score(sums, None, lams, fit_intercept=rows.fit_intercept)
     return found
@@ -131,8 +131,9 @@ def left_out_scores(rows: SparseRows, lams: Any, scoring: str) -> Scores:
         spread = _gathered(spread, *losses)
     mean, deviation = _summary(spread)
     if scoring == "r2":
-        middle = np.average(rows.Y, 0, rows.weight) if rows.fit_intercept else 0.0
+        middle = np.average(rows.Y, 0, rows.weight)
         square = np.average((rows.Y - middle) ** 2, 0, rows.weight)
+        square = np.where(square > 0, square, np.nan)
         mean, deviation = 1 - mean / square, deviation / square
         is_defined(scoring, jnp.asarray(mean))
     return Scores(lams, mean[None], mean, deviation, better, route)
@@ -190,13 +191,18 @@ def _scored(scoring: str, Y: Any, predicted: Any, weight: Any) -> Any:
     )
 
 
-def _errors(rows: SparseRows, lams: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+def _sums_that_can_be(rows: SparseRows) -> Moments:
+    """Return the moments, or refuse columns too many for XᵀX."""
     if rows.is_wide:
         raise ValueError(
-            f"leaving out each of {rows.X.shape[0]} sparse rows needs XᵀX, which "
+            f"scores of {rows.X.shape[0]} sparse rows without folds need XᵀX, which "
             f"{rows.X.shape[1]} columns make too large: use folds, such as cv=5"
         )
-    sums = sums_of(rows.X, rows.Y, rows.weight)
+    return sums_of(rows.X, rows.Y, rows.weight)
+
+
+def _errors(rows: SparseRows, lams: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    sums = _sums_that_can_be(rows)
     given = rows.X, rows.Y, rows.weight, sums, lams, rows.fit_intercept
     return left_out(*given)
 

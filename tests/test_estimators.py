@@ -478,8 +478,20 @@ def test_many_wide_sparse_rows_are_iterated(monkeypatch):
     np.testing.assert_allclose(thin.best_score_, dense.best_score_, rtol=1e-9)
     np.testing.assert_allclose(thin.coef_, dense.coef_, rtol=1e-8)
     assert 0 < thin.certificate_.by_hand.max() < 1e-10
-    with pytest.raises(ValueError, match="use folds, such as cv=5"):
-        RidgeCV(ALPHAS).fit(sparse.csr_array(HOLES), Y)
+    for cv in ("loo", "gcv", "evidence"):
+        with pytest.raises(ValueError, match="use folds, such as cv=5"):
+            RidgeCV(ALPHAS, cv=cv).fit(sparse.csr_array(HOLES), Y)
+
+
+@pytest.mark.parametrize("scoring", ["r2", "correlation"])
+def test_sparse_rows_left_out_are_scored_as_dense_ones(scoring):
+    options = {"scoring": scoring, "fit_intercept": False}
+    dense = RidgeCV(ALPHAS, **options).fit(HOLES, Y, WEIGHT)
+    thin = RidgeCV(ALPHAS, **options).fit(sparse.csr_array(HOLES), Y, WEIGHT)
+    assert thin.alpha_ == dense.alpha_
+    np.testing.assert_allclose(thin.best_score_, dense.best_score_, rtol=1e-9)
+    with pytest.raises(ValueError, match="undefined"):
+        RidgeCV(ALPHAS, scoring="r2").fit(sparse.csr_array(HOLES), np.ones(M))
 
 
 def test_sparse_rows_are_refused_what_would_make_them_dense():
