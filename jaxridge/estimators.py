@@ -6,28 +6,11 @@ there, and is that of ``J = (Σ w (X @ coef + intercept − y)² + λ ‖coef‖
 
 from typing import Any, Self
 
-import numpy as np
-from scipy import sparse
-from sklearn.base import MultiOutputMixin, RegressorMixin
-from sklearn.utils.validation import check_is_fitted
-
 from jaxridge import checks
-from jaxridge.columns import Columns
-from jaxridge.fits import FitAlongAxes
 from jaxridge.frames import sample_weights, validated
-from jaxridge.intervals import (
-    Kept,
-    coef_deviation,
-    jackknife_plus,
-    kept_of,
-    posterior_interval,
-    standard_error,
-)
 from jaxridge.linear import (
     SOLVERS,
     Choosing,
-    Linear,
-    Ready,
     along_axes,
     fitted,
     given_alpha,
@@ -35,121 +18,11 @@ from jaxridge.linear import (
     refuse_positive,
     solver_of,
 )
-from jaxridge.selection import Asked, Rows, asked_cv, left_out, scoring_asked
+from jaxridge.regressor import Regressor
+from jaxridge.selection import Asked, Rows, asked_cv, scoring_asked
 
 
-class _Regressor(MultiOutputMixin, RegressorMixin, Linear):
-    """What both regressors do once coefficients are there."""
-
-    _columns: Columns | None = None
-    _kept: Kept | None = None
-
-    def _keep_rows(self, ready: Ready, fit: FitAlongAxes, lam: Any) -> None:
-        """Keep what intervals need."""
-        rows = ready.rows
-        if sparse.issparse(rows.X) or rows.X.shape[1] != self.n_features_in_:
-            raise ValueError(
-                "intervals=True needs dense rows, as it keeps them: pass X.toarray()"
-            )
-        Y = rows.y.reshape(len(rows.y), -1)
-        each = np.broadcast_to(np.asarray(lam, Y.dtype), Y.shape[1:])
-        given = rows.weight, fit, each, left_out_errors(rows, each)
-        self._kept = kept_of(rows.X, Y, *given, rows.fit_intercept)
-        self._columns = ready.columns
-
-    def predict(
-        self,
-        X: Any,
-        *,
-        return_std: bool = False,
-        interval: float | None = None,
-        interval_method: str = "jackknife+",
-    ) -> Any:
-        """Predict, and say how sure.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            The rows.
-        return_std : bool
-            Whether to return the standard deviation of a new observation too.
-        interval : float between 0 and 1, optional
-            The share of observations that an interval about each prediction should
-            hold.
-        interval_method : "jackknife+" or "posterior"
-            From the errors of fits without each row, which assumes only that rows are
-            exchangeable; or from a normal model of the noise.
-
-        Returns
-        -------
-        array, or (array, std), or (array, lower, upper)
-            Each of shape (n_samples,) or (n_samples, n_targets), in units of the
-            target.
-
-        Raises
-        ------
-        ValueError
-            For rows that do not fit; and for `return_std` or `interval` where the fit
-            was made without ``intervals=True``.
-
-        Notes
-        -----
-        The standard deviation is that of the posterior at the chosen alpha: σ √(1 +
-        zᵀ(S² + λ)⁻¹z + …), σ² = RSS/(m − df), and the posterior's interval that of
-        Student's t. Jackknife+ covers at least 2·interval − 1 of new rows whatever
-        their distribution, and nearly always about `interval`; the guarantee is for an
-        alpha that was fixed in advance (Barber et al. 2021, theorem 1), not one that
-        the same rows chose. With one that they did, 90 % intervals held between 89.5 %
-        and 91.8 % of new rows of five data sets, and the posterior's between 87.9 % and
-        93.6 % (benchmarks/records/amd-epyc-2-cores-coverage.json).
-        """
-        check_is_fitted(self)
-        X = validated(self, X, reset=False)
-        mean = self._at(X)
-        if not return_std and interval is None:
-            return mean
-        if return_std and interval is not None:
-            raise ValueError("`return_std` and `interval` exclude each other: pass one")
-        kept = self._what_was_kept()
-        rows = X
-        if self._columns is not None:
-            rows = (X - self._columns.origin) / self._columns.scale
-        if return_std:
-            return mean, self._shaped(standard_error(_with_noise(kept), rows))
-        level = _level(interval)
-        checks.one_of("interval_method", interval_method, ("jackknife+", "posterior"))
-        plain = mean.reshape(len(X), -1)
-        if interval_method == "jackknife+":
-            ends = jackknife_plus(kept, rows, plain, level)
-        else:
-            ends = posterior_interval(_with_noise(kept), rows, plain, level)
-        return mean, *map(self._shaped, ends)
-
-    @property
-    def coef_std_(self) -> np.ndarray:
-        """Posterior standard deviation of each coefficient, in the shape of `coef_`."""
-        deviation = coef_deviation(_with_noise(self._what_was_kept()))
-        if self._columns is not None:
-            deviation = deviation / self._columns.scale[:, None]
-        return deviation[:, 0] if self.coef_.ndim == 1 else deviation.T
-
-    def _at(self, X: Any) -> np.ndarray:
-        return X @ self.coef_.T + self.intercept_
-
-    def _shaped(self, array: np.ndarray) -> np.ndarray:
-        return array[:, 0] if self.coef_.ndim == 1 else array
-
-    def _what_was_kept(self) -> Kept:
-        check_is_fitted(self)
-        if self._kept is None:
-            raise ValueError(
-                "standard errors and intervals need what a fit forgets: fit with "
-                "intervals=True"
-            )
-        return self._kept
-
-
-class Ridge(_Regressor):
+class Ridge(Regressor):
     """Ridge regression at a given alpha, or one for each target.
 
     Minimises ``J = (Σ w (X @ coef + intercept − y)² + alpha · ‖coef‖²) / (2m)``, m =
@@ -271,7 +144,7 @@ class Ridge(_Regressor):
         return self
 
 
-class RidgeCV(_Regressor, Choosing):
+class RidgeCV(Regressor, Choosing):
     """Ridge regression that chooses alpha by cross-validation.
 
     Minimises ``J = (Σ w (X @ coef + intercept − y)² + alpha · ‖coef‖²) / (2m)``, m =
@@ -425,36 +298,3 @@ class RidgeCV(_Regressor, Choosing):
         if self.intervals:
             self._keep_rows(ready, fit, self.alpha_)
         return self
-
-
-def left_out_errors(rows: Rows, each: np.ndarray) -> np.ndarray:
-    """Return the errors (m, t) of predicting each row from all others."""
-    Y = rows.y.reshape(len(rows.y), -1)
-    errors = np.empty_like(Y)
-    for one in np.unique(each):
-        some = Y[:, each == one]
-        predicted = left_out(rows._replace(y=some), np.array([one]))
-        errors[:, each == one] = some - predicted[0]
-    return errors
-
-
-def _level(interval: Any) -> float:
-    try:
-        level = float(interval)
-    except (TypeError, ValueError):
-        level = np.nan
-    if not 0 < level < 1:
-        raise ValueError(
-            f"`interval` must be a share between 0 and 1, such as 0.9, got {interval!r}"
-        )
-    return level
-
-
-def _with_noise(kept: Kept) -> Kept:
-    """Return what was kept, if it tells of the noise."""
-    if np.isnan(kept.noise).any():
-        raise ValueError(
-            "the fit uses as many degrees of freedom as there are rows, and leaves "
-            "none to estimate the noise from: use a larger alpha, or jackknife+"
-        )
-    return kept

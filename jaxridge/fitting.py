@@ -31,7 +31,6 @@ from jaxridge.encoding import (
     learn_encoding,
     unseen_levels,
 )
-from jaxridge.estimators import left_out_errors
 from jaxridge.examples import DIABETES_TARGET, diabetes
 from jaxridge.files import (
     MODEL,
@@ -46,6 +45,7 @@ from jaxridge.kinds import known
 from jaxridge.linear import along_axes
 from jaxridge.objective import predict
 from jaxridge.plots import figure, plain, plot_coefficients, plot_validation
+from jaxridge.regressor import left_out_errors
 from jaxridge.selection import Rows as Prepared
 from jaxridge.store import write_table_model
 from jaxridge.study import Study, Task, study

@@ -185,10 +185,10 @@ def _in_few_axes(rows: Rows) -> tuple[Rows, Callable[[Params], Params]]:
     m, n = rows.X.shape
     if not m <= MOST < n:
         return rows, _unchanged
-    X, _, weight, mean = sparse_rows(rows)
-    few = turned(X, weight, mean)
+    given = sparse_rows(rows)
+    few = turned(given.X, given.weight, given.fit_intercept)
     y = rows.y.astype(np.float64)
-    return rows._replace(X=few.X, y=y), partial(turned_back, few, X)
+    return rows._replace(X=few.X, y=y), partial(turned_back, few, given.X)
 
 
 def _unchanged(params: Params) -> Params:

@@ -116,13 +116,16 @@ def left_out(
         yield rows, np.asarray(_errors(*given))
 
 
+_factorised = jax.jit(of_sums)
+
+
 @in_kind_of_input
 def _axes(
     sums: Moments, lams: Array, rows: float, fit_intercept: bool
 ) -> tuple[Centre, Spectrum, Whole, Array]:
     sums = as_one(sums)
     centre, xx, xy = about_centre(sums, fit_intercept)
-    spectrum, worst = jax.jit(of_sums)(xx, xy, jnp.min(lams))
+    spectrum, worst = _factorised(xx, xy, jnp.min(lams))
     rank = jnp.sum(spectrum.values > 0) + fit_intercept
     return centre, spectrum, Whole(sums.weight, rank >= rows), worst
 

@@ -6,8 +6,9 @@ columns, and too many rows to be turned into few dense ones, conjugate gradients
 """
 
 from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,8 @@ DECADES = 8  # below the trace, where an automatic grid begins
 LOSSES = {"mse": np.square, "mae": np.abs}
 
 
-class SparseRows(NamedTuple):
+@dataclass(frozen=True)
+class SparseRows:
     """Sparse rows in float64, targets (m, t) and weights."""
 
     X: Any
@@ -51,6 +53,11 @@ class SparseRows(NamedTuple):
     def is_wide(self) -> bool:
         """Whether there are too many columns to make XᵀWX."""
         return int(self.X.shape[1]) > MOST
+
+    @cached_property
+    def sums(self) -> Moments:
+        """Their moments, made once for all that is asked of them."""
+        return sums_of(self.X, self.Y, self.weight)
 
 
 Scored = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -64,7 +71,7 @@ def fit_sparse(rows: SparseRows, lam: Any) -> FitAlongAxes:
         coef, intercept, _ = krylov.solved(*given)
         fit = _unfactorised(coef, intercept, lam)
     else:
-        fit = _of_sums(sums_of(rows.X, rows.Y, rows.weight), lam, rows.fit_intercept)
+        fit = _of_sums(rows.sums, lam, rows.fit_intercept)
         warn_if_lost(fit.certificate.condition, 1.0, np.float64)
     given = rows.X, rows.Y, rows.weight, lam, rows.fit_intercept
     twice = gradient_norms(fit.params, *given)
@@ -92,8 +99,8 @@ def _unfactorised(coef: Any, intercept: Any, lam: np.ndarray) -> FitAlongAxes:
 def grid_of_sparse(rows: SparseRows) -> np.ndarray:
     """Return an automatic grid: of the spectrum, or about the trace if that is all."""
     if not rows.is_wide:
-        sums = sums_of(rows.X, rows.Y, rows.weight)
-        return np.asarray(lambda_grid(sums, fit_intercept=rows.fit_intercept))
+        grid = lambda_grid(rows.sums, fit_intercept=rows.fit_intercept)
+        return np.asarray(grid)
     trace = (rows.X.multiply(rows.X).T @ rows.weight).sum()
     return np.geomspace(trace / 10**DECADES, trace * 10, 10 * (DECADES + 1) + 1)
 
@@ -198,7 +205,7 @@ def _sums_that_can_be(rows: SparseRows) -> Moments:
             f"scores of {rows.X.shape[0]} sparse rows without folds need XᵀX, which "
             f"{rows.X.shape[1]} columns make too large: use folds, such as cv=5"
         )
-    return sums_of(rows.X, rows.Y, rows.weight)
+    return rows.sums
 
 
 def _errors(rows: SparseRows, lams: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:

@@ -21,6 +21,8 @@ from jaxridge.columns import Columns
 from jaxridge.estimators import Ridge, RidgeCV
 from jaxridge.files import written_aside
 from jaxridge.intervals import Kept
+from jaxridge.linear import Choosing
+from jaxridge.regressor import Regressor
 from jaxridge.routes import Route
 
 FORMAT, VERSION = "jaxridge model", 1
@@ -31,6 +33,13 @@ CLASSES = {
 }
 # Attributes that are tuples of arrays.
 PARTS = {"certificate_": Certificate, "_kept": Kept, "_columns": Columns}
+# Attributes that fits set.
+SHARED = {"coef_", "intercept_", "certificate_", "route_"}
+SHARED |= {"n_features_in_", "feature_names_in_"}
+GIVEN = {"solver_", "n_iter_"}
+CHOSEN = {"alpha_", "at_edge_", "alphas_", "best_score_", "cv_results_", "df_"}
+CHOSEN |= {"scores_route_", "_sizes"}
+LABELS = {"classes_", "_multilabel"}
 LIBRARIES = ("jaxridge", "jax", "jaxlib", "numpy", "scikit-learn")
 UNREADABLE = (
     SafetensorError,
@@ -225,16 +234,9 @@ def _checksum(arrays: dict[str, np.ndarray], document: dict[str, Any]) -> str:
 
 def _fitted_attributes(of: type) -> set[str]:
     """Return the attributes that fits of a class set."""
-    shared = "coef_ intercept_ certificate_ route_ n_features_in_ feature_names_in_"
-    given = "solver_ n_iter_"
-    chosen = "alpha_ at_edge_ alphas_ best_score_ cv_results_ df_ scores_route_ _sizes"
-    kept = "classes_ _multilabel" if of.__name__.startswith("RidgeC") else ""
-    names = [shared, chosen if of.__name__.endswith("CV") else given]
-    if of in (Ridge, RidgeCV):
-        names.append("_kept _columns")
-    else:
-        names.append(kept)
-    return {name for some in names for name in some.split()}
+    chosen = CHOSEN if issubclass(of, Choosing) else GIVEN
+    kept = {"_kept", "_columns"} if issubclass(of, Regressor) else LABELS
+    return SHARED | chosen | kept
 
 
 def _can_be_said(value: Any) -> bool:

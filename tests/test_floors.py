@@ -44,6 +44,7 @@ FLOORS = (
     ("examples", "frames", "kinds", "plots", "sparse_fits", "trial"),
     ("selection",),
     ("linear",),
+    ("regressor",),
     ("classifiers", "estimators"),
     ("encoding", "files", "report", "study", "tables"),
     ("account", "demo", "store"),
