@@ -31,6 +31,12 @@ def problems(record: dict) -> dict[str, dict[str, Any]]:
     return found
 
 
+def contested(record: dict) -> dict[str, dict[str, Any]]:
+    """Return the problems that more than one contender was timed at."""
+    found = problems(record).items()
+    return {name: what for name, what in found if len(contenders(record, name)) > 1}
+
+
 def _timed(record: dict) -> list[dict]:
     """Return the cases of contenders at a problem; others count coverage."""
     return [c for c in record["benchmarks"] if "problem" in c["extra_info"]]
@@ -134,8 +140,8 @@ def title(record: dict, problem: dict[str, Any]) -> str:
 
 
 def picture(record: dict, path: Path) -> None:
-    """Draw the seconds of each contender at each problem."""
-    names = problems(record)
+    """Draw the seconds of each contender at each problem that has rivals."""
+    names = contested(record)
     figure = Figure(figsize=(8, 1 + 1.5 * len(names)), layout="constrained")
     axes = np.atleast_1d(figure.subplots(len(names), 1))
     for ax, (name, problem) in zip(axes, names.items(), strict=True):
@@ -167,6 +173,6 @@ if __name__ == "__main__":
             print(title(record, problem), table(record, key), sep="\n\n", end="\n\n")
         if any("coverage" in case["extra_info"] for case in record["benchmarks"]):
             print(coverage(record), end="\n\n")
-        if problems(record):
+        if contested(record):
             picture(record, Path(name).with_suffix(".png"))
             print(f"wrote {Path(name).with_suffix('.png')}")
