@@ -106,16 +106,16 @@ def describe_choice(request: Request, trial: Trial, found: Study) -> Iterator[st
         (
             f"{scores.lams[i]:.5g}",
             f"{scores.mean[i]:.5g}",
-            f"{scores.standard_error[i]:.3g}" if simple is not None else "",
+            *([f"{scores.standard_error[i]:.3g}"] if simple is not None else []),
             marks.get(i, ""),
         )
         for i in order
         if i in shown
     ]
-    error = "standard error" if simple is not None else ""
-    headers = ("lambda", trial.score, error, "")
+    error = ["standard error"] if simple is not None else []
+    headers = ("lambda", trial.score, *error, "")
     yield ""
-    align = ("right", "right", "right", "left")
+    align = (*["right"] * (len(headers) - 1), "left")
     yield tabulate(rows, headers, disable_numparse=True, colalign=align)
     more = len(order) - len(rows)
     if more:
