@@ -16,6 +16,7 @@ from jaxridge.version import __version__
 
 LAMS_SHOWN = 13
 COEFFICIENTS_SHOWN = 10
+TARGETS_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Request:
     """What the command line asked for."""
 
     data: Path | None  # None for the example data
-    target: str | None  # None for the example's
+    targets: tuple[str, ...]  # none for the example's
     lams: np.ndarray | None
     cv: int | str
     group: str | None
@@ -40,7 +41,9 @@ class Request:
     test: str | None
     interval: float | None
     seed: int
+    report: bool
     out: Path
+    command: str = ""  # as it was typed
 
 
 def without_column(name: str, count: int) -> str:
@@ -48,23 +51,29 @@ def without_column(name: str, count: int) -> str:
     return f"column {name!r}: {count} rows have a level without a column of its own"
 
 
+def describe_device() -> str:
+    """Say what computes."""
+    device = jax.devices()[0]
+    return (
+        f"jaxridge {__version__} on {device.platform} ({device.device_kind}), float64"
+    )
+
+
 def describe_data(
     request: Request, encoding: Encoding, rows: Rows, n_read: int
 ) -> Iterator[str]:
     """Say what was read, and what was done to its columns."""
-    device = jax.devices()[0]
     name = "example diabetes data" if request.data is None else request.data.name
-    yield f"jaxridge {__version__} on {device.platform} ({device.device_kind}), float64"
     yield (
-        f"{name}: {len(rows.y)} rows, {len(encoding.columns)} columns as "
-        f"{len(encoding.features)} features, target {encoding.target!r}"
+        f"{name}: {len(rows.Y)} rows, {len(encoding.columns)} columns as "
+        f"{len(encoding.features)} features, {_listed(encoding.targets)}"
     )
     roles = [f"weight {request.weight!r}"] if request.weight else []
     roles += [f"rows grouped by {request.group!r}"] if request.group else []
     roles += [f"left out {name!r}" for name in request.drop]
     if roles:
         yield "columns used otherwise: " + ", ".join(roles)
-    left_out = n_read - len(rows.y)
+    left_out = n_read - len(rows.Y)
     if left_out:
         yield f"left out {left_out} rows with missing values"
     where = "from all rows" if isinstance(request.cv, str) else "in each fold"
@@ -77,14 +86,36 @@ def describe_data(
     so = ": its coefficient is 0" if request.fit_intercept else ", and serves as one"
     for j in constant:
         yield f"column {names[j]!r} is constant{so}"
-    if rows.y.min() == rows.y.max():
-        so = ": every coefficient is 0" if request.fit_intercept else ""
-        yield f"the target {encoding.target!r} is constant{so}"
+    so = ": every coefficient is 0" if request.fit_intercept else ""
+    for target, y in zip(encoding.targets, rows.Y.T, strict=True):
+        if y.min() == y.max():
+            yield f"the target {target!r} is constant{so}"
     yield (
         f"columns standardised, learnt {where}; lambda refers to unit variance"
         if request.standardize
         else "columns in their own units, to which lambda refers"
     )
+
+
+def _listed(targets: tuple[str, ...]) -> str:
+    names = ", ".join(repr(name) for name in targets[:TARGETS_NAMED])
+    if len(targets) == 1:
+        return f"target {names}"
+    more = ", ..." if len(targets) > TARGETS_NAMED else ""
+    return f"{len(targets)} targets {names}{more}"
+
+
+def describe_target(
+    request: Request,
+    trial: Trial,
+    encoding: Encoding,
+    found: Study,
+    error: dict[str, float] | None,
+) -> Iterator[str]:
+    """Show the choice for one target, its errors, and its largest coefficients."""
+    yield from describe_choice(request, trial, found)
+    yield from describe_errors(request, trial, found, error)
+    yield from describe_coefficients(encoding, found)
 
 
 def simplest(found: Study) -> int | None:
@@ -123,17 +154,20 @@ def describe_choice(request: Request, trial: Trial, found: Study) -> Iterator[st
     yield ""
     yield f"chosen lambda: {float(found.choice.lam):.6g}"
     if bool(found.choice.at_edge):
-        yield (
-            "  at the edge of the automatic grid: beyond it the score stays the same"
-            if request.lams is None
-            else "  at the edge of the grid: the best may lie beyond, widen --lambdas"
-        )
+        yield f"  {at_edge(request)}"
     slow = int((~found.converged).sum())
     if slow:
         yield (
             f"  {slow} of {len(order)} descents stopped before they converged: "
             "--method exact needs no steps"
         )
+
+
+def at_edge(request: Request) -> str:
+    """Say what it means that the chosen penalty is the least or largest tried."""
+    if request.lams is None:
+        return "at the edge of the automatic grid: beyond it the score stays the same"
+    return "at the edge of the grid: the best may lie beyond, widen --lambdas"
 
 
 def describe_errors(

@@ -6,6 +6,7 @@ is the only file where imports stand inside functions.
 
 import csv
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -13,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -28,13 +29,22 @@ CRITERIA = ("loo", "gcv", "evidence")
 TUTORIAL_LAMS = (0.0, 1.0, 10.0, 100.0, 1000.0)
 
 
+class Run(NamedTuple):
+    """A run of the command line: what stops it if Ctrl-C was pressed, and its words."""
+
+    stopped: Callable[[], None]
+    command: str
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; whatever goes wrong is one line on standard error."""
     warnings.showwarning = lambda message, *_: click.echo(f"note: {message}", err=True)
+    given = sys.argv[1:] if args is None else args
     try:
         with interruptible() as stopped:
+            run = Run(stopped, shlex.join(["jaxridge", *given]))
             code = cli.main(
-                args=args, prog_name="jaxridge", standalone_mode=False, obj=stopped
+                args=given, prog_name="jaxridge", standalone_mode=False, obj=run
             )
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
@@ -110,7 +120,7 @@ def info() -> None:
     help="Folder for the pictures.",
 )
 @click.pass_obj
-def demo(stopped: Callable[[], None], out: Path) -> None:
+def demo(run: Run, out: Path) -> None:
     """See what lambda does, on one generated feature.
 
     The gradient check, a descent at each of five penalties beside the closed form, and
@@ -120,7 +130,7 @@ def demo(stopped: Callable[[], None], out: Path) -> None:
     from jaxridge.demo import tutorial
 
     text = tutorial(TUTORIAL_LAMS, out)
-    stopped()
+    run.stopped()
     click.echo(text)
 
 
@@ -191,6 +201,12 @@ def _column(
     return text
 
 
+def _columns(
+    ctx: click.Context, parameter: click.Parameter, names: tuple[str, ...]
+) -> tuple[str, ...]:
+    return tuple(str(_column(ctx, parameter, name)) for name in names)
+
+
 def _names(
     ctx: click.Context, parameter: click.Parameter, text: str
 ) -> tuple[str, ...]:
@@ -204,7 +220,13 @@ def _fit_options(command: Callable[..., None]) -> Callable[..., None]:
     for add in reversed(
         (
             option(
-                "--target", metavar="COL", callback=_column, help="What to predict."
+                "--target",
+                "targets",
+                metavar="COL",
+                multiple=True,
+                callback=_columns,
+                help="What to predict; several times for several, each with a "
+                "penalty of its own.",
             ),
             option(
                 "--lambdas",
@@ -316,6 +338,12 @@ def _fit_options(command: Callable[..., None]) -> Callable[..., None]:
                 "as 0.9, for predict.",
             ),
             option(
+                "--report",
+                is_flag=True,
+                help="Write report.html too: one page that shows which lambda, why, "
+                "and how sure that is.",
+            ),
+            option(
                 "--seed",
                 type=click.IntRange(min=0, max=2**32 - 1),
                 default=0,
@@ -340,10 +368,10 @@ def _fit_options(command: Callable[..., None]) -> Callable[..., None]:
 @_fit_options
 @click.pass_obj
 def fit(
-    stopped: Callable[[], None],
+    run: Run,
     /,
     data: Path | None,
-    target: str | None,
+    targets: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Choose lambda for a table by cross-validation, and fit it.
@@ -352,14 +380,14 @@ def fit(
     scikit-learn ships are fitted. Writes result.json (for predict), coefficients.csv,
     scores.csv and pictures.
     """
-    if data is not None and target is None:
+    if data is not None and not targets:
         raise click.UsageError("--target is needed: which column is to be predicted?")
     _use_compilation_cache()
     from jaxridge.account import Request
     from jaxridge.fitting import fit_table
 
-    for line in fit_table(Request(data, target, **options)):
-        stopped()
+    for line in fit_table(Request(data, targets, command=run.command, **options)):
+        run.stopped()
         click.echo(line)
 
 
@@ -381,7 +409,7 @@ def fit(
 )
 @click.pass_obj
 def predict(
-    stopped: Callable[[], None],
+    run: Run,
     model: Path,
     data: Path,
     out: Path,
@@ -396,7 +424,7 @@ def predict(
     from jaxridge.predicting import predict_table
 
     for line in predict_table(model, data, out, interval):
-        stopped()
+        run.stopped()
         click.echo(line, err=True)
 
 

@@ -6,7 +6,7 @@ with the model, and applied by column name to every later table.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -53,7 +53,7 @@ class Column:
 class Encoding:
     """How a table becomes a design matrix, targets and weights."""
 
-    target: str
+    targets: tuple[str, ...]
     columns: tuple[Column, ...]
     weight: str | None = None
     missing: str = "error"
@@ -73,15 +73,15 @@ class Encoding:
 class Rows(NamedTuple):
     """Rows of a table as float64 arrays, and where in the table they stand."""
 
-    X: np.ndarray
-    y: np.ndarray
+    X: np.ndarray  # (m, n)
+    Y: np.ndarray  # (m, t)
     weight: np.ndarray | None
     kept: np.ndarray
 
 
 def learn_encoding(
     table: pa.Table,
-    target: str,
+    targets: Sequence[str],
     *,
     weight: str | None = None,
     drop: Iterable[str] = (),
@@ -95,8 +95,10 @@ def learn_encoding(
     ----------
     table : pyarrow.Table
         The training rows.
-    target, weight : str
-        Columns of numbers: what to predict, and how often each row counts.
+    targets : sequence of str
+        Columns of numbers: what to predict.
+    weight : str, optional
+        Column of numbers: how often each row counts.
     drop : iterable of str
         Columns to leave out.
     categorical : "error", "drop" or "onehot"
@@ -107,8 +109,8 @@ def learn_encoding(
         How many levels of a text column get a column of their own, at least 1.
     missing : "error", "drop" or "mean"
         Refuse missing values; leave out their rows; or leave NaN for a mean to fill,
-        and give missing text a level of its own. Rows without target or weight are
-        left out by the last two.
+        and give missing text a level of its own. Rows that miss a target or the
+        weight are left out by the last two.
 
     Returns
     -------
@@ -121,8 +123,8 @@ def learn_encoding(
         For columns that are unknown, empty, of dates, like an id, or of text when
         `categorical` is "error"; and if no feature is left.
     """
-    wanted = [target, *([weight] if weight else [])]
-    _refuse_two_roles([*wanted, *drop])
+    wanted = [*targets, *([weight] if weight else [])]
+    _refuse_two_roles(wanted, drop)
     used = {*wanted, *drop}
     for name in sorted(used):
         known(name, table)
@@ -146,8 +148,8 @@ def learn_encoding(
             refuse_dates(name, kind)
             columns.append(_one_hot(name, values, max_levels, missing, notes))
     if not columns:
-        raise ValueError(f"no column is left to predict {target!r} from")
-    encoding = Encoding(target, tuple(columns), weight, missing, tuple(notes))
+        raise ValueError(f"no column is left to predict {targets[0]!r} from")
+    encoding = Encoding(tuple(targets), tuple(columns), weight, missing, tuple(notes))
     _refuse_namesakes(encoding.features)
     return encoding
 
@@ -161,16 +163,16 @@ def encode(table: pa.Table, encoding: Encoding) -> Rows:
         If a column is not there or of another kind; for missing values where they are
         an error, infinite values, and if no row is left.
     """
-    needed = [encoding.target] + ([encoding.weight] if encoding.weight else [])
-    y, *weights = (as_numbers(table, name) for name in needed)
+    Y = np.stack([as_numbers(table, name) for name in encoding.targets], axis=1)
+    weight = as_numbers(table, encoding.weight) if encoding.weight else None
+    beside = [*Y.T, *([] if weight is None else [weight])]
     X = encode_features(table, encoding)
     holes = np.isnan(X)
     if encoding.missing == "error":
-        empty = [int(np.isnan(values).sum()) for values in (y, *weights)]
-        refuse_missing(holes, encoding, also=dict(zip(needed, empty, strict=True)))
-    kept = ~np.isnan(y)
-    for values in weights:
-        kept &= ~np.isnan(values)
+        empty = [int(np.isnan(values).sum()) for values in beside]
+        names = [*encoding.targets, *([encoding.weight] if encoding.weight else [])]
+        refuse_missing(holes, encoding, also=dict(zip(names, empty, strict=True)))
+    kept = ~np.isnan(beside).any(axis=0)
     if encoding.missing == "drop":
         kept &= ~holes.any(axis=1)
     if not kept.any():
@@ -184,8 +186,8 @@ def encode(table: pa.Table, encoding: Encoding) -> Rows:
         )
     where = np.flatnonzero(kept)
     if kept.all():
-        return Rows(X, y, weights[0] if weights else None, where)
-    return Rows(X[kept], y[kept], weights[0][kept] if weights else None, where)
+        return Rows(X, Y, weight, where)
+    return Rows(X[kept], Y[kept], None if weight is None else weight[kept], where)
 
 
 def encode_features(table: pa.Table, encoding: Encoding) -> np.ndarray:
@@ -250,8 +252,9 @@ def unseen_levels(table: pa.Table, encoding: Encoding) -> dict[str, int]:
     return counts
 
 
-def _refuse_two_roles(names: list[str]) -> None:
-    for place, name in enumerate(names[:2]):
+def _refuse_two_roles(wanted: list[str], drop: Iterable[str]) -> None:
+    names = [*wanted, *drop]
+    for place, name in enumerate(wanted):
         if name in names[place + 1 :]:
             raise ValueError(
                 f"column {name!r} can have one role: target, weight or dropped"

@@ -12,7 +12,7 @@ from typing import Any
 FORMAT = "jaxridge result"
 VERSION = 1
 MODEL = "model.safetensors"
-NEEDED = ("target", "columns", "missing", "fill", "coef", "intercept", "lam")
+NEEDED = ("targets", "columns", "missing", "fill")
 
 
 @contextmanager

@@ -251,12 +251,19 @@ def plot_validation(scores: Scores, ax: Axes | None = None) -> Axes:
 
 @contextmanager
 def figure(path: Path) -> Iterator[Axes]:
-    """Give axes that are saved to `path` as a PNG and closed when the block ends.
+    """Give axes that are saved to `path` as a PNG when the block ends."""
+    with panels(path, 1) as axes:
+        yield axes[0]
+
+
+@contextmanager
+def panels(path: Path, count: int) -> Iterator[Sequence[Axes]]:
+    """Give axes, one below the other, that are saved to `path` when the block ends.
 
     The figure stands alone, without pyplot: no window, no state, no display needed.
     """
-    picture = Figure(figsize=(7, 4.5), layout="constrained")
-    yield picture.subplots()
+    picture = Figure(figsize=(7, 4.5 * count), layout="constrained")
+    yield picture.subplots(count, squeeze=False)[:, 0].tolist()
     picture.savefig(path, dpi=150, format="png")
 
 

@@ -46,7 +46,8 @@ def predict_table(
         yield without_column(name, count)
     X = _filled(table, saved)
     whole = ~np.isnan(X).any(axis=1)
-    columns = np.full((3 if saved.level else 1, len(X)), np.nan)
+    header = _header(encoding.targets, saved.level is not None)
+    columns = np.full((len(header), len(X)), np.nan)
     if whole.any():
         columns[:, whole] = _predicted(saved, X[whole])
     if not whole.all():
@@ -58,8 +59,19 @@ def predict_table(
         [repr(value) if ok else "" for value in line]
         for line, ok in zip(columns.T.tolist(), whole, strict=True)
     )
-    write_csv(out, ["prediction", "lower", "upper"][: len(columns)], lines)
-    yield f"wrote {len(X)} predictions of {encoding.target!r} to {out}"
+    write_csv(out, header, lines)
+    listed = ", ".join(repr(name) for name in encoding.targets)
+    yield f"wrote {len(X)} predictions of {listed} to {out}"
+
+
+def _header(targets: tuple[str, ...], with_ends: bool) -> list[str]:
+    """Return column names: of one target short ones, of several with theirs."""
+    ends = ("lower", "upper") if with_ends else ()
+    if len(targets) == 1:
+        return ["prediction", *ends]
+    return [
+        name for of in targets for name in (of, *(f"{of}_{which}" for which in ends))
+    ]
 
 
 def _read(model: Path, interval: float | None) -> Saved:
@@ -78,12 +90,15 @@ def _read(model: Path, interval: float | None) -> Saved:
         )
     try:
         given = tuple(_column(**one) for one in result["columns"])
-        encoding = Encoding(result["target"], given, missing=result["missing"])
-        fill, coef = np.array(result["fill"], float), np.array(result["coef"], float)
-        params = Params(coef, np.array(result["intercept"], float))
-        fits = fill.shape == coef.shape == (len(encoding.features),)
-        fits = fits and len(set(encoding.features)) == len(encoding.features)
-        fits = fits and isinstance(encoding.target, str)
+        targets = tuple(one["name"] for one in result["targets"])
+        encoding = Encoding(targets, given, missing=result["missing"])
+        fill = np.array(result["fill"], float)
+        coef = np.array([one["coef"] for one in result["targets"]], float).T
+        intercept = np.array([one["intercept"] for one in result["targets"]], float)
+        params, n, t = Params(coef, intercept), len(encoding.features), len(targets)
+        fits = coef.shape == (n, t) and fill.shape == (n,) and intercept.shape == (t,)
+        fits = fits and t > 0 and len(set(encoding.features)) == n
+        fits = fits and all(isinstance(name, str) for name in targets)
         fits = fits and encoding.missing in ("error", "drop", "mean")
     except (KeyError, TypeError, ValueError, AttributeError):
         raise ValueError(f"{model} is damaged: its columns cannot be read") from None
@@ -116,10 +131,10 @@ def _filled(table: pa.Table, saved: Saved) -> np.ndarray:
 
 
 def _predicted(saved: Saved, X: np.ndarray) -> np.ndarray:
-    """Return predictions (1, q), or those and the ends of their intervals (3, q)."""
+    """Return predictions (t, q), or each with the ends of its intervals (3 t, q)."""
     prediction = np.asarray(predict(saved.params, X))
     if saved.level is None or saved.kept is None or saved.columns is None:
-        return prediction[None]
+        return prediction.T
     ready = (X - saved.columns.origin) / saved.columns.scale
-    ends = jackknife_plus(saved.kept, ready, prediction[:, None], saved.level)
-    return np.stack([prediction, *(end[:, 0] for end in ends)])
+    ends = jackknife_plus(saved.kept, ready, prediction, saved.level)
+    return np.stack([prediction, *ends], axis=-1).reshape(len(X), -1).T

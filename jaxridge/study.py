@@ -23,16 +23,16 @@ from jaxridge.columns import (
     standardized,
 )
 from jaxridge.criteria import evidence, gcv
-from jaxridge.data import Data, as_data, drop_target_axis
+from jaxridge.data import Data, as_data
 from jaxridge.left_out import leave_one_out
 from jaxridge.objective import Params, ParamsPath
-from jaxridge.paths import drop_targets, path_of
+from jaxridge.paths import path_of
 from jaxridge.progress import bar
 from jaxridge.routes import DESCENT, Route
 from jaxridge.rules import StepOptions
 from jaxridge.training import train
 from jaxridge.trial import Trial
-from jaxridge.validation import cross_validate
+from jaxridge.validation import cross_validate, held_out_predictions
 
 CRITERIA = {"loo": leave_one_out, "gcv": gcv, "evidence": evidence}
 STAGES = 4  # every λ, the mean alone, λ = 0, the final fit
@@ -57,12 +57,12 @@ class Task(NamedTuple):
 
 
 class Study(NamedTuple):
-    """What was found.
+    """What was found, for every target.
 
     `params` are coefficients of the prepared columns at every penalty, `chosen` those
     at the chosen one, and `raw` the same in the columns' own units. `mean_only` and
     `unpenalized` are the held-out errors of the two models that need no choice of λ:
-    the mean of the target, and λ = 0.
+    the mean of the target, and λ = 0. What is of a target has their axis last.
     """
 
     scores: Scores
@@ -76,16 +76,46 @@ class Study(NamedTuple):
     unpenalized: Array | np.ndarray
     certificate: Certificate
 
+    def of_each_target(self) -> list["Study"]:
+        """Return what was found for each target, without the targets' axis."""
+        return [self._of_target(j) for j in range(len(self.choice.lam))]
+
+    def _of_target(self, j: int) -> "Study":
+        scores, judged = self.scores, ("per_fold", "mean", "standard_error")
+        each = {name: getattr(scores, name)[..., j] for name in judged}
+        params, chosen, raw, choice, mean_only, unpenalized = jax.tree.map(
+            lambda a: a[..., j],
+            (
+                self.params,
+                self.chosen,
+                self.raw,
+                self.choice,
+                self.mean_only,
+                self.unpenalized,
+            ),
+        )
+        return self._replace(
+            scores=scores._replace(**each),
+            params=params,
+            chosen=chosen,
+            raw=raw,
+            choice=choice,
+            mean_only=mean_only,
+            unpenalized=unpenalized,
+        )
+
 
 def study(
     X: np.ndarray,
-    y: np.ndarray,
+    Y: np.ndarray,
     weight: np.ndarray | None,
     task: Task,
     *,
     progress: bool = False,
 ) -> Study:
     """Score a grid of penalties, choose one, and fit all rows.
+
+    Every target, a column of `Y`, gets a penalty of its own.
 
     `X` may hold NaN, which is filled with the mean of each fold's training rows, or of
     all rows where there are no folds.
@@ -94,8 +124,7 @@ def study(
     stages = bar(STAGES, "choosing lambda", "stage", wanted=progress)
     with jax.enable_x64(True), stages as shown:
         # On a CPU not a copy, if X is aligned.
-        data = as_data(jax.device_put(X), y, weight, missing=True)
-        target = data.Y[:, 0]
+        data = as_data(jax.device_put(X), Y, weight, missing=True)
         steps: StepOptions = {"progress": progress} if task.method == "descent" else {}
 
         def scored(
@@ -109,14 +138,14 @@ def study(
             if trial.folds is None:
                 score: Any = CRITERIA[str(trial.cv)]
                 ready = prepared(learner(X, data.weight), X)
-                found: Scores = score(ready, target, grid, **given)
+                found: Scores = score(ready, data.Y, grid, **given)
                 return found
             given |= {"groups": trial.groups, "prepare": learner, **how}
-            return cross_validate(X, target, grid, trial.folds, **given)
+            return cross_validate(X, data.Y, grid, trial.folds, **given)
 
         def baseline(X: Array, learner: Learner, intercept: bool) -> Array:
             if trial.cv == "evidence":  # of which λ = 0 has none
-                return jnp.full((), jnp.nan)
+                return jnp.full(data.Y.shape[1:], jnp.nan)
             return scored(X, zero, learner, intercept).mean[0]
 
         fit_intercept = task.fit_intercept
@@ -125,14 +154,16 @@ def study(
             {} if trial.folds is None else {"method": task.method, **steps}
         )
         scores = scored(data.X, grid, task.learner, fit_intercept, **how)
-        choice, lams = choose(scores, task.rule), scores.lams
+        choice, lams = choose(scores, task.rule, per_target=True), scores.lams
         zero, none = jnp.zeros_like(lams[:1]), jnp.zeros_like(data.X[:, :1])
         mean_only = baseline(none, imputed, True)
         unpenalized = baseline(data.X, task.learner, fit_intercept)
         shown.update()
         params, converged, certificate = _final_fits(data, lams, task, steps)
         columns = task.learner(data.X, data.weight)
-        chosen = Params(params.coef[choice.index], params.intercept[choice.index])
+        each = jnp.arange(data.Y.shape[1])
+        coef = params.coef[choice.index, :, each].T
+        chosen = Params(coef, params.intercept[choice.index, each])
         found = Study(
             scores,
             choice,
@@ -148,19 +179,44 @@ def study(
         return jax.tree.map(lambda a: np.asarray(a)[()], found)
 
 
+def held_out(
+    X: np.ndarray,
+    Y: np.ndarray,
+    weight: np.ndarray | None,
+    task: Task,
+    lams: np.ndarray,
+) -> np.ndarray:
+    """Return what the folds that hold a row out say of it, each target at its penalty.
+
+    NaN where none holds it out.
+    """
+    found, _ = held_out_predictions(
+        X,
+        Y,
+        lams,
+        task.trial.folds,
+        groups=task.trial.groups,
+        weight=weight,
+        fit_intercept=task.fit_intercept,
+        prepare=task.learner,
+    )
+    predicted, each = np.full(Y.shape, np.nan), np.arange(len(lams))
+    for rows, at_every_lam in found:
+        predicted[rows] = np.asarray(at_every_lam)[each, :, each].T
+    return predicted
+
+
 def _final_fits(
     data: Data, lams: Array, task: Task, steps: StepOptions
 ) -> tuple[ParamsPath, Array, Certificate]:
-    """Return the fits to all rows, of one target; which converged; and how well."""
-    target = data.Y[:, 0]
+    """Return the fits to all rows; which of them converged; and how well."""
     if task.method == "exact":
         found = path_of(data, lams, task.fit_intercept, task.learner)
-        params, converged = drop_targets(found, target).params, jnp.ones(lams.shape)
-        return params, converged > 0, found.certificate
+        return found.params, jnp.ones(lams.shape, bool), found.certificate
     # A fold that holds nothing out.
     trained = train(
         data,
-        target,
+        data.Y,
         data.weight[None],
         lams,
         task.learner,
@@ -177,4 +233,4 @@ def _final_fits(
     route = Route("", DESCENT, str(data.X.dtype))
     nothing = jnp.full((), jnp.nan)
     made = Certificate(lams[some], autodiff, by_hand, nothing, route)
-    return ParamsPath(*drop_target_axis(params, target)), converged, made
+    return fits, converged, made

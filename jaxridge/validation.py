@@ -211,7 +211,7 @@ def held_out_predictions(
     together; m · t · L numbers are made.
     """
     learner = _learner(prepare)
-    data = as_data_to_square(X, y, weight)
+    data = as_data_to_square(X, y, weight, missing=prepare is not None)
     masks = split(folds, y, groups)
     _every_fold_counts(masks, data)
     grid = as_penalty("lams", lams, data.X.dtype)

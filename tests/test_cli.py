@@ -62,6 +62,12 @@ def read(name):
         return list(csv.DictReader(file))
 
 
+def only(result):
+    """Return what a result says of its only target."""
+    (one,) = result["targets"]
+    return one
+
+
 def numbers(m=60, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(m, 2))
@@ -100,11 +106,11 @@ def test_fit_is_scikit_learns_pipeline_refitted_in_every_fold(run):
     found = [[float(row[f"fold_{i + 1}"]) for i in range(4)] for row in scores]
     np.testing.assert_allclose(found, expected, rtol=1e-8)
     result = json.loads(Path("out/result.json").read_text())
-    assert result["lam"] == lams[int(np.mean(expected, axis=1).argmin())]
-    whole = model(result["lam"]).fit(X, y)
+    assert only(result)["lam"] == lams[int(np.mean(expected, axis=1).argmin())]
+    whole = model(only(result)["lam"]).fit(X, y)
     raw = whole[2].coef_ / whole[1].scale_
-    np.testing.assert_allclose(result["coef"], raw, rtol=1e-7)
-    assert f"chosen lambda: {result['lam']:.6g}" in out
+    np.testing.assert_allclose(only(result)["coef"], raw, rtol=1e-7)
+    assert f"chosen lambda: {only(result)['lam']:.6g}" in out
 
     code, _, err = run("predict", "out", "data.csv", "-o", "p.csv")
     assert code == 0 and "wrote 60 predictions of 'y'" in err
@@ -141,12 +147,12 @@ def test_options_change_the_fit_as_they_say(run):
     assert code == 0 and "in their own units" in out
     result = json.loads(Path("out/result.json").read_text())
     assert result["features"] == ["a", "city=x", "city=y", "city=z"]
-    assert result["intercept"] == 0
+    assert only(result)["intercept"] == 0
     X = np.column_stack(
         [columns["a"], *(np.array(columns["city"]) == c for c in "xyz")]
     )
-    exact = Ridge(alpha=result["lam"], fit_intercept=False).fit(X, columns["y"])
-    np.testing.assert_allclose(result["coef"], exact.coef_, rtol=1e-6)
+    exact = Ridge(alpha=only(result)["lam"], fit_intercept=False).fit(X, columns["y"])
+    np.testing.assert_allclose(only(result)["coef"], exact.coef_, rtol=1e-6)
 
 
 def test_test_rows_of_another_file_give_the_error_of_predict(run):
@@ -159,8 +165,49 @@ def test_test_rows_of_another_file_give_the_error_of_predict(run):
     run("predict", "out/result.json", "test.csv", "-o", "p.csv")
     p = np.array([float(row["prediction"]) for row in read("p.csv")])
     result = json.loads(Path("out/result.json").read_text())
-    np.testing.assert_allclose(result["test"]["mse"], np.mean((p - held["y"]) ** 2))
-    assert result["lam"] == result["lam_1se"]
+    np.testing.assert_allclose(
+        only(result)["test"]["mse"], np.mean((p - held["y"]) ** 2)
+    )
+    assert only(result)["lam"] == only(result)["lam_1se"]
+
+
+def test_several_targets_are_each_fitted_as_if_alone(run):
+    columns = numbers() | {"z": numbers(seed=2)["y"] + numbers()["a"] ** 2}
+    write("data.csv", **columns)
+    base = ("--lambdas", "1e-2:1e3:9", "--interval", "0.8", "--out")
+    fit = ("fit", "data.csv", "--test", "0.2", "--target")
+    code, out, _ = run(*fit, "y", "--target", "z", *base, "both")
+    assert code == 0 and "2 targets 'y', 'z'" in out and "--- target 'z'" in out
+    both = json.loads(Path("both/result.json").read_text())["targets"]
+    run("predict", "both", "data.csv", "-o", "both.csv")
+    ends = ("lower", "upper")
+    together = read("both.csv")
+    assert list(together[0]) == [
+        *("y", "y_lower", "y_upper"),
+        *("z", "z_lower", "z_upper"),
+    ]
+    for place, (name, other) in enumerate((("y", "z"), ("z", "y"))):
+        code, _, _ = run(*fit, name, "--drop", other, *base, name)
+        alone = only(json.loads(Path(f"{name}/result.json").read_text()))
+        assert both[place].keys() == alone.keys() and both[place]["name"] == name
+        for key in alone.keys() - {"name", "test"}:
+            np.testing.assert_allclose(both[place][key], alone[key], rtol=1e-8)
+        np.testing.assert_allclose(
+            *(
+                [one["test"][key] for key in ("mse", "r2")]
+                for one in (both[place], alone)
+            )
+        )
+        run("predict", name, "data.csv", "-o", "alone.csv")
+        for pair in zip(together, read("alone.csv"), strict=True):
+            np.testing.assert_allclose(
+                [float(pair[0][key]) for key in (name, *(f"{name}_{e}" for e in ends))],
+                [float(pair[1][key]) for key in ("prediction", *ends)],
+                rtol=1e-8,
+            )
+    lines = read("both/coefficients.csv")
+    assert [line["target"] for line in lines] == ["y"] * 3 + ["z"] * 3
+    assert {line["target"] for line in read("both/scores.csv")} == {"y", "z"}
 
 
 def test_constant_columns_and_targets_are_said_and_harmless(run):
@@ -170,7 +217,7 @@ def test_constant_columns_and_targets_are_said_and_harmless(run):
     assert code == 0
     assert "column 'c' is constant" in out and "the target 'y' is constant" in out
     result = json.loads(Path("out/result.json").read_text())
-    assert result["coef"] == [0, 0, 0] and result["intercept"] == 2.5
+    assert only(result)["coef"] == [0, 0, 0] and only(result)["intercept"] == 2.5
 
 
 def test_unconverged_descents_and_the_edge_of_the_grid_are_said(run, monkeypatch):
@@ -204,6 +251,10 @@ BAD_CALLS = {
     "no such column": (("fit", "data.csv", "--target", "z"), "no column 'z'"),
     "no target": (("fit", "data.csv"), "--target is needed"),
     "no such option": (("fit", "data.csv", "--foo"), "--foo"),
+    "same target twice": (
+        ("fit", "data.csv", "--target", "y", "--target", "y"),
+        "column 'y' can have one role",
+    ),
     "no such command": (("fot",), "fot"),
     "one fold": (("fit", "data.csv", "--target", "y", "--cv", "1"), "--cv"),
     "too many folds": (("fit", "data.csv", "--target", "y", "--cv", "99"), "--cv 99"),
@@ -265,8 +316,10 @@ def test_damaged_models_are_refused(run):
     for change in (
         {"columns": [{}]},
         {"columns": unnamed},
-        {"coef": [1.0]},
-        {"intercept": "x"},
+        {"targets": [only(result) | {"coef": [1.0]}]},
+        {"targets": [only(result) | {"intercept": "x"}]},
+        {"targets": [only(result) | {"name": 3}]},
+        {"targets": []},
     ):
         Path("bad.json").write_text(json.dumps(result | change))
         code, _, err = run("predict", "bad.json", "data.csv", "-o", "p.csv")
@@ -355,7 +408,7 @@ def test_test_rows_are_whole_groups(run):
     write("data.csv", **columns)
     code, out, _ = run(*GROUPED, "--cv", "3", "--test", "0.25", "--lambdas", "1,10")
     result = json.loads(Path("jaxridge-fit/result.json").read_text())
-    assert code == 0 and result["test"]["rows"] == 15 and result["rows"] == 45
+    assert code == 0 and only(result)["test"]["rows"] == 15 and result["rows"] == 45
 
 
 def test_time_goes_forward(run):
@@ -374,9 +427,9 @@ def test_time_goes_forward(run):
     scores = read("jaxridge-fit/scores.csv")
     np.testing.assert_allclose(float(scores[0]["held-out MSE"]), np.mean(errors))
     result = json.loads(Path("jaxridge-fit/result.json").read_text())
-    pipe.set_params(ridge__alpha=result["lam"]).fit(X, y)
+    pipe.set_params(ridge__alpha=only(result)["lam"]).fit(X, y)
     tested = mean_squared_error(columns["y"][48:], pipe.predict(last))
-    np.testing.assert_allclose(result["test"]["mse"], tested)
+    np.testing.assert_allclose(only(result)["test"]["mse"], tested)
 
 
 @pytest.mark.parametrize("cv", ["loo", "gcv", "evidence"])
@@ -391,12 +444,12 @@ def test_criteria_choose_as_from_python(run, cv):
     score = {"loo": leave_one_out, "gcv": gcv, "evidence": evidence}[cv]
     found = score(X, columns["y"], np.geomspace(1e-2, 1e3, 9))
     result = json.loads(Path("jaxridge-fit/result.json").read_text())
-    assert result["lam"] == float(choose(found).lam)
+    assert only(result)["lam"] == float(choose(found).lam)
     name = {"loo": "left-out MSE", "gcv": "GCV", "evidence": "log evidence"}[cv]
     means = [float(line[name]) for line in read("jaxridge-fit/scores.csv")]
     np.testing.assert_allclose(means, found.mean, rtol=1e-9)
-    assert (result["lam_1se"] is None) == (cv != "loo")
-    assert (result["scores"]["mean_only"] is None) == (cv == "evidence")
+    assert (only(result)["lam_1se"] is None) == (cv != "loo")
+    assert (only(result)["mean_only"] is None) == (cv == "evidence")
 
 
 @pytest.mark.filterwarnings("ignore:the best alpha")
@@ -479,7 +532,7 @@ def test_interrupted_fit_leaves_no_half_written_file(away):
     names = {p.name for p in folder.iterdir()} if folder.exists() else set()
     assert not any(name.startswith(".") for name in names)
     if "result.json" in names:
-        assert json.loads((folder / "result.json").read_text())["target"] == "y"
+        assert only(json.loads((folder / "result.json").read_text()))["name"] == "y"
     else:
         assert process.returncode == 130 and "interrupted" in err
 

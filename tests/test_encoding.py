@@ -24,7 +24,7 @@ def with_column(name, values):
 
 
 def test_numbers_bools_and_levels_become_columns():
-    encoding = learn_encoding(TABLE, "y", categorical="onehot")
+    encoding = learn_encoding(TABLE, ["y"], categorical="onehot")
     assert encoding.features == [
         "x",
         "flag",
@@ -33,7 +33,7 @@ def test_numbers_bools_and_levels_become_columns():
         "colour=green",
     ]
     rows = encode(TABLE, encoding)
-    np.testing.assert_array_equal(rows.y, [1, 2, 3, 4, 5, 6])
+    np.testing.assert_array_equal(rows.Y[:, 0], [1, 2, 3, 4, 5, 6])
     np.testing.assert_array_equal(rows.X[:, 0], [1, 2, 2, 4, 5, 6])
     np.testing.assert_array_equal(rows.X[:, 1], [1, 0, 1, 1, 0, 0])
     for j, level in enumerate(("red", "blue", "green")):
@@ -41,7 +41,7 @@ def test_numbers_bools_and_levels_become_columns():
 
 
 def test_rare_and_unseen_levels_are_pooled_and_counted():
-    encoding = learn_encoding(TABLE, "y", categorical="onehot", max_levels=1)
+    encoding = learn_encoding(TABLE, ["y"], categorical="onehot", max_levels=1)
     assert encoding.features[2:] == ["colour=red", "colour=(other)"]
     assert "pooled 2 others (3 rows)" in encoding.notes[0]
     new = TABLE.set_column(3, "colour", pa.array(["pink", "red", *COLOURS[:4]]))
@@ -50,7 +50,7 @@ def test_rare_and_unseen_levels_are_pooled_and_counted():
 
 
 def test_levels_unseen_where_none_was_pooled_are_all_zeros():
-    encoding = learn_encoding(TABLE, "y", categorical="onehot")
+    encoding = learn_encoding(TABLE, ["y"], categorical="onehot")
     new = TABLE.set_column(3, "colour", pa.array(["pink"] * 6))
     assert not encode_features(new, encoding)[:, 2:].any()
     assert unseen_levels(new, encoding) == {"colour": 6}
@@ -60,10 +60,10 @@ def test_missing_values_by_policy():
     table = with_column("z", [1.0, None, 3.0, np.nan, 5.0, 6.0])
     table = table.set_column(3, "colour", pa.array(["red", "blue", None, *COLOURS[3:]]))
     with pytest.raises(ValueError, match=r"'colour' \(1\), 'z' \(2\).*--missing"):
-        encode(table, learn_encoding(table, "y", categorical="onehot"))
-    dropping = learn_encoding(table, "y", categorical="onehot", missing="drop")
+        encode(table, learn_encoding(table, ["y"], categorical="onehot"))
+    dropping = learn_encoding(table, ["y"], categorical="onehot", missing="drop")
     np.testing.assert_array_equal(encode(table, dropping).kept, [0, 4, 5])
-    filling = learn_encoding(table, "y", categorical="onehot", missing="mean")
+    filling = learn_encoding(table, ["y"], categorical="onehot", missing="mean")
     X = encode(table, filling).X
     assert filling.features[-2:] == ["colour=(missing)", "z"]
     np.testing.assert_array_equal(X[:, -2], [0, 0, 1, 0, 0, 0])
@@ -74,17 +74,17 @@ def test_rows_without_target_or_weight_are_left_out():
     table = TABLE.drop_columns(["colour", "flag"])
     table = table.set_column(0, "y", pa.array([1.0, None, 3.0, 4.0, 5.0, 6.0]))
     table = table.append_column("w", pa.array([1.0, 1.0, None, 1.0, 2.0, 1.0]))
-    rows = encode(table, learn_encoding(table, "y", weight="w", missing="mean"))
+    rows = encode(table, learn_encoding(table, ["y"], weight="w", missing="mean"))
     np.testing.assert_array_equal(rows.kept, [0, 3, 4, 5])
     np.testing.assert_array_equal(rows.weight, [1, 1, 2, 1])
     with pytest.raises(ValueError, match=r"missing in column\(s\) 'y' \(1\)"):
-        encode(table, learn_encoding(table, "y", weight="w"))
+        encode(table, learn_encoding(table, ["y"], weight="w"))
 
 
 def test_text_is_refused_or_dropped_by_policy():
     with pytest.raises(ValueError, match="'colour' hold text: --categorical onehot"):
-        learn_encoding(TABLE, "y")
-    encoding = learn_encoding(TABLE, "y", categorical="drop")
+        learn_encoding(TABLE, ["y"])
+    encoding = learn_encoding(TABLE, ["y"], categorical="drop")
     assert encoding.features == ["x", "flag"]
     assert "left out column 'colour'" in encoding.notes[0]
 
@@ -107,14 +107,14 @@ BAD_COLUMNS = {
 def test_bad_columns_are_refused_by_name(what):
     values, message = BAD_COLUMNS[what]
     with pytest.raises(ValueError, match=message):
-        learn_encoding(with_column("c", values), "y", categorical="onehot")
+        learn_encoding(with_column("c", values), ["y"], categorical="onehot")
 
 
 @pytest.mark.parametrize("level", ["1.2.%d", "10-20-3%d", "Mon", "3/%d", "555-123%d"])
 def test_what_only_looks_like_dates_is_text(level):
     values = [level % (i // 2) if "%" in level else level for i in range(6)]
     table = with_column("c", values)
-    encoding = learn_encoding(table, "y", categorical="onehot")
+    encoding = learn_encoding(table, ["y"], categorical="onehot")
     assert encoding.columns[-1].levels == tuple(sorted(set(values)))
 
 
@@ -122,21 +122,21 @@ def test_almost_a_level_for_each_row_is_refused_as_an_id():
     ids = [f"p{max(i, 1)}" for i in range(50)]
     table = pa.table({"y": np.arange(50) * 1.0, "id": ids})
     with pytest.raises(ValueError, match="'id' has 49 levels in 50 rows"):
-        learn_encoding(table, "y", categorical="onehot")
+        learn_encoding(table, ["y"], categorical="onehot")
 
 
 @pytest.mark.parametrize("rows", [12, 300])
 def test_ids_are_refused(rows):
     table = pa.table({"y": np.arange(rows) * 1.0, "id": [f"p{i}" for i in range(rows)]})
     with pytest.raises(ValueError, match=f"'id' has {rows} levels in {rows} rows"):
-        learn_encoding(table, "y", categorical="onehot")
+        learn_encoding(table, ["y"], categorical="onehot")
 
 
 def test_row_numbers_are_left_out_or_pointed_at():
     table = pa.table(
         {"": np.arange(12), "n": np.arange(12), "x": np.ones(12), "y": np.ones(12)}
     )
-    encoding = learn_encoding(table, "y")
+    encoding = learn_encoding(table, ["y"])
     assert encoding.features == ["n", "x"]
     assert "unnamed first column" in encoding.notes[0]
     assert "'n' numbers the rows" in encoding.notes[1]
@@ -155,7 +155,7 @@ def test_row_numbers_are_left_out_or_pointed_at():
 )
 def test_whole_numbers_that_only_number_the_rows_are_pointed_at(name, values, noted):
     table = pa.table({name: values, "y": np.ones(20)})
-    assert any("numbers the rows" in n for n in learn_encoding(table, "y").notes) == (
+    assert any("numbers the rows" in n for n in learn_encoding(table, ["y"]).notes) == (
         noted
     )
 
@@ -167,20 +167,20 @@ def test_missing_target_and_features_are_told_at_once():
         match=r"'y' \(1\), 'x' \(1\): --missing drop leaves those rows out, "
         "--missing mean fills those of features",
     ):
-        encode(table, learn_encoding(table, "y"))
+        encode(table, learn_encoding(table, ["y"]))
     whole = pa.table({"x": [1.0, 2.0, 3.0], "y": [1.0, 2.0, None]})
     with pytest.raises(ValueError, match="drop leaves those rows out$"):
-        encode(whole, learn_encoding(whole, "y"))
+        encode(whole, learn_encoding(whole, ["y"]))
 
 
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"target": "colour"}, "'colour' must hold numbers"),
-        ({"target": "yy"}, "no column 'yy'.*did you mean 'y'|no column 'yy'"),
-        ({"target": "y", "weight": "colour"}, "'colour' must hold numbers"),
-        ({"target": "y", "drop": ["nope"]}, "no column 'nope'"),
-        ({"target": "y", "drop": ["x", "flag", "colour"]}, "no column is left"),
+        ({"targets": ["colour"]}, "'colour' must hold numbers"),
+        ({"targets": ["yy"]}, "no column 'yy'.*did you mean 'y'|no column 'yy'"),
+        ({"targets": ["y"], "weight": "colour"}, "'colour' must hold numbers"),
+        ({"targets": ["y"], "drop": ["nope"]}, "no column 'nope'"),
+        ({"targets": ["y"], "drop": ["x", "flag", "colour"]}, "no column is left"),
     ],
 )
 def test_bad_roles_are_refused(kwargs, message):
@@ -189,7 +189,7 @@ def test_bad_roles_are_refused(kwargs, message):
 
 
 def test_later_tables_must_have_the_columns_in_their_kind():
-    encoding = learn_encoding(TABLE, "y", categorical="drop")
+    encoding = learn_encoding(TABLE, ["y"], categorical="drop")
     with pytest.raises(ValueError, match="no column 'x'"):
         encode_features(TABLE.drop_columns(["x"]), encoding)
     text = TABLE.set_column(1, "x", pa.array(["a"] * 6))
@@ -203,14 +203,14 @@ def test_later_tables_must_have_the_columns_in_their_kind():
 def test_no_row_left_is_an_error():
     table = with_column("z", [1.0, None, None, None, None, None])
     table = table.set_column(0, "y", pa.array([None, 1.0, 1.0, 1.0, 1.0, 1.0]))
-    encoding = learn_encoding(table, "y", categorical="drop", missing="drop")
+    encoding = learn_encoding(table, ["y"], categorical="drop", missing="drop")
     with pytest.raises(ValueError, match="no row is left"):
         encode(table, encoding)
 
 
 def test_text_that_begins_with_missing_values_is_text():
     late = pa.table({"y": list(range(1200)), "c": [None] * 1100 + ["a", "b"] * 50})
-    encoding = learn_encoding(late, "y", categorical="onehot", missing="mean")
+    encoding = learn_encoding(late, ["y"], categorical="onehot", missing="mean")
     assert encoding.features == ["c=a", "c=b", "c=(missing)"]
 
 
@@ -218,17 +218,17 @@ def test_text_that_begins_with_missing_values_is_text():
 def test_levels_called_as_pooled_ones_are_refused(level):
     table = pa.table({"y": [1, 2, 3, 4], "c": ["a", level, "a", level]})
     with pytest.raises(ValueError, match="rename it"):
-        learn_encoding(table, "y", categorical="onehot")
+        learn_encoding(table, ["y"], categorical="onehot")
 
 
 def test_features_of_the_same_name_are_refused():
     table = pa.table({"y": [1, 2, 3], "c": ["x", "z", "x"], "c=x": [1, 2, 4]})
     with pytest.raises(ValueError, match="two features would be called 'c=x'"):
-        learn_encoding(table, "y", categorical="onehot")
+        learn_encoding(table, ["y"], categorical="onehot")
 
 
 @pytest.mark.parametrize("size", [1e-170, 1e170])
 def test_numbers_whose_squares_leave_the_range_are_refused_by_name(size):
     table = with_column("z", np.arange(6) * size)
     with pytest.raises(ValueError, match="column 'z' reaches .* scale it"):
-        encode(table, learn_encoding(table, "y", categorical="onehot"))
+        encode(table, learn_encoding(table, ["y"], categorical="onehot"))

@@ -46,9 +46,10 @@ FLOORS = (
     ("linear",),
     ("regressor",),
     ("classifiers", "estimators"),
-    ("encoding", "files", "report", "study", "tables"),
-    ("account", "demo", "store"),
-    ("fitting", "predicting"),
+    ("encoding", "files", "study", "tables"),
+    ("account", "demo", "store", "unseen"),
+    ("outputs", "predicting", "report"),
+    ("fitting",),
     ("cli",),
     ("__main__",),
 )

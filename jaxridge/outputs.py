@@ -1,0 +1,183 @@
+"""The files of a fit: numbers as JSON and CSV, pictures, and the model."""
+
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxridge.account import Request, simplest
+from jaxridge.encoding import Encoding
+from jaxridge.files import MODEL, save_result, write_csv, written_aside
+from jaxridge.intervals import Kept
+from jaxridge.plots import panels, plain, plot_coefficients, plot_validation
+from jaxridge.store import write_table_model
+from jaxridge.study import Study
+from jaxridge.trial import Trial
+
+REPORT = "report.html"
+WRITTEN = (
+    "result.json",
+    "coefficients.csv",
+    "scores.csv",
+    "validation.png",
+    "coefficients.png",
+    MODEL,
+    REPORT,
+)
+PANELS = 6  # of a picture, one for each target
+
+
+def result_of(
+    request: Request,
+    trial: Trial,
+    encoding: Encoding,
+    n_rows: int,
+    found: Study,
+    errors: Sequence[dict[str, float] | None],
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    """Return all that is known of a fit, as JSON has it.
+
+    `errors` are those of each target on test rows.
+    """
+    each = zip(encoding.targets, found.of_each_target(), errors, strict=True)
+    return {
+        "targets": [_of_target(*one) for one in each],
+        "weight": encoding.weight,
+        "columns": [{"name": c.name, "levels": c.levels} for c in encoding.columns],
+        "missing": encoding.missing,
+        "features": encoding.features,
+        "fill": found.columns.fill.tolist(),
+        "rule": request.rule,
+        "method": request.method,
+        "converged": bool(found.converged.all()),
+        "standardize": request.standardize,
+        "fit_intercept": request.fit_intercept,
+        "cv": request.cv,
+        "interval": request.interval,
+        "group": request.group,
+        "time_ordered": request.in_time,
+        "seed": request.seed,
+        "rows": n_rows,
+        "scores": {"name": trial.score, "from": trial.words},
+        "certificate": {
+            "lams": found.certificate.lams.tolist(),
+            "autodiff": found.certificate.autodiff.tolist(),
+            "by_hand": found.certificate.by_hand.tolist(),
+            "route": str(found.certificate.route),
+            "scores_route": str(found.scores.route),
+        },
+        "notes": list(encoding.notes),
+        "device": jax.devices()[0].device_kind,
+        "versions": {
+            name: version(name) for name in ("jaxridge", "jax", "jaxlib", "numpy")
+        },
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+    }
+
+
+def _of_target(
+    name: str, found: Study, error: dict[str, float] | None
+) -> dict[str, Any]:
+    at, simple, scores = int(found.choice.index), simplest(found), found.scores
+    error_known = simple is not None
+    return {
+        "name": name,
+        "lam": float(found.choice.lam),
+        "at_edge": bool(found.choice.at_edge),
+        "lam_1se": None if simple is None else float(scores.lams[simple]),
+        "coef": found.raw.coef.tolist(),
+        "intercept": float(found.raw.intercept),
+        "best": float(scores.mean[at]),
+        "standard_error": float(scores.standard_error[at]) if error_known else None,
+        "mean_only": _if_finite(found.mean_only),
+        "unpenalized": _if_finite(found.unpenalized),
+        "test": error,
+    }
+
+
+def _if_finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def write_all(
+    out: Path,
+    trial: Trial,
+    encoding: Encoding,
+    found: Study,
+    kept: Kept | None,
+    result: dict[str, Any],
+    page: str | None,
+) -> Iterator[str]:
+    """Write every file of a fit, and say which."""
+    # First and last, so that a result that is there has all its files, and its own.
+    (out / "result.json").unlink(missing_ok=True)
+    (out / REPORT).unlink(missing_ok=True)
+    each = list(zip(encoding.targets, found.of_each_target(), strict=True))
+    write_csv(
+        out / "coefficients.csv",
+        ["target", "feature", "coefficient", "coefficient_as_prepared"]
+        + ["origin", "scale"],
+        (
+            [name, *line]
+            for name, one in each
+            for line in zip(
+                [*encoding.features, "(intercept)"],
+                [*one.raw.coef.tolist(), float(one.raw.intercept)],
+                [*one.chosen.coef.tolist(), float(one.chosen.intercept)],
+                [*one.columns.origin.tolist(), ""],
+                [*one.columns.scale.tolist(), ""],
+                strict=True,
+            )
+        ),
+    )
+    # Of leave-one-out the only "fold" is the mean, and criteria have none.
+    folds = len(found.scores.per_fold) if trial.folds is not None else 0
+    write_csv(
+        out / "scores.csv",
+        ["target", "lambda", trial.score, "standard_error"]
+        + [f"fold_{i + 1}" for i in range(folds)],
+        (
+            [name, lam, mean, error, *of_folds]
+            for name, one in each
+            for lam, mean, error, *of_folds in zip(
+                one.scores.lams.tolist(),
+                one.scores.mean.tolist(),
+                one.scores.standard_error.tolist(),
+                *one.scores.per_fold[:folds].tolist(),
+                strict=True,
+            )
+        ),
+    )
+    units = "of columns of unit variance" if result["standardize"] else "(units² of x)"
+    penalty = f"penalty λ {units}"
+    drawn = each[:PANELS]
+    with written_aside(out / "validation.png") as aside:
+        with panels(aside, len(drawn)) as axes:
+            for ax, (name, one) in zip(axes, drawn, strict=True):
+                plot_validation(one.scores, ax)
+                ax.set(xlabel=penalty, ylabel=f"{trial.score} of {plain(name)}")
+    with written_aside(out / "coefficients.png") as aside:
+        with panels(aside, len(drawn)) as axes:
+            for ax, (name, one) in zip(axes, drawn, strict=True):
+                lams, at, names = one.scores.lams, one.choice.lam, encoding.features
+                plot_coefficients(lams, one.params, ax, names=names, chosen=float(at))
+                of = f" for {plain(name)}" if len(drawn) > 1 else ""
+                label = f"coefficient of the prepared column{of}"
+                ax.set(xlabel=penalty, ylabel=label)
+    if page is not None:
+        with written_aside(out / REPORT) as aside:
+            aside.write_text(page, encoding="utf-8")
+    write_table_model(out / MODEL, result, kept, found.columns)
+    save_result(out / "result.json", result)
+    yield ""
+    if len(drawn) < len(each):
+        yield f"the pictures show the first {len(drawn)} of {len(each)} targets"
+    also = f", {REPORT}" if page is not None else ""
+    yield (
+        f"wrote result.json, {MODEL}, coefficients.csv, scores.csv{also}, "
+        f"validation.png and coefficients.png to {out}"
+    )

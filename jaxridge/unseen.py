@@ -1,0 +1,84 @@
+"""Rows that a fit has not seen: what it says of them, and how wrong that is."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxridge.encoding import Rows
+from jaxridge.intervals import Kept, jackknife_plus, kept_of
+from jaxridge.linear import along_axes
+from jaxridge.objective import predict
+from jaxridge.regressor import left_out_errors
+from jaxridge.selection import Rows as Prepared
+from jaxridge.study import Study, Task, held_out
+
+
+class Unseen(NamedTuple):
+    """Targets of rows, what a fit without those rows says of them, and which they are.
+
+    A prediction is NaN where no fold holds a row out.
+    """
+
+    actual: np.ndarray  # (m, t)
+    predicted: np.ndarray  # (m, t)
+    words: str
+
+
+def unseen_rows(rows: Rows, held: Rows | None, found: Study, task: Task) -> Unseen:
+    """Return test rows if there are any, else the rows as the trial leaves them out."""
+    lams = np.asarray(found.choice.lam)
+    if held is not None:
+        predicted = np.asarray(predict(found.raw, _filled(held.X, found)))
+        return Unseen(held.Y, predicted, "test rows, which chose nothing")
+    if task.trial.folds is None:
+        errors = left_out_errors(_ready(rows, found, task), lams)
+        words = "each row predicted from all others"
+        return Unseen(rows.Y, rows.Y - errors, words)
+    predicted = held_out(rows.X, rows.Y, rows.weight, task, lams)
+    return Unseen(rows.Y, predicted, f"rows held out by {task.trial.words}")
+
+
+def kept_for(rows: Rows, found: Study, task: Task) -> Kept:
+    """Return what intervals need, of the columns as prepared for the final fit."""
+    ready, lam = _ready(rows, found, task), np.asarray(found.choice.lam)
+    given = rows.weight, along_axes(ready, lam), lam, left_out_errors(ready, lam)
+    return kept_of(ready.X, rows.Y, *given, task.fit_intercept)
+
+
+def test_errors(
+    found: Study, held: Rows, kept: Kept | None, level: float | None
+) -> list[dict[str, float] | None]:
+    """Return the error of each target on rows that chose nothing."""
+    X = _filled(held.X, found)
+    weight = np.ones(len(X)) if held.weight is None else held.weight
+    predicted = np.asarray(predict(found.raw, X))
+    mse = np.average((predicted - held.Y) ** 2, axis=0, weights=weight)
+    mean = np.average(held.Y, axis=0, weights=weight)
+    spread = np.average((held.Y - mean) ** 2, axis=0, weights=weight)
+    errors: list[dict[str, float] | None] = [
+        {"rows": len(X), "mse": float(of)}
+        | ({"r2": float(1 - of / around)} if around > 0 else {})
+        for of, around in zip(mse, spread, strict=True)
+    ]
+    if kept is not None and level is not None:
+        low, high = jackknife_plus(kept, _prepared(X, found), predicted, level)
+        inside = (low <= held.Y) & (held.Y <= high)
+        covered = np.average(inside, axis=0, weights=weight)
+        errors = [
+            one and one | {"covered": float(share)}
+            for one, share in zip(errors, covered, strict=True)
+        ]
+    return errors
+
+
+def _ready(rows: Rows, found: Study, task: Task) -> Prepared:
+    X = _prepared(_filled(rows.X, found), found)
+    return Prepared(X, rows.Y, rows.weight, task.fit_intercept, None)
+
+
+def _filled(X: np.ndarray, found: Study) -> np.ndarray:
+    return np.where(np.isnan(X), found.columns.fill, X)
+
+
+def _prepared(X: np.ndarray, found: Study) -> np.ndarray:
+    return (X - found.columns.origin) / found.columns.scale
