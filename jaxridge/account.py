@@ -1,16 +1,17 @@
 """What was asked of a fit, and the account of it in words: lines to show."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from tabulate import tabulate
 
 from jaxridge.choice import choose
-from jaxridge.encoding import Encoding, Rows
-from jaxridge.study import Study
+from jaxridge.encoding import Encoding, Rows, learn_encoding
+from jaxridge.study import Study, Task
 from jaxridge.trial import Trial
 from jaxridge.version import __version__
 
@@ -41,9 +42,21 @@ class Request:
     test: str | None
     interval: float | None
     seed: int
+    memory: int  # bytes of a table that may be held
     report: bool
     out: Path
     command: str = ""  # as it was typed
+
+    def task(self, trial: Trial) -> Task:
+        """Return what a study is asked for."""
+        return Task(
+            self.lams,
+            trial,
+            self.rule,
+            self.method,
+            self.standardize,
+            self.fit_intercept,
+        )
 
 
 def without_column(name: str, count: int) -> str:
@@ -59,13 +72,44 @@ def describe_device() -> str:
     )
 
 
+class Digest(NamedTuple):
+    """What is said of rows: how many there are, and what stands out in them."""
+
+    rows: int
+    read: int
+    holes: int
+    constant: np.ndarray  # (n,), which features have one value
+    constant_targets: np.ndarray  # (t,)
+
+
+def digest_of(rows: Rows, n_read: int) -> Digest:
+    """Return the digest of encoded rows, of so many that were read."""
+    holes = int(np.isnan(rows.X).sum())
+    constant = np.nanmin(rows.X, axis=0) == np.nanmax(rows.X, axis=0)
+    constant_targets = rows.Y.min(axis=0) == rows.Y.max(axis=0)
+    return Digest(len(rows.Y), n_read, holes, constant, constant_targets)
+
+
+def encoding_for(table: Any, targets: Sequence[str], request: Request) -> Encoding:
+    """Return how a table's columns become features, as was asked."""
+    return learn_encoding(
+        table,
+        targets,
+        weight=request.weight,
+        drop=(*request.drop, *([request.group] if request.group else [])),
+        categorical=request.categorical,
+        max_levels=request.max_levels,
+        missing=request.missing,
+    )
+
+
 def describe_data(
-    request: Request, encoding: Encoding, rows: Rows, n_read: int
+    request: Request, encoding: Encoding, digest: Digest
 ) -> Iterator[str]:
     """Say what was read, and what was done to its columns."""
     name = "example diabetes data" if request.data is None else request.data.name
     yield (
-        f"{name}: {len(rows.Y)} rows, {len(encoding.columns)} columns as "
+        f"{name}: {digest.rows} rows, {len(encoding.columns)} columns as "
         f"{len(encoding.features)} features, {_listed(encoding.targets)}"
     )
     roles = [f"weight {request.weight!r}"] if request.weight else []
@@ -73,23 +117,20 @@ def describe_data(
     roles += [f"left out {name!r}" for name in request.drop]
     if roles:
         yield "columns used otherwise: " + ", ".join(roles)
-    left_out = n_read - len(rows.Y)
+    left_out = digest.read - digest.rows
     if left_out:
         yield f"left out {left_out} rows with missing values"
     where = "from all rows" if isinstance(request.cv, str) else "in each fold"
-    filled = int(np.isnan(rows.X).sum())
-    if filled:
-        yield f"filled {filled} missing values with column means, learnt {where}"
+    if digest.holes:
+        yield f"filled {digest.holes} missing values with column means, learnt {where}"
     yield from encoding.notes
     names = encoding.features
-    constant = np.flatnonzero(np.nanmin(rows.X, axis=0) == np.nanmax(rows.X, axis=0))
     so = ": its coefficient is 0" if request.fit_intercept else ", and serves as one"
-    for j in constant:
+    for j in np.flatnonzero(digest.constant):
         yield f"column {names[j]!r} is constant{so}"
     so = ": every coefficient is 0" if request.fit_intercept else ""
-    for target, y in zip(encoding.targets, rows.Y.T, strict=True):
-        if y.min() == y.max():
-            yield f"the target {target!r} is constant{so}"
+    for j in np.flatnonzero(digest.constant_targets):
+        yield f"the target {encoding.targets[j]!r} is constant{so}"
     yield (
         f"columns standardised, learnt {where}; lambda refers to unit variance"
         if request.standardize

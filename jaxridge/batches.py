@@ -62,7 +62,7 @@ def moments_of_batches(batches: Iterable[tuple[Any, ...]], folds: int = 5) -> Mo
             continue
         ids = _batch_folds(fold, seen, rows, k)
         seen += rows
-        part = _of_batch(X, y, weight, ids == np.arange(k)[:, None])
+        part = moments_of_batch(X, y, weight, ids == np.arange(k)[:, None])
         if sums is not None and part.xy.shape != sums.xy.shape:
             raise ValueError(
                 f"`batches`: number {number} has {part.xy.shape[1:]} columns and "
@@ -85,8 +85,11 @@ def _iterated(batches: Any) -> Any:
 
 
 @in_kind_of_input
-def _of_batch(X: Any, y: Any, weight: Any, held: np.ndarray) -> Moments:
-    """Return the moments of a batch, of which no row need count."""
+def moments_of_batch(X: Any, y: Any, weight: Any, held: np.ndarray) -> Moments:
+    """Return the moments of a batch, of which no row need count.
+
+    `held` (k, m) marks the rows of each fold.
+    """
     if weight is None or np.shape(weight) != np.shape(X)[:1] or np.any(weight):
         data = as_data_to_square(X, y, weight)
     else:

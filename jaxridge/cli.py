@@ -6,6 +6,7 @@ is the only file where imports stand inside functions.
 
 import csv
 import os
+import re
 import shlex
 import signal
 import sys
@@ -193,6 +194,14 @@ def _share(
     return share
 
 
+def _bytes(ctx: click.Context, parameter: click.Parameter, text: str) -> int:
+    """Read a size, such as 500MB or 2GB."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) *([kMGT]?)B?", text, re.IGNORECASE)
+    if found is None:
+        raise click.BadParameter(f"{text!r} must be a size, such as 500MB or 2GB")
+    return int(float(found[1]) * 1000 ** " kmgt".index(found[2].lower() or " "))
+
+
 def _column(
     ctx: click.Context, parameter: click.Parameter, text: str | None
 ) -> str | None:
@@ -336,6 +345,15 @@ def _fit_options(command: Callable[..., None]) -> Callable[..., None]:
                 metavar="SHARE",
                 help="Keep what intervals need that hold this share of new rows, such "
                 "as 0.9, for predict.",
+            ),
+            option(
+                "--memory",
+                default="1GB",
+                show_default=True,
+                callback=_bytes,
+                metavar="SIZE",
+                help="A Parquet file that would fill more is read in pieces, of which "
+                "sums are kept.",
             ),
             option(
                 "--report",

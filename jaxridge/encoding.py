@@ -69,6 +69,11 @@ class Encoding:
         """Names of the columns of the design matrix."""
         return [name for column in self.columns for name in column.features]
 
+    def needed(self, *more: str | None) -> list[str]:
+        """Return the names of all columns of the table that are read."""
+        names = [*self.targets, self.weight, *(c.name for c in self.columns), *more]
+        return [name for name in names if name is not None]
+
 
 class Rows(NamedTuple):
     """Rows of a table as float64 arrays, and where in the table they stand."""
@@ -163,6 +168,13 @@ def encode(table: pa.Table, encoding: Encoding) -> Rows:
         If a column is not there or of another kind; for missing values where they are
         an error, infinite values, and if no row is left.
     """
+    rows = encode_some(table, encoding)
+    refuse_nothing(len(rows.Y), np.isnan(rows.X).sum(axis=0), encoding)
+    return rows
+
+
+def encode_some(table: pa.Table, encoding: Encoding) -> Rows:
+    """Do as `encode` for some of the rows, of which none need be left."""
     Y = np.stack([as_numbers(table, name) for name in encoding.targets], axis=1)
     weight = as_numbers(table, encoding.weight) if encoding.weight else None
     beside = [*Y.T, *([] if weight is None else [weight])]
@@ -175,19 +187,23 @@ def encode(table: pa.Table, encoding: Encoding) -> Rows:
     kept = ~np.isnan(beside).any(axis=0)
     if encoding.missing == "drop":
         kept &= ~holes.any(axis=1)
-    if not kept.any():
-        raise ValueError("no row is left: every one of them misses a value")
-    nothing = np.flatnonzero(holes[kept].all(axis=0))
-    if encoding.missing == "mean" and nothing.size:
-        name = encoding.features[nothing[0]]
-        raise ValueError(
-            f"column {name!r} has no value in the {int(kept.sum())} rows that count: "
-            f"leave it out with --drop {name}"
-        )
     where = np.flatnonzero(kept)
     if kept.all():
         return Rows(X, Y, weight, where)
     return Rows(X[kept], Y[kept], None if weight is None else weight[kept], where)
+
+
+def refuse_nothing(rows: int, holes: np.ndarray, encoding: Encoding) -> None:
+    """Refuse rows of which none is left, or columns that have holes in all of them."""
+    if not rows:
+        raise ValueError("no row is left: every one of them misses a value")
+    nothing = np.flatnonzero(holes == rows)
+    if encoding.missing == "mean" and nothing.size:
+        name = encoding.features[nothing[0]]
+        raise ValueError(
+            f"column {name!r} has no value in the {rows} rows that count: "
+            f"leave it out with --drop {name}"
+        )
 
 
 def encode_features(table: pa.Table, encoding: Encoding) -> np.ndarray:

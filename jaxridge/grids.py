@@ -133,24 +133,25 @@ def on_grid(
 ) -> S:
     """Score the penalties given, or those of an automatic grid that goes on if need be.
 
-    The grid goes on for three decades at a time while the best penalty lies at its
-    edge and that makes a difference: towards the least-squares fit, or none at all, the
-    score has a limit, and no grid an end.
+    The grid goes on for three decades at a time while the best penalty of a target lies
+    at its edge and that makes a difference: towards the least-squares fit, or none at
+    all, the score has a limit, and no grid an end.
     """
     if not isinstance(lams, str):
         checks.grid(lams)
         return score(as_penalty("lams", lams, dtype))
     checks.one_of("lams", lams, ("auto",))
     scores = score(automatic())
-    for _ in range(EXTENSIONS):
-        choice = choose(scores)
-        if not bool(choice.at_edge):
-            break
-        beyond = _beyond(np.asarray(scores.lams, np.float64), int(choice.index))
-        further = score(jnp.asarray(beyond, dtype))
-        if not _is_better(further, scores):
-            break
-        scores = _joined(scores, further)
+    for edge in (0, -1):
+        for _ in range(EXTENSIONS):
+            best = np.asarray(choose(scores, per_target=True).lam)
+            if not (best == np.asarray(scores.lams)[edge]).any():
+                break
+            beyond = _beyond(np.asarray(scores.lams, np.float64), edge)
+            further = score(jnp.asarray(beyond, dtype))
+            if not _is_better(further, scores):
+                break
+            scores = _joined(scores, further)
     return scores
 
 
@@ -162,13 +163,10 @@ def _beyond(lams: np.ndarray, edge: int) -> np.ndarray:
 
 
 def _is_better(one: S, other: S) -> bool:
-    """Whether the best score of `one` is better by a part in a thousand."""
+    """Whether the best score of `one`, for any target, is better by a thousandth."""
     sign = np.where(np.asarray(one.greater_is_better), 1, -1)
-    best, before = (
-        float(np.max(sign * np.mean(np.reshape(s.mean, (len(s.lams), -1)), axis=1)))
-        for s in (one, other)
-    )
-    return best - before > GAIN * abs(before)
+    best, before = (np.max(sign * np.asarray(s.mean), axis=0) for s in (one, other))
+    return bool((best - before > GAIN * np.abs(before)).any())
 
 
 def _joined(one: S, other: S) -> S:

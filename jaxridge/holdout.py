@@ -16,9 +16,10 @@ from jaxtyping import Array, Float
 from jaxridge import blocks, checks, kernels
 from jaxridge.columns import Learner, prepared, untouched
 from jaxridge.data import Data
+from jaxridge.filled import UNTOUCHED, Filling
 from jaxridge.folds import Folds
 from jaxridge.held import Fit, Held, Scored, from_rows, from_sums, rows_of
-from jaxridge.moments import Moments, complements, total
+from jaxridge.moments import Moments, complements, left_out, total
 from jaxridge.plans import Plan
 from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost, sums_keep
 from jaxridge.routes import BLOCKS, DUAL, ONE_A_FOLD, ONE_FOR_ALL, PRIMAL, SVD, Route
@@ -242,12 +243,22 @@ def _from_rows(
     return _of_every_fold(*given, scores_of, held)
 
 
-@partial(jax.jit, static_argnames=("score", "fit_intercept"))
+@partial(jax.jit, static_argnames=("score", "fit_intercept", "paired"))
 def by_moments(
-    parts: Moments, lams: Float[Array, " L"], score: Score, fit_intercept: bool
+    parts: Moments,
+    lams: Float[Array, " L"],
+    score: Score,
+    fit_intercept: bool,
+    prepare: Filling = UNTOUCHED,
+    paired: Callable[[Moments], tuple[Moments, Moments]] = left_out,
 ) -> Scored:
-    """Score each fold from moments where they are all there is."""
-    training, whole = complements(parts), total(parts)
+    """Score each fold from moments where they are all there is.
+
+    `paired` tells what each fold trains on and holds out, `prepare` what that makes of
+    the columns.
+    """
+    whole = total(parts)
+    training, parts = jax.vmap(prepare)(*paired(parts))
     given = ONE_A_FOLD, fit_intercept
     shared = factorised(training, whole, jnp.min(lams), *given, alone=True)
     of_fold = shared, parts, training, whole.weight, lams

@@ -156,16 +156,30 @@ def complements(parts: Moments) -> Moments:
     return jax.lax.cond(most, lambda: rest, lambda: _added_up(parts))
 
 
-def _added_up(parts: Moments) -> Moments:
+def left_out(parts: Moments) -> tuple[Moments, Moments]:
+    """Return what each fold trains on, all others, and what it holds out, itself."""
+    return complements(parts), parts
 
-    def before(parts: Moments) -> Moments:
-        none = jax.tree.map(lambda a: jnp.zeros_like(a[0]), parts)
-        return jax.lax.scan(lambda s, one: (added(s, one), s), none, parts)[1]
+
+def left_for_later(parts: Moments) -> tuple[Moments, Moments]:
+    """Return the same in the order of time: all folds before each but the first."""
+    training = _before(parts)
+    trained, held = jax.tree.map(lambda a: a[1:], (training, parts))
+    return trained, held
+
+
+def _added_up(parts: Moments) -> Moments:
 
     def flipped(parts: Moments) -> Moments:
         return jax.tree.map(lambda a: a[::-1], parts)
 
-    return added(before(parts), flipped(before(flipped(parts))))
+    return added(_before(parts), flipped(_before(flipped(parts))))
+
+
+def _before(parts: Moments) -> Moments:
+    """Return, for each fold, the moments of the rows of those before it."""
+    none = jax.tree.map(lambda a: jnp.zeros_like(a[0]), parts)
+    return jax.lax.scan(lambda s, one: (added(s, one), s), none, parts)[1]
 
 
 def usable(sums: Moments) -> Moments:

@@ -1,9 +1,8 @@
 """The files of a fit: numbers as JSON and CSV, pictures, and the model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -30,19 +29,27 @@ WRITTEN = (
 PANELS = 6  # of a picture, one for each target
 
 
-def result_of(
-    request: Request,
-    trial: Trial,
-    encoding: Encoding,
-    n_rows: int,
-    found: Study,
-    errors: Sequence[dict[str, float] | None],
-    seconds: dict[str, float],
-) -> dict[str, Any]:
-    """Return all that is known of a fit, as JSON has it.
+class Fit(NamedTuple):
+    """A fit, and what is to be written of it.
 
-    `errors` are those of each target on test rows.
+    `errors` are those of each target on test rows; `page` makes the report of a result,
+    where one was asked for.
     """
+
+    request: Request
+    trial: Trial
+    encoding: Encoding
+    n_rows: int
+    found: Study
+    errors: Sequence[dict[str, float] | None]
+    kept: Kept | None
+    page: Callable[[dict[str, Any]], str] | None
+    read_seconds: float
+
+
+def result_of(fit: Fit, seconds: dict[str, float]) -> dict[str, Any]:
+    """Return all that is known of a fit, as JSON has it."""
+    request, trial, encoding, n_rows, found, errors, *_ = fit
     each = zip(encoding.targets, found.of_each_target(), errors, strict=True)
     return {
         "targets": [_of_target(*one) for one in each],
@@ -103,16 +110,9 @@ def _if_finite(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def write_all(
-    out: Path,
-    trial: Trial,
-    encoding: Encoding,
-    found: Study,
-    kept: Kept | None,
-    result: dict[str, Any],
-    page: str | None,
-) -> Iterator[str]:
+def write_all(fit: Fit, result: dict[str, Any]) -> Iterator[str]:
     """Write every file of a fit, and say which."""
+    out, trial, encoding, found = fit.request.out, fit.trial, fit.encoding, fit.found
     # First and last, so that a result that is there has all its files, and its own.
     (out / "result.json").unlink(missing_ok=True)
     (out / REPORT).unlink(missing_ok=True)
@@ -168,15 +168,15 @@ def write_all(
                 of = f" for {plain(name)}" if len(drawn) > 1 else ""
                 label = f"coefficient of the prepared column{of}"
                 ax.set(xlabel=penalty, ylabel=label)
-    if page is not None:
+    if fit.page is not None:
         with written_aside(out / REPORT) as aside:
-            aside.write_text(page, encoding="utf-8")
-    write_table_model(out / MODEL, result, kept, found.columns)
+            aside.write_text(fit.page(result), encoding="utf-8")
+    write_table_model(out / MODEL, result, fit.kept, found.columns)
     save_result(out / "result.json", result)
     yield ""
     if len(drawn) < len(each):
         yield f"the pictures show the first {len(drawn)} of {len(each)} targets"
-    also = f", {REPORT}" if page is not None else ""
+    also = f", {REPORT}" if fit.page is not None else ""
     yield (
         f"wrote result.json, {MODEL}, coefficients.csv, scores.csv{also}, "
         f"validation.png and coefficients.png to {out}"

@@ -40,7 +40,6 @@ class Story:
     encoding: Encoding
     rows: Rows
     found: Study
-    result: dict[str, Any]  # as result.json has it
     said: Sequence[str]  # of the data
     unseen: Unseen
     kept: Kept
@@ -51,13 +50,13 @@ class Story:
         return self.rows.X[:, 0] if self.rows.X.shape[1] == 1 else None
 
 
-def page(story: Story) -> str:
-    """Return the page as HTML."""
+def page(story: Story, result: dict[str, Any]) -> str:
+    """Return the page of a result, as result.json has it, as HTML."""
     loader = PackageLoader("jaxridge", ".")
     template = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined
     ).get_template("report.html")
-    result, certificate = story.result, story.found.certificate
+    certificate = story.found.certificate
     each = list(enumerate(story.found.of_each_target()))
     names = story.encoding.targets
     versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
@@ -66,7 +65,7 @@ def page(story: Story) -> str:
         data=[line.strip() for line in story.said],
         score=story.trial.score,
         judged=story.trial.words,
-        targets=[_of_target(story, j, one) for j, one in each],
+        targets=[_of_target(story, result, j, one) for j, one in each],
         paths={str(j): _path(story, j, one) for j, one in each},
         certificate=_in_words(result, float(certificate.condition)),
         command=story.request.command,
@@ -80,9 +79,11 @@ def _listed(names: Sequence[str]) -> str:
     return first if len(names) <= 3 else f"{first} and {len(names) - 3} more"
 
 
-def _of_target(story: Story, j: int, found: Study) -> dict[str, Any]:
+def _of_target(
+    story: Story, result: dict[str, Any], j: int, found: Study
+) -> dict[str, Any]:
     """Return what the page says of one target."""
-    of, simple = story.result["targets"][j], simplest(found)
+    of, simple = result["targets"][j], simplest(found)
     order = _order(found)
     at = int(found.choice.index)
     quantile = stdtrit(story.kept.freedom[j], (1 + LEVEL) / 2)

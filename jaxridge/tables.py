@@ -62,7 +62,7 @@ def read_table(
     if not path.is_file():
         raise ValueError(f"{path} is a pipe or a device: save it to a file first")
     try:
-        if _is_parquet(path):
+        if is_parquet(path):
             _check_names(path, pa.parquet.read_schema(path).names)
             table = pa.parquet.read_table(path)
         elif path.suffix.lower() in PARQUET_NAMES:
@@ -78,7 +78,7 @@ def read_table(
     return table
 
 
-def _is_parquet(path: Path) -> bool:
+def is_parquet(path: Path) -> bool:
     """Whether a file starts as Parquet does, and ends so or is called so."""
     size = len(PARQUET_MAGIC)
     with path.open("rb") as file:

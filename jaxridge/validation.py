@@ -23,11 +23,12 @@ from jaxridge.data import (
     drop_target_axis,
     in_kind_of_input,
 )
+from jaxridge.filled import UNTOUCHED, Filling
 from jaxridge.folds import Folds, split
 from jaxridge.grids import COUNT, grid_of, grid_of_moments, on_grid
 from jaxridge.held import Held
 from jaxridge.holdout import by_moments, score_folds
-from jaxridge.moments import Moments, as_one, usable
+from jaxridge.moments import Moments, as_one, left_out, usable
 from jaxridge.plans import plan
 from jaxridge.precision import warn_if_lost
 from jaxridge.routes import DESCENT, ONE_A_FOLD, PRIMAL, Route
@@ -160,7 +161,7 @@ def cross_validate(
         _nothing_but_moments(given | {"prepare": prepare, **options})
         if method != "exact":
             raise ValueError(f'`method` must be "exact" for Moments, got {method!r}')
-        return _from_moments(X, lams, scoring, fit_intercept)
+        return scores_of_moments(X, lams, scoring, fit_intercept)
     learner = _learner(prepare)
     data = as_data_to_square(X, y, weight, missing=prepare is not None)
     masks = split(folds, y, groups)
@@ -243,9 +244,18 @@ def _nothing_but_moments(given: dict[str, Any]) -> None:
             )
 
 
-def _from_moments(
-    parts: Moments, lams: Any, scoring: Any, fit_intercept: bool
+def scores_of_moments(
+    parts: Moments,
+    lams: Any,
+    scoring: Any,
+    fit_intercept: bool,
+    prepare: Filling = UNTOUCHED,
+    paired: Callable[[Moments], tuple[Moments, Moments]] = left_out,
 ) -> Scores:
+    """Score every penalty where moments of folds are all there is.
+
+    `paired` and `prepare` as `by_moments` has them.
+    """
     checks.one_of("scoring", scoring, ("mse", "r2"))
     if parts.weight.ndim != 1 or len(parts.weight) < 2:
         raise ValueError("`X` as Moments must hold at least 2 folds")
@@ -253,15 +263,18 @@ def _from_moments(
     kind, dtype = scoring_of(scoring), parts.xx.dtype
 
     def score(grid: Array) -> Scores:
-        scored = by_moments(parts, grid, kind.score, fit_intercept)
+        given = kind.score, fit_intercept, prepare, paired
+        scored = by_moments(parts, grid, *given)
         is_defined(scoring, scored.per_fold)
         warn_if_lost(scored.condition, scored.left, dtype)
         route = Route(PRIMAL, ONE_A_FOLD, str(dtype))
         return scores_of_folds(grid, scored.per_fold, kind.greater_is_better, route)
 
-    return on_grid(
-        score, lams, dtype, lambda: grid_of_moments(as_one(parts), COUNT, fit_intercept)
-    )
+    def automatic() -> Array:
+        whole = as_one(parts)
+        return grid_of_moments(prepare(whole, whole)[0], COUNT, fit_intercept)
+
+    return on_grid(score, lams, dtype, automatic)
 
 
 def _learner(prepare: Learner | None) -> Learner:

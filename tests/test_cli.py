@@ -330,7 +330,7 @@ def test_other_failures_are_one_line_too(run, monkeypatch):
     def fails(*args):
         raise MemoryError("no room\nat all")
 
-    monkeypatch.setattr("jaxridge.fitting._table", fails)
+    monkeypatch.setattr("jaxridge.in_memory._table", fails)
     code, _, err = run("fit", "x.csv", "--target", "y")
     assert (code, err) == (1, "jaxridge: MemoryError: no room at all\n")
 

@@ -1,0 +1,68 @@
+"""A Parquet file too large for memory: its columns and rows, a piece at a time."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from jaxridge.progress import bar
+
+BATCH_BYTES = 2**25  # of numbers, read at a time
+FEWEST_ROWS = 2**10  # of a batch
+READ_BYTES = 2**20  # from the file at a time
+
+
+def bytes_in_memory(path: Path) -> int:
+    """Return the bytes of all columns of a Parquet file as float64 numbers."""
+    about = pa.parquet.read_metadata(path)
+    return 8 * about.num_rows * about.num_columns
+
+
+class Stored:
+    """The rows of a file, which answers as an Arrow table does, but holds none."""
+
+    def __init__(self, path: Path) -> None:
+        schema = pa.parquet.read_schema(path)
+        text = [one.name for one in schema if _is_text(one.type)]
+        self._file = pa.parquet.ParquetFile(
+            path, read_dictionary=text, buffer_size=READ_BYTES, pre_buffer=False
+        )
+        self._name = path.name
+        self.column_names: list[str] = list(schema.names)
+        self.num_rows: int = self._file.metadata.num_rows
+
+    @property
+    def num_columns(self) -> int:
+        """How many columns there are."""
+        return len(self.column_names)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return a column of text; of any other, the first rows that hold a value."""
+        if _is_text(self._file.schema_arrow.field(name).type):
+            return self._file.read([name], use_threads=False).column(name)
+        for batch in self._file.iter_batches(columns=[name]):
+            found = pa.chunked_array([batch.column(0)])
+            if found.null_count < len(found):
+                break
+        return found
+
+    def pieces(
+        self, names: Sequence[str], what: str, *, progress: bool
+    ) -> Iterator[tuple[int, pa.Table]]:
+        """Yield the rows, of some columns, a table at a time, and where each starts."""
+        rows = max(FEWEST_ROWS, BATCH_BYTES // (8 * max(1, len(names))))
+        read = self._file.iter_batches(rows, columns=list(names), use_threads=False)
+        row_bytes, start = 8 * len(names), 0
+        with bar(self.num_rows, what, " rows", wanted=progress) as shown:
+            for batch in read:
+                yield start, pa.Table.from_batches([batch])
+                start += batch.num_rows
+                shown.set_postfix_str(f"{start * row_bytes / 1e6:,.0f} MB", False)
+                shown.update(batch.num_rows)
+
+
+def _is_text(of: pa.DataType) -> bool:
+    if pa.types.is_dictionary(of):
+        of = of.value_type
+    return pa.types.is_string(of) or pa.types.is_large_string(of)

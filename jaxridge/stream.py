@@ -1,0 +1,251 @@
+"""A fit of a Parquet file that is larger than memory, from sums over its rows.
+
+Text columns are read once for their levels; then all rows once, for the moments of
+every fold; and once more if some of them are to be tested on. What needs rows to be
+there (leave-one-out, intervals, descents, the report) is refused.
+"""
+
+import hashlib
+import time
+from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from jaxridge.account import Digest, Request, describe_data, encoding_for
+from jaxridge.batches import moments_of_batch
+from jaxridge.encoding import Encoding, Rows, encode_some, refuse_nothing
+from jaxridge.filled import Holed, widened
+from jaxridge.moments import Moments
+from jaxridge.outputs import Fit
+from jaxridge.parquet import Stored, bytes_in_memory
+from jaxridge.study import Study
+from jaxridge.sums_alone import study_of_sums
+from jaxridge.tables import is_parquet, read_table
+from jaxridge.tested import grouped, test_share
+from jaxridge.trial import Trial
+
+
+def is_too_large(request: Request) -> bool:
+    """Whether the data are in a Parquet file that is not to be read into memory."""
+    path = request.data
+    if path is None or not path.is_file() or not is_parquet(path):
+        return False
+    return bytes_in_memory(path) > request.memory
+
+
+class Piece(NamedTuple):
+    """Some rows of the file, encoded: their folds, or -1 of those to be tested on."""
+
+    rows: Rows
+    fold: np.ndarray
+    n_read: int
+
+
+class Sums(NamedTuple):
+    """What one pass finds: the moments of each fold, and the digest."""
+
+    parts: Moments
+    holed: Holed
+    digest: Digest
+
+
+def fit_in_passes(request: Request) -> Generator[str, None, Fit]:
+    """Choose λ for a file and fit it, and say what is done to its rows."""
+    _refuse_what_needs_rows(request)
+    started, path = time.perf_counter(), Path(str(request.data))
+    stored = Stored(path)
+    yield (
+        f"{path.name} would fill {bytes_in_memory(path) / 1e9:.2g} GB: read in pieces, "
+        "of which sums are kept"
+    )
+    encoding = encoding_for(stored, request.targets, request)
+    lots = Lots(request, stored.num_rows)
+    sums = _added_up(_pieces(stored, encoding, lots, "adding up"), encoding, lots)
+    read_seconds = time.perf_counter() - started
+    yield from describe_data(request, encoding, sums.digest)
+    groups = None if request.group is None else np.zeros(0)  # told apart already
+    trial = Trial(request.cv, request.seed, groups, request.in_time)
+    found = study_of_sums(sums.parts, sums.holed, request.task(trial))
+    errors: list[dict[str, float] | None] = [None] * len(encoding.targets)
+    if request.test is not None:
+        errors = list(_test_errors(_tested(stored, encoding, request), found))
+    given = request, trial, encoding, sums.digest.rows, found, errors
+    return Fit(*given, None, None, read_seconds)
+
+
+def _refuse_what_needs_rows(request: Request) -> None:
+    for asked, what in (
+        (request.cv == "loo", "--cv loo"),
+        (request.interval is not None, "--interval"),
+        (request.method == "descent", "--method descent"),
+        (request.report, "--report"),
+    ):
+        if asked:
+            raise ValueError(
+                f"{what} needs all rows in memory, and {request.data} would fill more "
+                f"than --memory, {request.memory / 1e9:.2g} GB: raise that, or do "
+                f"without {what}"
+            )
+
+
+class Lots:
+    """Which fold each row of a file falls into, asked from the first row to the last.
+
+    Rows are drawn one by one, and groups by their names; in the order of time the folds
+    are stretches of the file, and its last rows are tested on. The fold is -1 for rows
+    to be tested on.
+    """
+
+    def __init__(self, request: Request, n_rows: int) -> None:
+        self.folds = 1 if isinstance(request.cv, str) else int(request.cv)
+        self.group, self._in_time = request.group, request.in_time
+        self._share = test_share(request) or 0.0
+        self._trained = n_rows - round(self._share * n_rows)
+        if request.test and test_share(request) is not None:
+            if not 0 < self._trained < n_rows:
+                raise ValueError(
+                    f"--test {request.test} must be a file, or a fraction between 0 "
+                    f"and 1 that leaves rows on both sides of {n_rows}"
+                )
+        self._seed = request.seed
+        self._draws = np.random.default_rng(request.seed)
+
+    @property
+    def sets(self) -> int:
+        """How many sets of rows are added up."""
+        return self.folds + self._in_time
+
+    def drawn(self, start: int, table: pa.Table) -> np.ndarray:
+        """Return the fold of each row of a table that starts there."""
+        if self._in_time:
+            rows = start + np.arange(table.num_rows)
+            size = max(1, self._trained // self.sets)
+            # As TimeSeriesSplit has it, the first stretch is the longest.
+            fold = np.maximum(0, (rows - self._trained) // size + self.sets)
+            return np.where(rows < self._trained, fold, -1)
+        if self.group is None:
+            return self._fold(self._draws.random((table.num_rows, 2)))
+        groups, at = grouped(table, self.group)
+        return self._fold(np.array([self._chances(one) for one in groups]))[at]
+
+    def _chances(self, group: Any) -> np.ndarray:
+        """Return two numbers from 0 to 1 that are a group's, in whatever order."""
+        text = f"{self._seed} {group}".encode()
+        drawn = hashlib.blake2b(text, digest_size=8).digest()
+        return np.frombuffer(drawn, "<u4") / 2.0**32
+
+    def _fold(self, chances: np.ndarray) -> np.ndarray:
+        fold = (chances[:, 0] * self.folds).astype(int)
+        return np.where(chances[:, 1] < self._share, -1, fold)
+
+
+def _pieces(
+    stored: Stored, encoding: Encoding, lots: Lots, what: str
+) -> Iterator[Piece]:
+    """Yield the rows of the file, a piece at a time, and the fold of each."""
+    for start, table in stored.pieces(encoding.needed(lots.group), what, progress=True):
+        try:
+            rows = encode_some(table, encoding)
+        except ValueError as error:
+            where = f"in rows {start + 1} to {start + table.num_rows}"
+            raise ValueError(f"{error} ({where})") from None
+        if rows.weight is not None and (rows.weight < 0).any():
+            raise ValueError(
+                f"the weights in column {encoding.weight!r} hold negative ones"
+            )
+        yield Piece(rows, lots.drawn(start, table)[rows.kept], table.num_rows)
+
+
+def _added_up(pieces: Iterable[Piece], encoding: Encoding, lots: Lots) -> Sums:
+    """Return the moments of every fold, of columns with their holes apart."""
+    n, t = len(encoding.features), len(encoding.targets)
+    parts: Moments | None = None
+    offset, known, holed = np.zeros(n), np.zeros(n, bool), np.zeros(0, int)
+    low, high = np.full(n + t, np.inf), np.full(n + t, -np.inf)
+    holes, read, in_fold = np.zeros(n, int), 0, np.zeros(lots.sets, int)
+    for piece in pieces:
+        (X, Y, weight), fold = _some(piece, piece.fold >= 0)
+        read += piece.n_read - int((piece.fold < 0).sum())
+        if not len(Y):
+            continue
+        both, missing = np.concatenate([X, Y], axis=1), np.isnan(X)
+        low = np.fmin(low, np.fmin.reduce(both))
+        high = np.fmax(high, np.fmax.reduce(both))
+        holes += missing.sum(axis=0)
+        in_fold += np.bincount(fold, minlength=lots.sets)
+        # About the first value: exact for a constant column, sharp for a large mean.
+        new = ~known & ~missing.all(axis=0)
+        offset[new] = X[missing.argmin(axis=0), np.arange(n)][new]
+        known |= new
+        first_holes = np.setdiff1d(np.flatnonzero(missing.any(axis=0)), holed)
+        holed = np.concatenate([holed, first_holes])
+        X = np.where(missing, 0, X - offset)
+        X = np.concatenate([X, missing[:, holed]], axis=1)
+        held = fold == np.arange(lots.sets)[:, None]
+        part = moments_of_batch(X, Y, weight, held)
+        parts = part if parts is None else widened(parts, len(first_holes)) + part
+    rows = int(in_fold.sum())
+    refuse_nothing(rows, holes, encoding)
+    if parts is None or not in_fold.all():
+        raise ValueError(
+            f"--cv {lots.folds} draws the fold of each row or group, and {rows} rows "
+            "leave one without: ask for fewer folds"
+        )
+    constant = low == high
+    digest = Digest(rows, read, int(holes.sum()), constant[:n], constant[n:])
+    return Sums(parts, Holed(offset, holed), digest)
+
+
+def _some(piece: Piece, which: np.ndarray) -> tuple[tuple[Any, ...], np.ndarray]:
+    """Return X, Y and weight of some rows of a piece, and their folds."""
+    X, Y, weight, _ = piece.rows
+    if which.all():
+        return (X, Y, weight), piece.fold
+    weight = None if weight is None else weight[which]
+    return (X[which], Y[which], weight), piece.fold[which]
+
+
+def _tested(
+    stored: Stored, encoding: Encoding, request: Request
+) -> Iterator[tuple[Any, ...]]:
+    """Yield X, Y and weight of the rows to be tested on, a piece at a time."""
+    if test_share(request) is not None:
+        lots = Lots(request, stored.num_rows)
+        for piece in _pieces(stored, encoding, lots, "testing"):
+            yield _some(piece, piece.fold < 0)[0]
+        return
+    path = Path(str(request.test))
+    if path.is_file() and is_parquet(path):
+        names = encoding.needed()
+        tables = Stored(path).pieces(names, "testing", progress=True)
+    else:
+        tables = iter([(0, read_table(path, text=encoding.text, progress=True))])
+    for _, table in tables:
+        try:
+            yield encode_some(table, encoding)[:3]
+        except ValueError as error:
+            raise ValueError(f"--test: {error}") from None
+
+
+def _test_errors(
+    rows: Iterable[tuple[Any, ...]], found: Study
+) -> Iterator[dict[str, float]]:
+    """Yield the error of each target on rows that chose nothing."""
+    coef, intercept = map(np.asarray, found.raw)
+    centre = intercept + coef.T @ found.columns.fill
+    count, total, sums = 0, 0.0, np.zeros((3, len(centre)))
+    for X, Y, weight in rows:
+        weight = np.ones(len(Y)) if weight is None else weight
+        X, dy = np.where(np.isnan(X), found.columns.fill, X), Y - centre
+        e = X @ coef + intercept - Y  # by NumPy: XLA would compile each length
+        sums += np.stack([weight @ e**2, weight @ dy**2, weight @ dy])
+        count, total = count + len(Y), total + weight.sum()
+    if not total > 0:
+        raise ValueError("--test: no row is left that counts")
+    for mse, square, mean in (sums / total).T:
+        around = square - mean**2
+        known = {"r2": float(1 - mse / around)} if around > 1e-12 * square else {}
+        yield {"rows": count, "mse": float(mse)} | known

@@ -1,0 +1,80 @@
+"""A study of rows of which only sums are known: to a chosen λ from `Moments`."""
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jaxridge.choice import choose
+from jaxridge.columns import original_units
+from jaxridge.criteria import evidence, gcv
+from jaxridge.filled import UNTOUCHED, Holed, columns_of, filled, filling
+from jaxridge.moments import Moments, as_one, left_for_later, left_out
+from jaxridge.objective import Params
+from jaxridge.paths import path
+from jaxridge.study import Study, Task
+from jaxridge.validation import scores_of_moments
+
+CRITERIA: dict[Any, Any] = {"gcv": gcv, "evidence": evidence}
+
+
+def study_of_sums(parts: Moments, holed: Holed, task: Task) -> Study:
+    """Score a grid of penalties, choose one for each target, and fit all rows.
+
+    `parts` are the moments of each fold's rows.
+    """
+    with jax.enable_x64(True):
+        parts, holed = jax.tree.map(jnp.asarray, (parts, holed))
+        whole, mean, cv = as_one(parts), task.fit_intercept, task.trial.cv
+        columns = columns_of(whole, holed, task.learner)
+        sums = filled(whole, holed, columns)
+
+        def scored(parts: Moments, grid: Any, prepare: Any, intercept: bool) -> Any:
+            if cv in CRITERIA:
+                ready, _ = prepare(as_one(parts), as_one(parts))
+                return CRITERIA[cv](ready, None, grid, fit_intercept=intercept)
+            paired = left_for_later if task.trial.in_time else left_out
+            return scores_of_moments(parts, grid, "mse", intercept, prepare, paired)
+
+        def baseline(parts: Moments, prepare: Any, intercept: bool) -> Array:
+            unknown = jnp.full(whole.y.shape, jnp.nan)
+            if cv == "evidence":  # of which λ = 0 has none
+                return unknown
+            with warnings.catch_warnings(record=True) as lost:
+                warnings.simplefilter("always")
+                found = scored(parts, jnp.zeros(1), prepare, intercept).mean[0]
+            return unknown if lost else found
+
+        prepare = filling(holed, task.learner)
+        grid = "auto" if task.lams is None else jnp.asarray(task.lams)
+        scores = scored(parts, grid, prepare, mean)
+        choice = choose(scores, task.rule, per_target=True)
+        mean_only = baseline(_without_columns(parts), UNTOUCHED, True)
+        unpenalized = baseline(parts, prepare, mean)
+        fits = path(sums, None, scores.lams, fit_intercept=mean)
+        each = jnp.arange(len(choice.lam))
+        coef = fits.params.coef[choice.index, :, each].T
+        chosen = Params(coef, fits.params.intercept[choice.index, each])
+        found = Study(
+            scores,
+            choice,
+            columns,
+            fits.params,
+            chosen,
+            original_units(columns, chosen),
+            jnp.ones(scores.lams.shape, bool),
+            mean_only,
+            unpenalized,
+            fits.certificate,
+        )
+        return jax.tree.map(lambda a: np.asarray(a)[()], found)
+
+
+def _without_columns(parts: Moments) -> Moments:
+    """Return the moments of the targets beside one column of zeros."""
+    none = jnp.zeros_like(parts.x[:, :1])
+    nothing = jnp.zeros_like(parts.xy[:, :1])
+    return Moments(parts.weight, none, parts.y, none[..., None], nothing, parts.yy)
