@@ -56,7 +56,7 @@ unit readme bench-toy: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
 unit: export OMP_NUM_THREADS = 1
 unit: export OPENBLAS_NUM_THREADS = 1
 unit: .venv/installed-dev
-	$(BIN)/python -m pytest -n 2 -q --cov --cov-report=term
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q --cov --cov-report=term
 
 readme: .venv/installed-dev
 	$(BIN)/python -m pytest README.md -q

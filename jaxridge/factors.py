@@ -20,6 +20,7 @@ from jaxridge.spectrum import Spectrum, condition, of_data, of_products
 from jaxridge.sums import moments_of_rows
 
 R = TypeVar("R")
+SMALL = 2**20  # numbers that fit in any memory
 # What is asked of factorised rows: an answer, and the least squared residual on the way
 # as a part of the targets' square, where digits of the answer depend on it.
 Question = Callable[[Data, Centre, Spectrum, Float[Array, " L"]], tuple[R, Any]]
@@ -60,8 +61,8 @@ def answer(
 
     if checks.any_traced(data):
         return sure()
-    # Of interest is only that something fits.
-    plan(m, n, data.Y.shape[1], len(lams), dtype=dtype, asked="path")
+    if data.X.size > SMALL:  # of interest is only that something fits
+        plan(m, n, data.Y.shape[1], len(lams), dtype=dtype, asked="path")
     return by_cheapest(cheap, wide, sure, data, lams)
 
 

@@ -24,7 +24,7 @@ from jaxridge.columns import (
     scaled,
     standardized,
 )
-from jaxridge.data import as_data_to_square, as_penalty, in_kind_of_input
+from jaxridge.data import Data, as_data_to_square, as_penalty, in_kind_of_input
 from jaxridge.fits import ONE_CHOLESKY, Fit, FitAlongAxes, fit_along_axes, fit_at_once
 from jaxridge.objective import Params
 from jaxridge.plans import Plan, plan
@@ -98,7 +98,7 @@ class Choosing(Linear):
                 to_score = _placed(rows)._replace(prepare=learner_of(rows))
             scores = scores_of(to_score, grid, asked)
             choice = choose(scores, self.rule, per_target=of_targets)
-            fit = along_axes(placed, choice.lam)
+            fit = _fit_of_scored(placed, choice.lam)
             found = jax.tree.map(lambda a: np.array(a)[()], (scores, choice, fit))
         scores, choice, fit = found
         _warn_of_edge(choice, self.alphas)
@@ -154,6 +154,17 @@ def _along_axes(rows: Rows, lam: Any, solver: str) -> FitAlongAxes:
     each = jnp.broadcast_to(as_penalty("alpha", lam, data.X.dtype), data.Y.shape[1:])
     system = SVD if solver == "svd" else ""
     return fit_along_axes(data, each, rows.fit_intercept, system)
+
+
+def _fit_of_scored(rows: Rows, lam: Any) -> FitAlongAxes:
+    """Do as `along_axes` for rows that were scored, and so have been checked."""
+    if sparse.issparse(rows.X):
+        return fit_sparse(sparse_rows(rows), lam)
+    Y, weight = rows.y.reshape(len(rows.y), -1), rows.weight
+    if weight is None:
+        weight = jnp.asarray(np.ones(len(Y), rows.X.dtype))
+    each = jnp.broadcast_to(lam, Y.shape[1:])
+    return fit_along_axes(Data(rows.X, Y, weight), each, rows.fit_intercept)
 
 
 def solver_of(route: Route) -> str:
