@@ -19,8 +19,8 @@ from jaxridge.data import (
     drop_target_axis,
     in_kind_of_input,
 )
-from jaxridge.factors import answer
-from jaxridge.grids import COUNT, grid_of, grid_of_moments, on_grid
+from jaxridge.factors import Known, answer, known
+from jaxridge.grids import COUNT, grid_of_known, grid_of_moments, on_grid
 from jaxridge.moments import Moments, about_centre, as_one
 from jaxridge.precision import warn_if_lost
 from jaxridge.risk import (
@@ -90,7 +90,13 @@ def gcv(
         return _of_moments(
             _gcv_of_moments, _gcv_scores, X, y, lams, weight, fit_intercept
         )
-    data = as_data_to_square(X, y, weight)
+    rows = known(as_data_to_square(X, y, weight), fit_intercept)
+    return scores_by_gcv(rows, y, lams, fit_intercept)
+
+
+def scores_by_gcv(rows: Known, y: Any, lams: Any, fit_intercept: bool) -> Scores:
+    """Do as `gcv` of rows that are known."""
+    data, factors = rows
     if not checks.is_traced(data.weight) and (np.asarray(data.weight) > 0).sum() < 2:
         raise ValueError("GCV needs at least two rows that count, got one")
 
@@ -98,10 +104,10 @@ def gcv(
         return _generalized(*given, fit_intercept)
 
     def score(grid: Array) -> Scores:
-        found, route = answer(question, data, grid, fit_intercept)
+        found, route = answer(question, data, grid, fit_intercept, factors=factors)
         return _gcv_scores(grid, drop_target_axis(found, y), route)
 
-    return _on_grid(score, lams, data, fit_intercept)
+    return _on_grid(score, lams, rows, fit_intercept)
 
 
 @in_kind_of_input
@@ -157,17 +163,23 @@ def evidence(
         return _of_moments(
             _evidence_of_moments, _evidence_scores, X, y, lams, weight, fit_intercept
         )
-    data = as_data_to_square(X, y, weight)
+    rows = known(as_data_to_square(X, y, weight), fit_intercept)
+    return scores_by_evidence(rows, y, lams, fit_intercept)
+
+
+def scores_by_evidence(rows: Known, y: Any, lams: Any, fit_intercept: bool) -> Evidence:
+    """Do as `evidence` of rows that are known."""
+    data, factors = rows
     _weighs_enough(data.weight, fit_intercept)
 
     def question(*given: Any) -> tuple[Any, Any]:
         return _evidence(*given, fit_intercept)
 
     def score(grid: Array) -> Evidence:
-        found, route = answer(question, data, grid, fit_intercept)
+        found, route = answer(question, data, grid, fit_intercept, factors=factors)
         return _evidence_scores(grid, drop_target_axis(found, y), route)
 
-    return _on_grid(score, lams, data, fit_intercept)
+    return _on_grid(score, lams, rows, fit_intercept)
 
 
 def _weighs_enough(weight: Array, fit_intercept: bool) -> None:
@@ -183,11 +195,10 @@ def _weighs_enough(weight: Array, fit_intercept: bool) -> None:
 
 
 def _on_grid(
-    score: Callable[[Array], S], lams: Any, data: Data, fit_intercept: bool
+    score: Callable[[Array], S], lams: Any, rows: Known, fit_intercept: bool
 ) -> S:
-    return on_grid(
-        score, lams, data.X.dtype, lambda: grid_of(data, COUNT, fit_intercept)
-    )
+    dtype = rows.data.X.dtype
+    return on_grid(score, lams, dtype, lambda: grid_of_known(rows, fit_intercept))
 
 
 def _gcv_scores(grid: Array, mean: Array, route: Route) -> Scores:

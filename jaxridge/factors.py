@@ -1,8 +1,8 @@
 """Which factorisation of all rows keeps the digits of the data, and what it answers."""
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, TypeVar
+from functools import cache, partial
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,25 @@ SMALL = 2**20  # numbers that fit in any memory
 Question = Callable[[Data, Centre, Spectrum, Float[Array, " L"]], tuple[R, Any]]
 
 
+class Known(NamedTuple):
+    """Checked rows, and the factors of their products, made when first asked for.
+
+    Whatever is asked of the same rows, they are then factorised once.
+    """
+
+    data: Data
+    factors: Callable[[], tuple[Centre, Spectrum]]
+
+
+def known(data: Data, fit_intercept: bool) -> Known:
+    """Return rows whose factors are kept."""
+
+    def made() -> tuple[Centre, Spectrum]:
+        return by_products(data, untouched, fit_intercept)
+
+    return Known(data, cache(made))
+
+
 def answer(
     question: Question[R],
     data: Data,
@@ -33,8 +52,12 @@ def answer(
     fit_intercept: bool,
     learner: Learner = untouched,
     rounding: float | None = None,
+    factors: Callable[[], tuple[Centre, Spectrum]] | None = None,
 ) -> tuple[R, Route]:
-    """Ask by the cheapest route that keeps the digits of the data; tell the route."""
+    """Ask by the cheapest route that keeps the digits of the data; tell the route.
+
+    `factors` are those that `by_products` would make, where they are known.
+    """
     m, n = data.X.shape
     dtype = str(data.X.dtype)
 
@@ -44,7 +67,8 @@ def answer(
         return found, Route(SVD, ONE, dtype, raised=not checks.any_traced(data))
 
     def cheap() -> tuple[R, Route] | None:
-        centre, spectrum = by_products(data, learner, fit_intercept)
+        made = factors or partial(by_products, data, learner, fit_intercept)
+        centre, spectrum = made()
         least = jnp.zeros(()) if checks.is_traced(lams) else jnp.min(lams)
         worst = condition(spectrum, least, data.weight, fit_intercept)
         if not is_kept(worst, data.X.dtype):

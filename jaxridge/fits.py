@@ -1,5 +1,6 @@
 """The fit at a chosen penalty: one for all targets, or one for each."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -50,7 +51,11 @@ class FitAlongAxes(NamedTuple):
 
 
 def fit_along_axes(
-    data: Data, lam: Float[Array, " t"], fit_intercept: bool, system: str = ""
+    data: Data,
+    lam: Float[Array, " t"],
+    fit_intercept: bool,
+    system: str = "",
+    factors: Callable[[], tuple[Centre, Spectrum]] | None = None,
 ) -> FitAlongAxes:
     """Fit each target at its own penalty, and keep the axes of the rows.
 
@@ -65,7 +70,7 @@ def fit_along_axes(
     def question(*given: Any) -> tuple[FitAlongAxes, Any]:
         return _along_axes(*given, fit_intercept), jnp.ones(())
 
-    found, route = answer(question, data, lam, fit_intercept)
+    found, route = answer(question, data, lam, fit_intercept, factors=factors)
     return found._replace(certificate=found.certificate._replace(route=route))
 
 

@@ -22,7 +22,7 @@ from jaxridge.data import (
     as_penalty,
     in_kind_of_input,
 )
-from jaxridge.factors import by_products
+from jaxridge.factors import Known, by_products
 from jaxridge.moments import Moments, about_centre, as_one
 from jaxridge.spectrum import of_products
 
@@ -104,6 +104,13 @@ def grid_of(
         )
     values = by_products(data, learner, fit_intercept)[1].values
     return _between(values, max(data.X.shape), count)
+
+
+def grid_of_known(rows: Known, fit_intercept: bool) -> Float[Array, " L"]:
+    """Return the grid of as many penalties as are tried, for rows that are known."""
+    if checks.any_traced(rows.data):
+        return grid_of(rows.data, COUNT, fit_intercept)  # which says why not
+    return _between(rows.factors()[1].values, max(rows.data.X.shape), COUNT)
 
 
 def grid_of_moments(

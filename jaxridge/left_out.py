@@ -22,9 +22,9 @@ from jaxridge.data import (
     in_kind_of_input,
     weighted_mean,
 )
-from jaxridge.factors import answer
+from jaxridge.factors import Known, answer, known
 from jaxridge.folds import Folds
-from jaxridge.grids import COUNT, grid_of, on_grid
+from jaxridge.grids import grid_of_known, on_grid
 from jaxridge.holdout import score_folds
 from jaxridge.plans import plan
 from jaxridge.risk import (
@@ -129,12 +129,19 @@ def leave_one_out(
     >>> print(leave_one_out(X, y, [0.1, 10.0]).mean.round(4))
     [1.3947 1.7625]
     """
-    kind = scoring_of(scoring)
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
-    data = _of_two_rows(X, y, weight)
+    rows = known(of_two_rows(X, y, weight), fit_intercept)
+    return scores_left_out(rows, y, lams, scoring, fit_intercept)
+
+
+def scores_left_out(
+    rows: Known, y: Any, lams: Any, scoring: Any, fit_intercept: bool
+) -> Scores:
+    """Do as `leave_one_out` of rows that are known."""
+    kind, data = scoring_of(scoring), rows.data
 
     def automatic() -> Array:
-        return grid_of(data, COUNT, fit_intercept)
+        return grid_of_known(rows, fit_intercept)
 
     if callable(scoring) or scoring == "correlation":
 
@@ -150,13 +157,13 @@ def leave_one_out(
 
         return on_grid(pooled, lams, data.X.dtype, automatic)
     loss = LOSSES["mae" if scoring == "mae" else "mse"]
-    # In units of their own, as the standard error squares the squared errors.
-    Y, unit = _in_own_unit(data.Y)
-    data = data._replace(Y=Y)
-    square = _spread_of_targets(data) if scoring == "r2" else None
+    unit = _own_unit(data.Y)
+    square = None
+    if scoring == "r2":
+        square = _spread_of_targets(data._replace(Y=data.Y / unit))
 
     def score(grid: Array) -> Scores:
-        spread, route = _spread(data, grid, loss, fit_intercept)
+        spread, route = _spread(rows, grid, loss, fit_intercept, unit)
         found = _mean_and_error(spread, unit, square, loss)
         mean, error = drop_target_axis(found, y)
         per_fold = jnp.expand_dims(mean, 0)
@@ -167,11 +174,10 @@ def leave_one_out(
 
 
 @jax.jit
-def _in_own_unit(Y: Float[Array, "m t"]) -> tuple[Array, Array]:
-    """Return targets about as large as 1, and the powers of 2 they are in units of."""
+def _own_unit(Y: Float[Array, "m t"]) -> Float[Array, " t"]:
+    """Return powers of 2 in units of which targets are about as large as 1."""
     unit = jnp.max(jnp.abs(Y), axis=0)
-    unit = jnp.exp2(jnp.floor(jnp.log2(jnp.where(unit > 0, unit, 1))))
-    return Y / unit, unit
+    return jnp.exp2(jnp.floor(jnp.log2(jnp.where(unit > 0, unit, 1))))
 
 
 @partial(jax.jit, static_argnames="loss")
@@ -207,12 +213,12 @@ def left_out_predictions(
 
     For scores that `leave_one_out` does not know, and for intervals.
     """
-    data = _of_two_rows(X, y, weight)
+    data = of_two_rows(X, y, weight)
     grid = as_penalty("lams", lams, data.X.dtype)
     return _pooled(data, grid, predictions, fit_intercept)
 
 
-def _of_two_rows(X: Any, y: Any, weight: Any) -> Data:
+def of_two_rows(X: Any, y: Any, weight: Any) -> Data:
     """Return checked data of at least two rows that count."""
     data = as_data_to_square(X, y, weight)
     if not checks.is_traced(data.weight) and (np.asarray(data.weight) > 0).sum() < 2:
@@ -276,18 +282,23 @@ def _left_out_together(
 
 
 def _spread(
-    data: Data, lams: Array, loss: Loss, fit_intercept: bool
+    rows: Known, lams: Array, loss: Loss, fit_intercept: bool, unit: Array
 ) -> tuple[Spread, Route]:
-    """Return the left-out losses, of the rows that a fit hangs on by fits without."""
+    """Return the left-out losses, of the rows that a fit hangs on by fits without.
+
+    Targets are in units of their own, as the standard error squares squared errors.
+    """
 
     def question(counted: Array) -> Any:
         def asked(*given: Any) -> tuple[tuple[Spread, Array], Array]:
-            return _left_out(*given, counted.astype(given[0].X.dtype), loss, mean)
+            own = (a.astype(given[0].X.dtype) for a in (counted, unit))
+            return _left_out(*given, *own, loss, mean)
 
         return asked
 
-    mean = fit_intercept
-    (spread, least), route = answer(question(data.weight), data, lams, mean)
+    mean, data, factors = fit_intercept, *rows
+    asked = question(data.weight)
+    (spread, least), route = answer(asked, data, lams, mean, factors=factors)
     if checks.any_traced(data) or not (checks.is_traced(least) or least < SLACK):
         return spread, route
     slacks, _ = answer(partial(_slack_at_least, mean=mean), data, lams, mean)
@@ -295,23 +306,28 @@ def _spread(
     if not hangs.any():
         return spread, route
     score = squared_error if loss is jnp.square else absolute_error
-    losses = _refitted(data, lams, hangs, score, mean)
-    counted = jnp.where(hangs, 0, data.weight)
-    (others, _), _ = answer(question(counted), data, lams, mean)
+    in_unit = data._replace(Y=data.Y / unit)
+    losses = _refitted(in_unit, lams, hangs, score, mean)
+    asked = question(jnp.where(hangs, 0, data.weight))
+    (others, _), _ = answer(asked, data, lams, mean, factors=factors)
     losses = losses.swapaxes(0, 1)
     return joined(others, spread_of(data.weight[hangs], losses)), route
 
 
-@partial(jax.jit, static_argnums=(5, 6))
+@partial(jax.jit, static_argnums=(6, 7))
 def _left_out(
     data: Data,
     centre: Centre,
     spectrum: Spectrum,
     lams: Array,
     counted: Array,
+    unit: Array,
     loss: Loss,
     mean: bool,
 ) -> tuple[tuple[Spread, Array], Array]:
+    data = data._replace(Y=data.Y / unit)
+    centre = centre._replace(y=centre.y / unit)
+    spectrum = spectrum._replace(along=spectrum.along / unit)
     given = data, centre, spectrum, lams, loss, mean, counted
     spread, least = left_out_losses(*given)
     size = loss(jnp.sqrt(unit_of(data, centre)))

@@ -25,11 +25,19 @@ from jaxridge.columns import (
     standardized,
 )
 from jaxridge.data import Data, as_data_to_square, as_penalty, in_kind_of_input
+from jaxridge.factors import Known
 from jaxridge.fits import ONE_CHOLESKY, Fit, FitAlongAxes, fit_along_axes, fit_at_once
 from jaxridge.objective import Params
 from jaxridge.plans import Plan, plan
 from jaxridge.routes import SVD, Route
-from jaxridge.selection import Asked, Rows, left_out, scores_of, sparse_rows
+from jaxridge.selection import (
+    Asked,
+    Rows,
+    asked_once,
+    left_out,
+    scores_of,
+    sparse_rows,
+)
 from jaxridge.sparse import turned, turned_back
 from jaxridge.sparse_fits import MOST, fit_sparse
 
@@ -96,9 +104,10 @@ class Choosing(Linear):
             to_score = placed
             if apart and standardize:
                 to_score = _placed(rows)._replace(prepare=learner_of(rows))
-            scores = scores_of(to_score, grid, asked)
+            once = asked_once(to_score, asked)
+            scores = scores_of(to_score, grid, asked, once)
             choice = choose(scores, self.rule, per_target=of_targets)
-            fit = _fit_of_scored(placed, choice.lam)
+            fit = _fit_of_scored(placed, choice.lam, once)
             found = jax.tree.map(lambda a: np.array(a)[()], (scores, choice, fit))
         scores, choice, fit = found
         _warn_of_edge(choice, self.alphas)
@@ -156,10 +165,14 @@ def _along_axes(rows: Rows, lam: Any, solver: str) -> FitAlongAxes:
     return fit_along_axes(data, each, rows.fit_intercept, system)
 
 
-def _fit_of_scored(rows: Rows, lam: Any) -> FitAlongAxes:
+def _fit_of_scored(rows: Rows, lam: Any, once: Known | None) -> FitAlongAxes:
     """Do as `along_axes` for rows that were scored, and so have been checked."""
     if sparse.issparse(rows.X):
         return fit_sparse(sparse_rows(rows), lam)
+    if once is not None:
+        data, factors = once
+        each = jnp.broadcast_to(lam, data.Y.shape[1:])
+        return fit_along_axes(data, each, rows.fit_intercept, factors=factors)
     Y, weight = rows.y.reshape(len(rows.y), -1), rows.weight
     if weight is None:
         weight = jnp.asarray(np.ones(len(Y), rows.X.dtype))

@@ -17,10 +17,11 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from jaxridge import checks
 from jaxridge.choice import Evidence, Scores, scores_of_folds
 from jaxridge.columns import Learner
-from jaxridge.criteria import evidence, gcv
+from jaxridge.criteria import scores_by_evidence, scores_by_gcv
 from jaxridge.data import in_kind_of_input
+from jaxridge.factors import Known, known
 from jaxridge.grids import lambda_grid
-from jaxridge.left_out import leave_one_out, left_out_predictions
+from jaxridge.left_out import left_out_predictions, of_two_rows, scores_left_out
 from jaxridge.routes import Route
 from jaxridge.sparse_fits import (
     SparseRows,
@@ -113,24 +114,36 @@ def sparse_rows(rows: Rows) -> SparseRows:
     return SparseRows(X, Y, weight, rows.fit_intercept)
 
 
-def scores_of(rows: Rows, lams: Any, asked: Asked) -> Scores | Evidence:
-    """Return the scores of a grid of penalties, or of an automatic one."""
+def scores_of(
+    rows: Rows, lams: Any, asked: Asked, once: Known | None
+) -> Scores | Evidence:
+    """Return the scores of a grid of penalties, or of an automatic one.
+
+    `once` is what `asked_once` says of the same rows.
+    """
     if sparse.issparse(rows.X):
         return _of_sparse(rows, lams, asked)
     if callable(asked.scoring):
         judged = _judged_left_out if isinstance(asked.cv, str) else _judged_folds
         return judged(rows, _grid(rows, lams), asked)
-    given = _given(rows)
-    if not isinstance(asked.cv, str):
-        given |= {"groups": asked.groups, "prepare": rows.prepare}
+    if once is None:
+        given = _given(rows) | {"groups": asked.groups, "prepare": rows.prepare}
         return cross_validate(
             rows.X, rows.y, lams, asked.cv, scoring=asked.scoring, **given
         )
+    mean = rows.fit_intercept
     if asked.cv == "loo":
-        return leave_one_out(rows.X, rows.y, lams, scoring=asked.scoring, **given)
-    criterion_of: Any = gcv if asked.cv == "gcv" else evidence
-    found: Scores | Evidence = criterion_of(rows.X, rows.y, lams, **given)
-    return found
+        return scores_left_out(once, rows.y, lams, asked.scoring, mean)
+    criterion_of = scores_by_gcv if asked.cv == "gcv" else scores_by_evidence
+    return criterion_of(once, rows.y, lams, mean)
+
+
+def asked_once(rows: Rows, asked: Asked) -> Known | None:
+    """Return dense rows that scores by all of them, and the fit, factorise together."""
+    by_folds = not isinstance(asked.cv, str)
+    if by_folds or callable(asked.scoring) or sparse.issparse(rows.X):
+        return None
+    return known(of_two_rows(rows.X, rows.y, rows.weight), rows.fit_intercept)
 
 
 def left_out(rows: Rows, lams: np.ndarray) -> np.ndarray:
