@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from jaxridge.progress import bar
+from jaxridge.tables import UNREADABLE, check_names
 
 BATCH_BYTES = 2**25  # of numbers, read at a time
 FEWEST_ROWS = 2**10  # of a batch
@@ -24,6 +25,7 @@ class Stored:
 
     def __init__(self, path: Path) -> None:
         schema = pa.parquet.read_schema(path)
+        check_names(path, schema.names)
         text = [one.name for one in schema if _is_text(one.type)]
         self._file = pa.parquet.ParquetFile(
             path, read_dictionary=text, buffer_size=READ_BYTES, pre_buffer=False
@@ -40,8 +42,10 @@ class Stored:
     def column(self, name: str) -> pa.ChunkedArray:
         """Return a column of text; of any other, the first rows that hold a value."""
         if _is_text(self._file.schema_arrow.field(name).type):
-            return self._file.read([name], use_threads=False).column(name)
-        for batch in self._file.iter_batches(columns=[name]):
+            return pa.chunked_array(
+                [batch.column(0) for batch in self._batches(2**20, [name])]
+            )
+        for batch in self._batches(2**16, [name]):
             found = pa.chunked_array([batch.column(0)])
             if found.null_count < len(found):
                 break
@@ -52,14 +56,20 @@ class Stored:
     ) -> Iterator[tuple[int, pa.Table]]:
         """Yield the rows, of some columns, a table at a time, and where each starts."""
         rows = max(FEWEST_ROWS, BATCH_BYTES // (8 * max(1, len(names))))
-        read = self._file.iter_batches(rows, columns=list(names), use_threads=False)
         row_bytes, start = 8 * len(names), 0
         with bar(self.num_rows, what, " rows", wanted=progress) as shown:
-            for batch in read:
+            for batch in self._batches(rows, list(names)):
                 yield start, pa.Table.from_batches([batch])
                 start += batch.num_rows
                 shown.set_postfix_str(f"{start * row_bytes / 1e6:,.0f} MB", False)
                 shown.update(batch.num_rows)
+
+    def _batches(self, rows: int, names: list[str]) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self._file.iter_batches(rows, columns=names, use_threads=False)
+        except UNREADABLE as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{self._name} cannot be read further: {reason}") from None
 
 
 def _is_text(of: pa.DataType) -> bool:

@@ -23,7 +23,7 @@ from jaxridge.outputs import Fit
 from jaxridge.parquet import Stored, bytes_in_memory
 from jaxridge.study import Study
 from jaxridge.sums_alone import study_of_sums
-from jaxridge.tables import is_parquet, read_table
+from jaxridge.tables import UNREADABLE, is_parquet, read_table
 from jaxridge.tested import grouped, test_share
 from jaxridge.trial import Trial
 
@@ -33,7 +33,10 @@ def is_too_large(request: Request) -> bool:
     path = request.data
     if path is None or not path.is_file() or not is_parquet(path):
         return False
-    return bytes_in_memory(path) > request.memory
+    try:
+        return bytes_in_memory(path) > request.memory
+    except UNREADABLE:  # which whoever reads it says better
+        return False
 
 
 class Piece(NamedTuple):
@@ -102,14 +105,13 @@ class Lots:
     def __init__(self, request: Request, n_rows: int) -> None:
         self.folds = 1 if isinstance(request.cv, str) else int(request.cv)
         self.group, self._in_time = request.group, request.in_time
-        self._share = test_share(request) or 0.0
+        share = test_share(request)
+        self._share = 0.0 if share is None else share
+        if share is not None and not 0 < share < 1:
+            raise ValueError(
+                f"--test {request.test} must be a file, or a fraction between 0 and 1"
+            )
         self._trained = n_rows - round(self._share * n_rows)
-        if request.test and test_share(request) is not None:
-            if not 0 < self._trained < n_rows:
-                raise ValueError(
-                    f"--test {request.test} must be a file, or a fraction between 0 "
-                    f"and 1 that leaves rows on both sides of {n_rows}"
-                )
         self._seed = request.seed
         self._draws = np.random.default_rng(request.seed)
 

@@ -63,7 +63,7 @@ def read_table(
         raise ValueError(f"{path} is a pipe or a device: save it to a file first")
     try:
         if is_parquet(path):
-            _check_names(path, pa.parquet.read_schema(path).names)
+            check_names(path, pa.parquet.read_schema(path).names)
             table = pa.parquet.read_table(path)
         elif path.suffix.lower() in PARQUET_NAMES:
             raise ValueError(f"{path} is not a Parquet file, whatever its name says")
@@ -72,7 +72,7 @@ def read_table(
     except UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} cannot be read as a table: {reason}") from None
-    _check_names(path, table.column_names)
+    check_names(path, table.column_names)
     if table.num_rows == 0:
         raise ValueError(f"{path} has column names but no rows")
     return table
@@ -123,7 +123,7 @@ def _read_csv(path: Path, text: Collection[str], progress: bool) -> pa.Table:
         )
 
     table = read(text)
-    _check_names(path, table.column_names)
+    check_names(path, table.column_names)
     _refuse_open_quote(path, table, stream)
     _refuse_rounded(path, table, read)
     return table
@@ -210,7 +210,8 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _check_names(path: Path, names: list[str]) -> None:
+def check_names(path: Path, names: list[str]) -> None:
+    """Refuse columns without a name, or two of the same."""
     for place, name in enumerate(names):
         if name in names[:place]:
             raise ValueError(

@@ -176,6 +176,7 @@ BAD_CALLS = {
     "descent": (("--method", "descent"), "--method descent needs all rows"),
     "report": (("--report",), "--report needs all rows"),
     "share": (("--test", "1.5"), "--test 1.5 must be a file, or a fraction"),
+    "nan": (("--test", "nan"), "--test nan must be a file, or a fraction"),
     "test": (("--test", "no.parquet"), "no.parquet: no such file"),
     "size": (("--memory", "much"), "'much' must be a size"),
     "folds": (("--cv", "400"), "ask for fewer folds"),
@@ -193,6 +194,15 @@ def test_what_pieces_cannot_do_is_refused_in_a_line(run, what):
     code, _, err = run(*base, *PIECES, *args)
     assert code == 2 and message in err and len(err.splitlines()) == 1
     assert not Path("jaxridge-fit").exists()
+
+
+def test_damage_is_said_in_a_line(run):
+    name = write()
+    whole = Path(name).read_bytes()
+    for damage in (whole[:200], whole[:3000] + bytes(9000) + whole[12000:]):
+        Path(name).write_bytes(damage)
+        code, _, err = run(*FIT, *PIECES, "--cv", "3", "--drop", "w,who")
+        assert code == 2 and "cannot be read" in err and len(err.splitlines()) == 1
 
 
 def test_empty_columns_and_constant_ones_are_told_apart(run):
