@@ -199,6 +199,8 @@ def _bytes(ctx: click.Context, parameter: click.Parameter, text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?) *([kMGT]?)B?", text, re.IGNORECASE)
     if found is None:
         raise click.BadParameter(f"{text!r} must be a size, such as 500MB or 2GB")
+    if len(found[1]) > 15:
+        raise click.BadParameter(f"{text[:20]}... is more than any memory")
     return int(float(found[1]) * 1000 ** " kmgt".index(found[2].lower() or " "))
 
 

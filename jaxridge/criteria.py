@@ -257,7 +257,8 @@ def _spectrum_of_moments(
     spectrum, worst = of_sums(xx, xy, jnp.min(lams))
     square = sums.yy + (0 if fit_intercept else sums.weight * sums.y**2)
     beyond = residual_squares_of_sums(spectrum, square)
-    left = jnp.min(beyond / jnp.where(square > 0, square, 1))
+    there = square > 0  # of a target that is 0 there is nothing to lose
+    left = jnp.min(jnp.where(there, beyond / jnp.where(there, square, 1), 1))
     return spectrum, beyond, worst, left
 
 

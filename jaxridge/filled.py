@@ -101,6 +101,10 @@ def widened(parts: Moments, count: int) -> Moments:
 
 
 def _means(sums: Moments, holed: Holed) -> Float[Array, " h"]:
-    """Return the means, about the offset, of what is there in columns with holes."""
+    """Return the means, about the offset, of what is there in columns with holes.
+
+    Where nothing is there the mean is 0, as it is of rows.
+    """
     there = 1 - sums.x[len(holed.offset) :]
-    return sums.x[holed.holes] / jnp.where(there > 0, there, 1)
+    means = sums.x[holed.holes] / jnp.where(there > 0, there, 1)
+    return jnp.where(there > 0, means, -holed.offset[holed.holes])

@@ -119,8 +119,9 @@ def from_sums(
         return jnp.maximum(error, 0)
 
     errors = jax.lax.map(one, jnp.arange(n_lams), batch_size=at_once(C.size))
+    # A target that is 0 leaves nothing, and there is nothing to lose.
+    left = jnp.where(square > 0, jnp.min(errors, axis=0) / square, 1)
     square = jnp.where(square > 0, square, 1)
-    left = jnp.min(errors / square, axis=0)
     spread = jnp.diagonal(G) / part.weight
     left = _beside_means(left, fit.centre, spread, square / part.weight)
     return OF_SUMS[score](errors, part.weight, part.yy), left

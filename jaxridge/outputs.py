@@ -11,7 +11,13 @@ from jaxridge.account import Request, simplest
 from jaxridge.encoding import Encoding
 from jaxridge.files import MODEL, save_result, write_csv, written_aside
 from jaxridge.intervals import Kept
-from jaxridge.plots import panels, plain, plot_coefficients, plot_validation
+from jaxridge.plots import (
+    panels,
+    plain,
+    plot_coefficients,
+    plot_validation,
+    shortened,
+)
 from jaxridge.store import write_table_model
 from jaxridge.study import Study
 from jaxridge.trial import Trial
@@ -155,17 +161,20 @@ def write_all(fit: Fit, result: dict[str, Any]) -> Iterator[str]:
     units = "of columns of unit variance" if result["standardize"] else "(units² of x)"
     penalty = f"penalty λ {units}"
     drawn = each[:PANELS]
+    names = [shortened(name) for name in encoding.features]
     with written_aside(out / "validation.png") as aside:
         with panels(aside, len(drawn)) as axes:
             for ax, (name, one) in zip(axes, drawn, strict=True):
                 plot_validation(one.scores, ax)
-                ax.set(xlabel=penalty, ylabel=f"{trial.score} of {plain(name)}")
+                ax.set(
+                    xlabel=penalty, ylabel=f"{trial.score} of {plain(shortened(name))}"
+                )
     with written_aside(out / "coefficients.png") as aside:
         with panels(aside, len(drawn)) as axes:
             for ax, (name, one) in zip(axes, drawn, strict=True):
-                lams, at, names = one.scores.lams, one.choice.lam, encoding.features
+                lams, at = one.scores.lams, one.choice.lam
                 plot_coefficients(lams, one.params, ax, names=names, chosen=float(at))
-                of = f" for {plain(name)}" if len(drawn) > 1 else ""
+                of = f" for {plain(shortened(name))}" if len(drawn) > 1 else ""
                 label = f"coefficient of the prepared column{of}"
                 ax.set(xlabel=penalty, ylabel=label)
     if fit.page is not None:

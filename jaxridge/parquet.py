@@ -52,12 +52,15 @@ class Stored:
         return found
 
     def pieces(
-        self, names: Sequence[str], what: str, *, progress: bool
+        self, names: Sequence[str], width: int, what: str
     ) -> Iterator[tuple[int, pa.Table]]:
-        """Yield the rows, of some columns, a table at a time, and where each starts."""
-        rows = max(FEWEST_ROWS, BATCH_BYTES // (8 * max(1, len(names))))
+        """Yield the rows, of some columns, a table at a time, and where each starts.
+
+        `width` is the number of columns that they become.
+        """
+        rows = max(FEWEST_ROWS, BATCH_BYTES // (8 * width))
         row_bytes, start = 8 * len(names), 0
-        with bar(self.num_rows, what, " rows", wanted=progress) as shown:
+        with bar(self.num_rows, what, " rows", wanted=True) as shown:
             for batch in self._batches(rows, list(names)):
                 yield start, pa.Table.from_batches([batch])
                 start += batch.num_rows

@@ -305,6 +305,12 @@ def _on_log_axis(ax: Axes, lams: np.ndarray) -> np.ndarray:
     return np.where(lams > 0, lams, zero)
 
 
+def shortened(text: str, most: int = 32) -> str:
+    """Return text that is not longer, without its middle if need be."""
+    half = most // 2
+    return text if len(text) <= most else f"{text[:half]}…{text[1 - half :]}"
+
+
 def plain(text: str) -> str:
     """Return text that matplotlib shows as it is, dollars too."""
     return text.replace("$", r"\$")

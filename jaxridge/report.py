@@ -19,6 +19,7 @@ from scipy.special import stdtrit
 from jaxridge.account import Request, at_edge, simplest
 from jaxridge.encoding import Encoding, Rows
 from jaxridge.intervals import Kept, coef_deviation
+from jaxridge.plots import shortened
 from jaxridge.study import Study
 from jaxridge.trial import Trial
 from jaxridge.unseen import Unseen
@@ -325,13 +326,15 @@ def _bars(story: Story, found: Study) -> go.Figure:
     figure = go.Figure(
         go.Bar(
             x=found.chosen.coef[largest].tolist(),
-            y=names,
+            y=list(range(len(names))),
             orientation="h",
             marker={"color": "#4c78a8"},
         )
     )
     figure.update_xaxes(range=[-size, size], title="coefficient of the prepared column")
-    return figure.update_yaxes(autorange="reversed")
+    # Names as ticks: numbers among them are not places on an axis.
+    ticks = {"tickvals": list(range(len(names))), "ticktext": names}
+    return figure.update_yaxes(autorange="reversed", **ticks)
 
 
 def _against(story: Story, j: int) -> go.Figure:
@@ -391,4 +394,5 @@ def _some(rows: np.ndarray) -> np.ndarray:
 
 def _escaped(text: str) -> str:
     """Return text that Plotly, which reads some HTML in labels, shows as it is."""
+    text = shortened(text)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

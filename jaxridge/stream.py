@@ -7,6 +7,7 @@ there (leave-one-out, intervals, descents, the report) is refused.
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +15,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from jaxridge.account import Digest, Request, describe_data, encoding_for
+from jaxridge.account import (
+    Digest,
+    Request,
+    describe_data,
+    encoding_for,
+    without_column,
+)
 from jaxridge.batches import moments_of_batch
-from jaxridge.encoding import Encoding, Rows, encode_some, refuse_nothing
+from jaxridge.encoding import (
+    Encoding,
+    Rows,
+    encode_some,
+    refuse_nothing,
+    unseen_levels,
+)
 from jaxridge.filled import Holed, widened
 from jaxridge.moments import Moments
 from jaxridge.outputs import Fit
@@ -74,7 +87,11 @@ def fit_in_passes(request: Request) -> Generator[str, None, Fit]:
     found = study_of_sums(sums.parts, sums.holed, request.task(trial))
     errors: list[dict[str, float] | None] = [None] * len(encoding.targets)
     if request.test is not None:
-        errors = list(_test_errors(_tested(stored, encoding, request), found))
+        unseen: Counter[str] = Counter()
+        rows = _tested(stored, encoding, request, unseen)
+        errors = list(_test_errors(rows, found, request))
+        for name, count in unseen.items():
+            yield "--test: " + without_column(name, count)
     given = request, trial, encoding, sums.digest.rows, found, errors
     return Fit(*given, None, None, read_seconds)
 
@@ -133,6 +150,24 @@ class Lots:
         groups, at = grouped(table, self.group)
         return self._fold(np.array([self._chances(one) for one in groups]))[at]
 
+    def refuse_empty(
+        self, rows: np.ndarray, weight: np.ndarray, encoding: Encoding
+    ) -> None:
+        """Refuse folds without rows, or without weight."""
+        if not rows.all():
+            what = f"groups in column {self.group!r}" if self.group else "rows"
+            raise ValueError(
+                f"--cv {self.folds} asks for more folds than there are {what} to fill "
+                "them: ask for fewer"
+            )
+        empty = np.flatnonzero(weight <= 0)
+        if empty.size:
+            where = f" in fold {empty[0] + 1}" if self.sets > 1 else ""
+            raise ValueError(
+                f"the weights in column {encoding.weight!r} are all 0{where}: no row "
+                "counts there"
+            )
+
     def _chances(self, group: Any) -> np.ndarray:
         """Return two numbers from 0 to 1 that are a group's, in whatever order."""
         text = f"{self._seed} {group}".encode()
@@ -148,12 +183,12 @@ def _pieces(
     stored: Stored, encoding: Encoding, lots: Lots, what: str
 ) -> Iterator[Piece]:
     """Yield the rows of the file, a piece at a time, and the fold of each."""
-    for start, table in stored.pieces(encoding.needed(lots.group), what, progress=True):
+    names, width = encoding.needed(lots.group), len(encoding.features)
+    for start, table in stored.pieces(names, width, what):
         try:
             rows = encode_some(table, encoding)
         except ValueError as error:
-            where = f"in rows {start + 1} to {start + table.num_rows}"
-            raise ValueError(f"{error} ({where})") from None
+            raise ValueError(f"{error} (in rows from {start + 1} on)") from None
         if rows.weight is not None and (rows.weight < 0).any():
             raise ValueError(
                 f"the weights in column {encoding.weight!r} hold negative ones"
@@ -167,9 +202,11 @@ def _added_up(pieces: Iterable[Piece], encoding: Encoding, lots: Lots) -> Sums:
     parts: Moments | None = None
     offset, known, holed = np.zeros(n), np.zeros(n, bool), np.zeros(0, int)
     low, high = np.full(n + t, np.inf), np.full(n + t, -np.inf)
-    holes, read, in_fold = np.zeros(n, int), 0, np.zeros(lots.sets, int)
+    holes, in_fold = np.zeros(n, int), np.zeros(lots.sets, int)
+    read = tested = 0
     for piece in pieces:
         (X, Y, weight), fold = _some(piece, piece.fold >= 0)
+        tested += int((piece.fold < 0).sum())
         read += piece.n_read - int((piece.fold < 0).sum())
         if not len(Y):
             continue
@@ -190,12 +227,14 @@ def _added_up(pieces: Iterable[Piece], encoding: Encoding, lots: Lots) -> Sums:
         part = moments_of_batch(X, Y, weight, held)
         parts = part if parts is None else widened(parts, len(first_holes)) + part
     rows = int(in_fold.sum())
-    refuse_nothing(rows, holes, encoding)
-    if parts is None or not in_fold.all():
+    if parts is None or rows < 2:
+        refuse_nothing(rows or int(tested > 0), holes, encoding)
         raise ValueError(
-            f"--cv {lots.folds} draws the fold of each row or group, and {rows} rows "
-            "leave one without: ask for fewer folds"
+            f"{rows} of {read + tested} rows are left to train on: choosing a penalty "
+            "needs more"
         )
+    refuse_nothing(rows, holes, encoding)
+    lots.refuse_empty(in_fold, np.asarray(parts.weight), encoding)
     constant = low == high
     digest = Digest(rows, read, int(holes.sum()), constant[:n], constant[n:])
     return Sums(parts, Holed(offset, holed), digest)
@@ -211,9 +250,12 @@ def _some(piece: Piece, which: np.ndarray) -> tuple[tuple[Any, ...], np.ndarray]
 
 
 def _tested(
-    stored: Stored, encoding: Encoding, request: Request
+    stored: Stored, encoding: Encoding, request: Request, unseen: Counter[str]
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield X, Y and weight of the rows to be tested on, a piece at a time."""
+    """Yield X, Y and weight of the rows to be tested on, a piece at a time.
+
+    `unseen` counts the rows whose text has a level that the fit did not know.
+    """
     if test_share(request) is not None:
         lots = Lots(request, stored.num_rows)
         for piece in _pieces(stored, encoding, lots, "testing"):
@@ -221,19 +263,20 @@ def _tested(
         return
     path = Path(str(request.test))
     if path.is_file() and is_parquet(path):
-        names = encoding.needed()
-        tables = Stored(path).pieces(names, "testing", progress=True)
+        width = len(encoding.features)
+        tables = Stored(path).pieces(encoding.needed(), width, "testing")
     else:
         tables = iter([(0, read_table(path, text=encoding.text, progress=True))])
     for _, table in tables:
         try:
             yield encode_some(table, encoding)[:3]
+            unseen.update(unseen_levels(table, encoding))
         except ValueError as error:
             raise ValueError(f"--test: {error}") from None
 
 
 def _test_errors(
-    rows: Iterable[tuple[Any, ...]], found: Study
+    rows: Iterable[tuple[Any, ...]], found: Study, request: Request
 ) -> Iterator[dict[str, float]]:
     """Yield the error of each target on rows that chose nothing."""
     coef, intercept = map(np.asarray, found.raw)
@@ -246,7 +289,9 @@ def _test_errors(
         sums += np.stack([weight @ e**2, weight @ dy**2, weight @ dy])
         count, total = count + len(Y), total + weight.sum()
     if not total > 0:
-        raise ValueError("--test: no row is left that counts")
+        raise ValueError(
+            f"--test {request.test} gives no row that counts to test on: ask for more"
+        )
     for mse, square, mean in (sums / total).T:
         around = square - mean**2
         known = {"r2": float(1 - mse / around)} if around > 1e-12 * square else {}

@@ -39,20 +39,23 @@ def study_of_sums(parts: Moments, holed: Holed, task: Task) -> Study:
             paired = left_for_later if task.trial.in_time else left_out
             return scores_of_moments(parts, grid, "mse", intercept, prepare, paired)
 
-        def baseline(parts: Moments, prepare: Any, intercept: bool) -> Array:
+        def baseline(
+            parts: Moments, prepare: Any, intercept: bool, may_lose: bool = False
+        ) -> Array:
             unknown = jnp.full(whole.y.shape, jnp.nan)
             if cv == "evidence":  # of which λ = 0 has none
                 return unknown
             with warnings.catch_warnings(record=True) as lost:
                 warnings.simplefilter("always")
                 found = scored(parts, jnp.zeros(1), prepare, intercept).mean[0]
-            return unknown if lost else found
+            return unknown if lost and not may_lose else found
 
         prepare = filling(holed, task.learner)
         grid = "auto" if task.lams is None else jnp.asarray(task.lams)
         scores = scored(parts, grid, prepare, mean)
         choice = choose(scores, task.rule, per_target=True)
-        mean_only = baseline(_without_columns(parts), UNTOUCHED, True)
+        # Without columns there are no digits to lose.
+        mean_only = baseline(_without_columns(parts), UNTOUCHED, True, True)
         unpenalized = baseline(parts, prepare, mean)
         fits = path(sums, None, scores.lams, fit_intercept=mean)
         each = jnp.arange(len(choice.lam))

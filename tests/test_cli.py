@@ -255,6 +255,10 @@ BAD_CALLS = {
         ("fit", "data.csv", "--target", "y", "--target", "y"),
         "column 'y' can have one role",
     ),
+    "clash": (
+        ("fit", "ends.csv", "--target", "y", "--target", "y_upper", "--interval", ".9"),
+        "--target y_upper is what the end of 'y'",
+    ),
     "no such command": (("fot",), "fot"),
     "one fold": (("fit", "data.csv", "--target", "y", "--cv", "1"), "--cv"),
     "too many folds": (("fit", "data.csv", "--target", "y", "--cv", "99"), "--cv 99"),
@@ -300,6 +304,7 @@ def test_mistakes_are_one_line_and_exit_code_2(run, what):
     write("text.csv", **columns | {"city": ["x", "y"] * 10})
     write("inf.csv", **columns | {"a": np.full(20, np.inf)})
     write("bad_w.csv", **columns | {"w": np.full(20, -1.0)})
+    write("ends.csv", **columns | {"y_upper": columns["a"]})
     args, message = BAD_CALLS[what]
     code, _, err = run(*args)
     assert code == 2

@@ -160,6 +160,14 @@ def test_slider_moves_every_picture_of_its_target(opened, result, out):
     assert float(now.get_attribute("data-lam")) == result["targets"][1]["lam"]
 
 
+def test_names_that_are_numbers_are_no_places_on_an_axis(opened):
+    page = opened()
+    axis = page.evaluate(
+        "document.getElementById('largest-0')._fullLayout.yaxis.ticktext"
+    )
+    assert axis == ["x &lt;b&gt;&amp;"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_page_fits_a_phone_by_day_and_by_night(opened, scheme):
     page = opened(viewport={"width": 400, "height": 800}, color_scheme=scheme)

@@ -166,8 +166,54 @@ def test_rows_that_miss_values_are_left_out_or_refused(run):
     assert code == 0 and f"left out {holes.sum()} rows" in out
     assert load_result(Path("out"))["rows"] == M - holes.sum()
     code, _, err = run(*base, "--cv", "3", "--out", "no")
-    assert code == 2 and "'c' (61)" in err and "(in rows 1 to 61)" in err
+    assert code == 2 and "'c' (61)" in err and "(in rows from 1 on)" in err
     assert not Path("no").exists()
+
+
+def test_a_column_without_a_value_before_a_fold_is_0_there(run):
+    rng = np.random.default_rng(0)
+    b = 50 + rng.normal(size=M)
+    b[:150] = np.nan
+    y = 2 * np.nan_to_num(b) + rng.normal(size=M) + 3
+    a = rng.normal(size=M)
+    table = pa.table({"a": a, "b": pa.array(b, from_pandas=True), "y": y})
+    pa.parquet.write_table(table, "late.parquet")
+    base = ("fit", "late.parquet", "--target", "y", "--missing", "mean", "--cv", "3")
+    base += ("--time-ordered", "--no-intercept", "--lambdas", "0.01,1")
+    for memory in ("1kB", "1GB"):
+        assert run(*base, "--memory", memory, "--out", memory)[0] == 0
+    rows, pieces = (Path(f"{m}/scores.csv").read_text() for m in ("1GB", "1kB"))
+    for one, other in zip(rows.split()[3:], pieces.split()[3:], strict=True):
+        numbers = ([float(v) for v in line.split(",")[1:]] for line in (one, other))
+        np.testing.assert_allclose(*numbers, rtol=1e-7)
+
+
+def test_a_constant_target_alarms_nobody(run):
+    write(y=np.full(M, 2.5))
+    options = ("--cv", "gcv", "--drop", "who,w,kind")
+    code, out, err = run(*FIT, *options, *PIECES)
+    assert code == 0 and not err and "the target 'y' is constant" in out
+    constant, other = load_result(Path("jaxridge-fit"))["targets"]
+    assert constant["mean_only"] == constant["unpenalized"] == 0
+    assert other["mean_only"] > 0 and other["unpenalized"] > 0
+
+
+def test_unknown_levels_of_test_rows_are_counted(run):
+    write()
+    write("test.parquet", kind=["q"] * M)
+    options = ("--cv", "gcv", "--drop", "who,w", "--test", "test.parquet")
+    code, out, _ = run(*FIT, *options, *PIECES)
+    assert code == 0 and f"--test: column 'kind': {M} rows have a level" in out
+
+
+def test_pieces_are_small_however_many_columns_text_becomes(monkeypatch):
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 8 * 600)
+    monkeypatch.setattr(parquet, "FEWEST_ROWS", 1)
+    stored = parquet.Stored(Path(write()))
+    for width, most in ((2, 150), (60, 10)):  # a row group has 150 rows
+        pieces = list(stored.pieces(["kind"], width, "x"))
+        assert max(table.num_rows for _, table in pieces) == most
+        assert pieces[-1][0] + pieces[-1][1].num_rows == M
 
 
 BAD_CALLS = {
@@ -179,8 +225,12 @@ BAD_CALLS = {
     "nan": (("--test", "nan"), "--test nan must be a file, or a fraction"),
     "test": (("--test", "no.parquet"), "no.parquet: no such file"),
     "size": (("--memory", "much"), "'much' must be a size"),
-    "folds": (("--cv", "400"), "ask for fewer folds"),
-    "groups": (("--group", "kind", "--cv", "9"), "ask for fewer folds"),
+    "folds": (("--cv", "400"), "--cv 400 asks for more folds than there are rows"),
+    "groups": (("--group", "kind", "--cv", "9"), "there are groups in column 'kind'"),
+    "no weight": (("--weight", "none"), "the weights in column 'none' are all 0"),
+    "tested": (("--test", "0.9999"), "left to train on: choosing a penalty needs more"),
+    "untested": (("--test", "1e-9"), "--test 1e-9 gives no row that counts"),
+    "huge size": (("--memory", "9" * 400), "more than any memory"),
     "weights": (("--weight", "z"), "column 'z' hold negative ones"),
     "column": (("--drop", "q"), "no column 'q'"),
 }
@@ -188,7 +238,7 @@ BAD_CALLS = {
 
 @pytest.mark.parametrize("what", BAD_CALLS)
 def test_what_pieces_cannot_do_is_refused_in_a_line(run, what):
-    write()
+    write(none=np.zeros(M))
     args, message = BAD_CALLS[what]
     base = FIT[:6] + ("--target", "y", "--lambdas", "1,10")
     code, _, err = run(*base, *PIECES, *args)
