@@ -13,7 +13,7 @@ from sklearn import linear_model
 
 import jaxridge
 
-SHAPES = ((100, 5), (442, 10), (5_000, 50), (20_000, 200), (50_000, 300))
+SHAPES = ((100, 5), (442, 10), (5_000, 50), (20_000, 500), (50_000, 300))
 TOY_SHAPES = ((40, 3),)
 LAMS = np.geomspace(1e-2, 1e4, 100)
 ROUNDS, SLOW = 5, 10**5  # numbers in X, beyond which a rival is timed once
