@@ -99,12 +99,11 @@ class Choosing(Linear):
         apart = not isinstance(asked.cv, str)
         grid, of_targets = grid_asked(self.alphas), asked.per_target
         with jax.enable_x64(True):
+            once = asked_once(ready.rows, asked)
             # Handed to JAX once, for all that is asked of them.
-            placed = _placed(ready.rows)
-            to_score = placed
+            placed = to_score = ready.rows if once else _placed(ready.rows)
             if apart and standardize:
                 to_score = _placed(rows)._replace(prepare=learner_of(rows))
-            once = asked_once(to_score, asked)
             scores = scores_of(to_score, grid, asked, once)
             choice = choose(scores, self.rule, per_target=of_targets)
             fit = _fit_of_scored(placed, choice.lam, once)

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
@@ -143,7 +144,9 @@ def asked_once(rows: Rows, asked: Asked) -> Known | None:
     by_folds = not isinstance(asked.cv, str)
     if by_folds or callable(asked.scoring) or sparse.issparse(rows.X):
         return None
-    return known(of_two_rows(rows.X, rows.y, rows.weight), rows.fit_intercept)
+    once = known(of_two_rows(rows.X, rows.y, rows.weight), rows.fit_intercept)
+    once.factors()  # are on their way while XLA copies the rows
+    return once._replace(data=jax.tree.map(jnp.asarray, once.data))
 
 
 def left_out(rows: Rows, lams: np.ndarray) -> np.ndarray:
