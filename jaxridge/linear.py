@@ -188,6 +188,7 @@ def solver_of(route: Route) -> str:
 
 def made_ready(rows: Rows, standardize: bool = False) -> Ready:
     """Return rows to fit: scaled, or, wide sparse ones, in axes of their own."""
+    checks.flag("fit_intercept", rows.fit_intercept)
     dtype = rows.X.dtype
     if sparse.issparse(rows.X):
         if standardize:

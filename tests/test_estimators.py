@@ -617,3 +617,9 @@ def test_negative_targets_are_the_scorers_to_refuse():
 
 def test_names_are_public():
     assert {"Ridge", "RidgeCV", "RidgeClassifier"} < set(jaxridge.__all__)
+
+
+@pytest.mark.parametrize("face", [Ridge, RidgeCV, RidgeClassifier, RidgeClassifierCV])
+def test_flags_are_true_or_false(face):
+    with pytest.raises(TypeError, match="`fit_intercept` must be True or False"):
+        face(fit_intercept="x").fit(np.eye(6), np.arange(6) % 2)
