@@ -8,17 +8,15 @@ import csv
 import os
 import re
 import shlex
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from jaxridge.interrupts import interruptible
 from jaxridge.version import __version__
 
 if TYPE_CHECKING:
@@ -446,33 +444,6 @@ def predict(
     for line in predict_table(model, data, out, interval):
         run.stopped()
         click.echo(line, err=True)
-
-
-@contextmanager
-def interruptible() -> Iterator[Callable[[], None]]:
-    """Give a function that stops a run whose Ctrl-C came where Python drops it.
-
-    An exception in a callback, such as JAX's of the garbage collector, is printed and
-    forgotten, and the run would go on.
-    """
-    pressed = []
-
-    def interrupt(*_: object) -> None:
-        pressed.append(True)
-        raise KeyboardInterrupt
-
-    def stop_if_pressed() -> None:
-        if pressed:
-            raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop_if_pressed  # only the main thread hears of signals
-        return
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield stop_if_pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _use_compilation_cache() -> str | None:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxridge.columns import Columns, Learner, imputed, scaled
+from jaxridge.columns import Columns, Learner, imputed, scaled, standardized
 from jaxridge.moments import Moments
 from jaxridge.products import matmul
 
@@ -44,7 +44,7 @@ UNTOUCHED: Any = jax.tree_util.Partial(_both)  # prepares nothing
 
 def filling(holed: Holed, learner: Learner) -> Any:
     """Return the `Filling` that does to sums what `learner` does to rows."""
-    return jax.tree_util.Partial(partial(_filled_both, learner), holed)
+    return jax.tree_util.Partial(_FILLINGS[learner], holed)
 
 
 def _filled_both(
@@ -52,6 +52,13 @@ def _filled_both(
 ) -> tuple[Moments, Moments]:
     columns = columns_of(training, holed, learner)
     return filled(training, holed, columns), filled(others, holed, columns)
+
+
+# One function for each, so that what is compiled for it is found again.
+_FILLINGS: dict[Any, Any] = {
+    learner: partial(_filled_both, learner)
+    for learner in (imputed, scaled, standardized)
+}
 
 
 def columns_of(sums: Moments, holed: Holed, learner: Learner) -> Columns:

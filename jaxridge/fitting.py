@@ -47,14 +47,15 @@ def _refuse_contradictions(request: Request) -> None:
             f"--group and --time-ordered make folds, and --cv {request.cv} has none: "
             "pass a number of folds as --cv"
         )
-    if request.interval is not None:
-        for name in request.targets:
-            for end in (f"{name}_lower", f"{name}_upper"):
-                if end in request.targets:
-                    raise ValueError(
-                        f"--target {end} is what the end of {name!r}'s intervals would "
-                        "be called: rename that column, or fit it apart"
-                    )
+    ends = {
+        f"{name}_{end}": name for name in request.targets for end in ("lower", "upper")
+    }
+    clash = [name for name in request.targets if name in ends]
+    if clash and request.interval is not None:
+        raise ValueError(
+            f"--target {clash[0]} is what the end of {ends[clash[0]]!r}'s intervals "
+            "would be called: rename that column, or fit it apart"
+        )
     if request.group and request.in_time:
         raise ValueError("--group and --time-ordered exclude each other: pass one")
     if isinstance(request.cv, str) and request.method == "descent":

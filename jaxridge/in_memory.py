@@ -58,7 +58,7 @@ def fit_in_memory(request: Request) -> Generator[str, None, Fit]:
         errors = test_errors(found, held, kept, request.interval)
     told = None
     if kept is not None and request.report:
-        unknown = unseen_rows(rows, held, found, task)
+        unknown = unseen_rows(rows, held, found, task, kept)
         given = request, trial, encoding, rows, found, said, unknown, kept
         told = partial(page, Story(*given))
     if request.interval is None:

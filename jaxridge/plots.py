@@ -179,7 +179,7 @@ def plot_coefficients(
         raise ValueError(f"`chosen` must be one of `lams`, got {chosen}")
     ax = _axes(ax)
     order = np.argsort(lams, kind="stable")
-    at = _on_log_axis(ax, lams)[order]
+    at = _draw_log_axis(ax, lams)[order]
     largest = np.argsort(-np.abs(coef[order[0]]), kind="stable")
     named = largest[:NAMED_CURVES] if names is not None else largest[:0]
     ax.plot(at, coef[np.ix_(order, largest[len(named) :])], color="0.75", linewidth=0.8)
@@ -230,7 +230,7 @@ def plot_validation(scores: Scores, ax: Axes | None = None) -> Axes:
     ax = _axes(ax)
     lams = np.asarray(scores.lams)
     order = np.argsort(lams, kind="stable")
-    at = _on_log_axis(ax, lams)
+    at = _draw_log_axis(ax, lams)
     mean, error = mean[order], error[order]
     k = len(scores.per_fold)
     if k:
@@ -285,24 +285,30 @@ def _spread(count: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, NAMED_CURVES).round().astype(int))
 
 
-def _on_log_axis(ax: Axes, lams: np.ndarray) -> np.ndarray:
+def _draw_log_axis(ax: Axes, lams: np.ndarray) -> np.ndarray:
     """Return where to draw each λ on a logarithmic axis, 0 beside the smallest."""
     ax.set_xscale("log")
     ax.set_xlabel("penalty λ")
-    positive = lams[lams > 0]
-    if positive.size == lams.size:
-        return lams
-    zero = positive.min() / 10 if positive.size else 1.0
+    places = on_log_axis(lams)
+    if (lams > 0).all():
+        return places
     ax.annotate(
         "λ = 0",
-        (zero, 0),
+        (places.min(), 0),
         xycoords=("data", "axes fraction"),
         xytext=(0, 4),
         textcoords="offset points",
         ha="center",
         fontsize="small",
     )
-    return np.where(lams > 0, lams, zero)
+    return places
+
+
+def on_log_axis(lams: ArrayLike) -> np.ndarray:
+    """Return where each λ stands on a logarithmic axis: 0 a decade left of all."""
+    lams = np.asarray(lams)
+    positive = lams[lams > 0]
+    return np.where(lams > 0, lams, positive.min() / 10 if positive.size else 1.0)
 
 
 def shortened(text: str, most: int = 32) -> str:

@@ -19,7 +19,7 @@ from scipy.special import stdtrit
 from jaxridge.account import Request, at_edge, simplest
 from jaxridge.encoding import Encoding, Rows
 from jaxridge.intervals import Kept, coef_deviation
-from jaxridge.plots import shortened
+from jaxridge.plots import on_log_axis, shortened
 from jaxridge.study import Study
 from jaxridge.trial import Trial
 from jaxridge.unseen import Unseen
@@ -59,6 +59,7 @@ def page(story: Story, result: dict[str, Any]) -> str:
     ).get_template("report.html")
     certificate = story.found.certificate
     each = list(enumerate(story.found.of_each_target()))
+    halves = _half_intervals(story.kept)
     names = story.encoding.targets
     versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
     return template.render(
@@ -66,7 +67,7 @@ def page(story: Story, result: dict[str, Any]) -> str:
         data=[line.strip() for line in story.said],
         score=story.trial.score,
         judged=story.trial.words,
-        targets=[_of_target(story, result, j, one) for j, one in each],
+        targets=[_of_target(story, result, j, one, halves[:, j]) for j, one in each],
         paths={str(j): _path(story, j, one) for j, one in each},
         certificate=_in_words(result, float(certificate.condition)),
         command=story.request.command,
@@ -81,14 +82,12 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _of_target(
-    story: Story, result: dict[str, Any], j: int, found: Study
+    story: Story, result: dict[str, Any], j: int, found: Study, half: np.ndarray
 ) -> dict[str, Any]:
     """Return what the page says of one target."""
     of, simple = result["targets"][j], simplest(found)
     order = _order(found)
     at = int(found.choice.index)
-    quantile = stdtrit(story.kept.freedom[j], (1 + LEVEL) / 2)
-    half = quantile * coef_deviation(story.kept)[:, j]
     known = bool(np.isfinite(half).all())
     largest = _largest(found, LISTED)
     return {
@@ -121,6 +120,11 @@ def _of_target(
             for i in largest
         ],
     }
+
+
+def _half_intervals(kept: Kept) -> np.ndarray:
+    """Return half the length of each coefficient's interval, (n, t)."""
+    return stdtrit(kept.freedom, (1 + LEVEL) / 2) * coef_deviation(kept)
 
 
 def _why(story: Story, of: dict[str, Any]) -> str:
@@ -185,31 +189,24 @@ def _largest(found: Study, count: int) -> np.ndarray:
     return np.argsort(-np.abs(found.chosen.coef), kind="stable")[:count]
 
 
-def _on_axis(lams: ArrayLike) -> np.ndarray:
-    """Return where sorted penalties stand on a logarithmic axis, 0 left of all."""
-    lams = np.asarray(lams)
-    positive = lams[lams > 0]
-    return np.where(lams > 0, lams, positive.min() / 10 if positive.size else 1.0)
-
-
 def _path(story: Story, j: int, found: Study) -> dict[str, Any]:
     """Return what the slider of a target moves through."""
     order, scores = _order(found), found.scores
     lams = scores.lams[order]
     path = {
         "lams": lams.tolist(),
-        "at": _on_axis(lams).tolist(),
+        "at": on_log_axis(lams).tolist(),
         "score": story.trial.score,
         "mean": scores.mean[order].tolist(),
         "error": scores.standard_error[order].tolist()
         if simplest(found) is not None
         else None,
-        "largest": _short(found.params.coef[order][:, _largest(found, LISTED)]),
+        "largest": _short(found.params.coef[:, _largest(found, LISTED)][order]),
         "line": None,
     }
     if story.feature is not None:
         columns = found.columns
-        slope = found.params.coef[order][:, 0] / columns.scale[0]
+        slope = found.params.coef[order, 0] / columns.scale[0]
         intercept = found.params.intercept[order] - columns.origin[0] * slope
         ends = _ends(story.feature)
         path["line"] = _short(intercept[:, None] + slope[:, None] * ends)
@@ -275,7 +272,7 @@ def _html(figure: go.Figure, name: str) -> Markup:
 def _marked(figure: go.Figure, lams: ArrayLike, chosen: float) -> None:
     """Draw a line at the chosen λ, the first shape, which the slider moves."""
     lams = np.asarray(lams)
-    at = _on_axis(np.append(lams, chosen))[-1]
+    at = on_log_axis(np.append(lams, chosen))[-1]
     figure.add_shape(type="line", x0=at, x1=at, yref="paper", y0=0, y1=1)
     figure.update_xaxes(type="log", title="penalty λ", exponentformat="power")
     if lams[0] == 0:
@@ -289,7 +286,7 @@ def _validation(story: Story, found: Study) -> go.Figure:
     known = simplest(found) is not None
     figure = go.Figure(
         go.Scatter(
-            x=_on_axis(lams).tolist(),
+            x=on_log_axis(lams).tolist(),
             y=mean.tolist(),
             error_y={"array": error.tolist(), "thickness": 1} if known else None,
             customdata=lams.tolist(),
@@ -308,8 +305,8 @@ def _coefficients(story: Story, found: Study) -> go.Figure:
     figure = go.Figure()
     for place, i in enumerate(_largest(found, CURVES)):
         figure.add_scatter(
-            x=_on_axis(lams).tolist(),
-            y=_short(found.params.coef[order][:, i]),
+            x=on_log_axis(lams).tolist(),
+            y=_short(found.params.coef[order, i]),
             name=_escaped(story.encoding.features[i]),
             mode="lines",
             line={"dash": GREYS[place % len(GREYS)]},

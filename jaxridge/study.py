@@ -161,9 +161,7 @@ def study(
         shown.update()
         params, converged, certificate = _final_fits(data, lams, task, steps)
         columns = task.learner(data.X, data.weight)
-        each = jnp.arange(data.Y.shape[1])
-        coef = params.coef[choice.index, :, each].T
-        chosen = Params(coef, params.intercept[choice.index, each])
+        chosen = chosen_of(params, choice)
         found = Study(
             scores,
             choice,
@@ -177,6 +175,13 @@ def study(
             certificate,
         )
         return jax.tree.map(lambda a: np.asarray(a)[()], found)
+
+
+def chosen_of(params: ParamsPath, choice: Choice) -> Params:
+    """Return the coefficients (n, t) of each target at its own penalty."""
+    each = jnp.arange(len(choice.index))
+    coef = params.coef[choice.index, :, each].T
+    return Params(coef, params.intercept[choice.index, each])
 
 
 def held_out(

@@ -13,9 +13,8 @@ from jaxridge.columns import original_units
 from jaxridge.criteria import evidence, gcv
 from jaxridge.filled import UNTOUCHED, Holed, columns_of, filled, filling
 from jaxridge.moments import Moments, as_one, left_for_later, left_out
-from jaxridge.objective import Params
 from jaxridge.paths import path
-from jaxridge.study import Study, Task
+from jaxridge.study import Study, Task, chosen_of
 from jaxridge.validation import scores_of_moments
 
 CRITERIA: dict[Any, Any] = {"gcv": gcv, "evidence": evidence}
@@ -58,9 +57,7 @@ def study_of_sums(parts: Moments, holed: Holed, task: Task) -> Study:
         mean_only = baseline(_without_columns(parts), UNTOUCHED, True, True)
         unpenalized = baseline(parts, prepare, mean)
         fits = path(sums, None, scores.lams, fit_intercept=mean)
-        each = jnp.arange(len(choice.lam))
-        coef = fits.params.coef[choice.index, :, each].T
-        chosen = Params(coef, fits.params.intercept[choice.index, each])
+        chosen = chosen_of(fits.params, choice)
         found = Study(
             scores,
             choice,

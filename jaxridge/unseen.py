@@ -24,25 +24,30 @@ class Unseen(NamedTuple):
     words: str
 
 
-def unseen_rows(rows: Rows, held: Rows | None, found: Study, task: Task) -> Unseen:
+def unseen_rows(
+    rows: Rows, held: Rows | None, found: Study, task: Task, kept: Kept
+) -> Unseen:
     """Return test rows if there are any, else the rows as the trial leaves them out."""
-    lams = np.asarray(found.choice.lam)
     if held is not None:
         predicted = np.asarray(predict(found.raw, _filled(held.X, found)))
         return Unseen(held.Y, predicted, "test rows, which chose nothing")
     if task.trial.folds is None:
-        errors = left_out_errors(_ready(rows, found, task), lams)
+        there = slice(None) if rows.weight is None else rows.weight > 0
+        actual = rows.Y[there]  # the rows that count, as those kept are
         words = "each row predicted from all others"
-        return Unseen(rows.Y, rows.Y - errors, words)
+        return Unseen(actual, actual - kept.errors, words)
+    lams = np.asarray(found.choice.lam)
     predicted = held_out(rows.X, rows.Y, rows.weight, task, lams)
     return Unseen(rows.Y, predicted, f"rows held out by {task.trial.words}")
 
 
 def kept_for(rows: Rows, found: Study, task: Task) -> Kept:
     """Return what intervals need, of the columns as prepared for the final fit."""
-    ready, lam = _ready(rows, found, task), np.asarray(found.choice.lam)
+    X = _prepared(_filled(rows.X, found), found)
+    ready = Prepared(X, rows.Y, rows.weight, task.fit_intercept, None)
+    lam = np.asarray(found.choice.lam)
     given = rows.weight, along_axes(ready, lam), lam, left_out_errors(ready, lam)
-    return kept_of(ready.X, rows.Y, *given, task.fit_intercept)
+    return kept_of(X, rows.Y, *given, task.fit_intercept)
 
 
 def test_errors(
@@ -69,11 +74,6 @@ def test_errors(
             for one, share in zip(errors, covered, strict=True)
         ]
     return errors
-
-
-def _ready(rows: Rows, found: Study, task: Task) -> Prepared:
-    X = _prepared(_filled(rows.X, found), found)
-    return Prepared(X, rows.Y, rows.weight, task.fit_intercept, None)
 
 
 def _filled(X: np.ndarray, found: Study) -> np.ndarray:

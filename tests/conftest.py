@@ -6,6 +6,8 @@ import hypothesis
 import jax
 import pytest
 
+from jaxridge.cli import main
+
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 hypothesis.settings.register_profile(
@@ -24,3 +26,25 @@ def forgotten_programs():
     """Forget compiled programs: each takes maps of memory, and a process has few."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture
+def away(tmp_path, tmp_path_factory, monkeypatch):
+    """Work in an empty folder, with a compilation cache that these tests share."""
+    monkeypatch.chdir(tmp_path)
+    shared = tmp_path_factory.getbasetemp() / "compiled"
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(shared))
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line, and return (exit code, standard output, error)."""
+
+    def run(*args):
+        with pytest.raises(SystemExit) as ended:
+            main([str(arg) for arg in args])
+        out, err = capsys.readouterr()
+        return ended.value.code, out, err
+
+    return run

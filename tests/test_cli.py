@@ -24,32 +24,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from jaxridge import RidgeCV, choose, evidence, gcv, leave_one_out, save
-from jaxridge.cli import interruptible, main
 from jaxridge.examples import diabetes
+from jaxridge.interrupts import interruptible
 
 README = Path(__file__).parents[1] / "README.md"
 
 
-@pytest.fixture(autouse=True)
-def away(tmp_path, tmp_path_factory, monkeypatch):
-    """Work in an empty folder, with a compilation cache that these tests share."""
-    monkeypatch.chdir(tmp_path)
-    shared = tmp_path_factory.getbasetemp() / "compiled"
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(shared))
-    return tmp_path
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command line, and return (exit code, standard output, error)."""
-
-    def run(*args):
-        with pytest.raises(SystemExit) as ended:
-            main([str(arg) for arg in args])
-        out, err = capsys.readouterr()
-        return ended.value.code, out, err
-
-    return run
+pytestmark = pytest.mark.usefixtures("away")
 
 
 def write(name, **columns):

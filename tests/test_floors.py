@@ -13,6 +13,7 @@ FLOORS = (
         "version",
         "checks",
         "derivatives",
+        "interrupts",
         "products",
         "progress",
         "routes",

@@ -15,7 +15,6 @@ from sklearn.preprocessing import StandardScaler
 
 from jaxridge import parquet
 from jaxridge.account import Request
-from jaxridge.cli import main
 from jaxridge.files import load_result
 from jaxridge.stream import Lots
 
@@ -24,26 +23,10 @@ LAMS = "1e-1:1e4:6"
 
 
 @pytest.fixture(autouse=True)
-def away(tmp_path, tmp_path_factory, monkeypatch):
-    """Work in an empty folder, with small pieces, and compiled programs shared."""
-    monkeypatch.chdir(tmp_path)
-    shared = tmp_path_factory.getbasetemp() / "compiled"
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(shared))
+def small_pieces(away, monkeypatch):
+    """Work in an empty folder, on pieces of few rows."""
     monkeypatch.setattr(parquet, "BATCH_BYTES", 0)
     monkeypatch.setattr(parquet, "FEWEST_ROWS", 61)
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command line, and return (exit code, standard output, error)."""
-
-    def run(*args):
-        with pytest.raises(SystemExit) as ended:
-            main([str(arg) for arg in args])
-        out, err = capsys.readouterr()
-        return ended.value.code, out, err
-
-    return run
 
 
 def columns():
