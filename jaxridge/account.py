@@ -217,7 +217,7 @@ def describe_errors(
     """Show the score chosen by beside those of simpler models."""
     at = found.choice.index
     best, se = float(found.scores.mean[at]), float(found.scores.standard_error[at])
-    spread = f" +/- {se:.2g}" if simplest(found) is not None else ""
+    spread = f" +/- {se:.3g}" if simplest(found) is not None else ""
     yield f"{trial.score}: {best:.5g}{spread} ({trial.words})"
     if np.isfinite(found.mean_only):
         yield f"  of the mean alone: {found.mean_only:.5g}"

@@ -144,7 +144,7 @@ def _why(story: Story, of: dict[str, Any]) -> str:
 
 def _models(story: Story, of: dict[str, Any]) -> list[tuple[str, str, str]]:
     error = of["standard_error"]
-    spread = "" if error is None else f" ± {error:.2g}"
+    spread = "" if error is None else f" ± {error:.3g}"
     chosen = f"{of['best']:.6g}{spread}"
     models = [(f"λ = {of['lam']:.6g}, chosen", chosen, "best")]
     for label, key in (("mean", "mean_only"), ("λ = 0", "unpenalized")):
@@ -330,8 +330,12 @@ def _bars(story: Story, found: Study) -> go.Figure:
     )
     figure.update_xaxes(range=[-size, size], title="coefficient of the prepared column")
     # Names as ticks: numbers among them are not places on an axis.
-    ticks = {"tickvals": list(range(len(names))), "ticktext": names}
-    return figure.update_yaxes(autorange="reversed", **ticks)
+    return figure.update_yaxes(
+        autorange="reversed",
+        zeroline=False,
+        tickvals=list(range(len(names))),
+        ticktext=names,
+    )
 
 
 def _against(story: Story, j: int) -> go.Figure:
