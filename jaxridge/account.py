@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 from jaxridge.choice import choose
 from jaxridge.encoding import Encoding, Rows, learn_encoding
+from jaxridge.grids import NOTHING_BEYOND
 from jaxridge.study import Study, Task
 from jaxridge.trial import Trial
 from jaxridge.version import __version__
@@ -207,7 +208,7 @@ def describe_choice(request: Request, trial: Trial, found: Study) -> Iterator[st
 def at_edge(request: Request) -> str:
     """Say what it means that the chosen penalty is the least or largest tried."""
     if request.lams is None:
-        return "at the edge of the automatic grid: beyond it the score stays the same"
+        return f"at the edge of the automatic grid: {NOTHING_BEYOND}"
     return "at the edge of the grid: the best may lie beyond, widen --lambdas"
 
 

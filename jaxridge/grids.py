@@ -2,9 +2,13 @@
 
 Shrinkage is counted in degrees of freedom, Σ s²/(s² + λ) over the directions of X. The
 grid begins where a hundredth of one is lost and ends where a hundredth of one is left.
+Columns in units of their own, an income beside a share, have directions whose s² are
+rounding in XᵀX but matter as much as any: where it may be so, the rows are asked.
 """
 
+import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import jax
@@ -17,22 +21,27 @@ from jaxridge.choice import Evidence, Scores, choose
 from jaxridge.columns import Learner, untouched
 from jaxridge.data import (
     ArrayLike,
+    Centre,
     Data,
     as_data_to_square,
     as_penalty,
     in_kind_of_input,
 )
-from jaxridge.factors import Known, by_products
+from jaxridge.factors import Known, by_products, by_rows
 from jaxridge.moments import Moments, about_centre, as_one
-from jaxridge.spectrum import of_products
+from jaxridge.precision import SINGLE, LostDigits, by_cheapest
+from jaxridge.routes import SVD
+from jaxridge.spectrum import Spectrum, condition, of_sums
 
 COUNT, MOST = 100, 10**6
 REMAINDER = 0.01  # degrees of freedom lost at the least penalty, left at the largest
 DECADES = 3  # by which a grid is extended
-EXTENSIONS = 4
 GAIN = 1e-3
+TENTH = 0.1  # of the least s² may be rounding
+# What the best at an edge of an automatic grid means.
+NOTHING_BEYOND = "beyond it nothing was found that is better by a thousandth"
 
-S = TypeVar("S", Scores, Evidence)
+S = TypeVar("S", bound=Scores | Evidence)
 
 
 @in_kind_of_input
@@ -46,8 +55,8 @@ def lambda_grid(
     """Penalties from almost no shrinkage to almost all, evenly spaced in log λ.
 
     For the λ of ``J = (Σ w (X @ coef + intercept − y)² + lam · ‖coef‖²) / (2m)``: the
-    least takes 0.01 of the degrees of freedom ``Σ s²/(s² + lam)`` away, or is the
-    rounding of s² if that is more; the largest leaves 0.01 of them.
+    least takes 0.01 of the degrees of freedom ``Σ s²/(s² + lam)`` away, the largest
+    leaves 0.01 of them. Of moments, the least is at least the rounding of their s².
 
     Parameters
     ----------
@@ -72,8 +81,10 @@ def lambda_grid(
 
     Notes
     -----
-    O(m n k + k³) time with k = min(m, n). If all columns are constant, so that every
-    penalty gives the same fit, the grid is that of one singular value of 1.
+    O(m n k + k³) time with k = min(m, n); some five times that where columns depend on
+    each other, or their sizes are so unequal, that squares lose the least s². If all
+    columns are constant, so that every penalty gives the same fit, the grid is that of
+    one singular value of 1.
 
     Examples
     --------
@@ -94,23 +105,43 @@ def lambda_grid(
 
 
 def grid_of(
-    data: Data, count: int, fit_intercept: bool, learner: Learner = untouched
+    data: Data,
+    count: int,
+    fit_intercept: bool,
+    learner: Learner = untouched,
+    factors: Callable[[], tuple[Centre, Spectrum]] | None = None,
+    rounding: float | None = None,
 ) -> Float[Array, " L"]:
-    """Return the grid for checked data, its columns prepared by `learner`."""
+    """Return the grid for checked data, its columns prepared by `learner`.
+
+    `factors` and `rounding` are as `factors.answer` has them.
+    """
     if checks.any_traced(data):
         raise ValueError(
             "an automatic grid needs rows that are known, not traced by jit or grad: "
             "pass penalties as `lams`, or make the grid outside"
         )
-    values = by_products(data, learner, fit_intercept)[1].values
-    return _between(values, max(data.X.shape), count)
+    given = data, learner, fit_intercept
+
+    def cheap() -> Float[Array, " L"] | None:
+        spectrum = (factors or partial(by_products, *given))()[1]
+        worst = condition(spectrum, jnp.zeros(()), data.weight, fit_intercept)
+        noise = _noise(spectrum.values, max(data.X.shape)) / jnp.max(spectrum.values)
+        return _between(spectrum.values, count) if worst * noise < TENTH else None
+
+    def wide(data: Data, _: Any) -> Float[Array, " L"]:
+        return grid_of(data, count, fit_intercept, learner, rounding=SINGLE)
+
+    def sure() -> Float[Array, " L"]:
+        return _between(by_rows(*given, SVD, rounding)[1].values, count)
+
+    found = by_cheapest(cheap, wide, sure, data, ())
+    return jnp.maximum(found, jnp.finfo(found.dtype).tiny)
 
 
 def grid_of_known(rows: Known, fit_intercept: bool) -> Float[Array, " L"]:
     """Return the grid of as many penalties as are tried, for rows that are known."""
-    if checks.any_traced(rows.data):
-        return grid_of(rows.data, COUNT, fit_intercept)  # which says why not
-    return _between(rows.factors()[1].values, max(rows.data.X.shape), COUNT)
+    return grid_of(rows.data, COUNT, fit_intercept, factors=rows.factors)
 
 
 def grid_of_moments(
@@ -118,15 +149,28 @@ def grid_of_moments(
 ) -> Float[Array, " L"]:
     """Return the grid for the moments of one set of rows."""
     _, xx, xy = about_centre(sums, fit_intercept)
-    return _between(of_products(xx, xy).values, len(xx), count)
+    values, worst = _values_of_sums(xx, xy)
+    noise = _noise(values, len(xx))
+    kept = float(worst) * float(jnp.finfo(xx.dtype).eps) * len(xx) < TENTH
+    return _between(values, count, 0.0 if kept else noise)
 
 
-def _between(values: Array, size: int, count: int) -> Float[Array, " L"]:
+@jax.jit
+def _values_of_sums(xx: Array, xy: Array) -> tuple[Array, Array]:
+    spectrum, worst = of_sums(xx, xy, jnp.zeros((), xx.dtype))
+    return spectrum.values, worst
+
+
+def _noise(values: Array, size: int) -> Array:
+    """Return the rounding of eigenvalues of products."""
+    return jnp.finfo(values.dtype).eps * size * jnp.max(values)
+
+
+def _between(values: Array, count: int, noise: Any = 0.0) -> Float[Array, " L"]:
     """Return penalties from almost no shrinkage of s² to almost all."""
     there = values > 0
     values = jnp.where(jnp.any(there), values, jnp.arange(len(values)) == 0)
     there = values > 0
-    noise = jnp.finfo(values.dtype).eps * size * jnp.max(values)
     lost = jnp.sum(jnp.where(there, 1 / jnp.where(there, values, 1), 0))
     least = jnp.maximum(REMAINDER / lost, noise)
     return jnp.geomspace(least, jnp.sum(values) / REMAINDER, count)
@@ -140,9 +184,10 @@ def on_grid(
 ) -> S:
     """Score the penalties given, or those of an automatic grid that goes on if need be.
 
-    The grid goes on for three decades at a time while the best penalty of a target lies
-    at its edge and that makes a difference: towards the least-squares fit, or none at
-    all, the score has a limit, and no grid an end.
+    The grid goes on for three decades at a time while the best penalty, of a target or
+    of their mean, lies at its edge and that makes a difference: towards the
+    least-squares fit, or none at all, the score has a limit, and no grid an end. Nor
+    does it go where moments have lost the digits.
     """
     if not isinstance(lams, str):
         checks.grid(lams)
@@ -150,23 +195,41 @@ def on_grid(
     checks.one_of("lams", lams, ("auto",))
     scores = score(automatic())
     for edge in (0, -1):
-        for _ in range(EXTENSIONS):
-            best = np.asarray(choose(scores, per_target=True).lam)
+        while True:
+            each = (choose(scores, per_target=one).lam for one in (True, False))
+            best = np.concatenate([np.atleast_1d(lam) for lam in each])
             if not (best == np.asarray(scores.lams)[edge]).any():
                 break
-            beyond = _beyond(np.asarray(scores.lams, np.float64), edge)
-            further = score(jnp.asarray(beyond, dtype))
-            if not _is_better(further, scores):
+            beyond = _beyond(np.asarray(scores.lams, np.float64), edge, dtype)
+            if not beyond.size:
+                break
+            further = _sharp(score, jnp.asarray(beyond, dtype))
+            if further is None or not _is_better(further, scores):
                 break
             scores = _joined(scores, further)
     return scores
 
 
-def _beyond(lams: np.ndarray, edge: int) -> np.ndarray:
+def _sharp(
+    score: Callable[[Float[Array, " L"]], S], lams: Float[Array, " L"]
+) -> S | None:
+    """Return the scores, or None if there is a warning of digits that are lost."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", LostDigits)
+        try:
+            return score(lams)
+        except LostDigits:
+            return None
+
+
+def _beyond(lams: np.ndarray, edge: int, dtype: Any) -> np.ndarray:
     """Return three decades beyond an edge of an increasing grid, as dense as it is."""
-    ratio = (lams[-1] / lams[0]) ** (1 / (len(lams) - 1))
-    steps = np.arange(1, 1 + max(1, round(DECADES * np.log(10) / np.log(ratio))))
-    return lams[-1] * ratio**steps if edge else (lams[0] / ratio**steps)[::-1]
+    limits = jnp.finfo(dtype)
+    step = np.log(lams[-1] / lams[0]) / (len(lams) - 1)
+    steps = step * np.arange(1, 1 + max(1, round(DECADES * np.log(10) / step)))
+    with np.errstate(over="ignore", under="ignore"):
+        found = lams[-1] * np.exp(steps) if edge else lams[0] * np.exp(-steps[::-1])
+    return found[(found > float(limits.tiny)) & (found < float(limits.max))]
 
 
 def _is_better(one: S, other: S) -> bool:

@@ -27,6 +27,7 @@ from jaxridge.columns import (
 from jaxridge.data import Data, as_data_to_square, as_penalty, in_kind_of_input
 from jaxridge.factors import Known
 from jaxridge.fits import ONE_CHOLESKY, Fit, FitAlongAxes, fit_along_axes, fit_at_once
+from jaxridge.grids import NOTHING_BEYOND
 from jaxridge.objective import Params
 from jaxridge.plans import Plan, plan
 from jaxridge.routes import SVD, Route
@@ -271,8 +272,8 @@ def _warn_of_edge(choice: Choice, alphas: Any) -> None:
     who = f"of {edge.sum()} target(s) " if edge.size > 1 else ""
     what = f"alpha {who}lies at an edge of `alphas` ({lam[edge][0]:.6g})"
     hint = (
-        "the score levels off beyond it"
-        if isinstance(alphas, str) and edge.size == 1
+        NOTHING_BEYOND
+        if isinstance(alphas, str)
         else "the best may lie beyond: widen them"
     )
     warnings.warn(f"the best {what}: {hint}", UserWarning, stacklevel=4)

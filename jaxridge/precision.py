@@ -32,6 +32,10 @@ SINGLE = float(np.finfo(np.float32).eps)
 R = TypeVar("R")
 
 
+class LostDigits(UserWarning):
+    """Told where an answer has fewer digits than its dtype promises."""
+
+
 def is_kept(condition: Any, dtype: Any) -> bool:
     """Whether AᵀA at this condition number keeps the digits of `dtype`."""
     worst = float(np.max(condition))
@@ -59,6 +63,7 @@ def warn_if_lost(condition: Any, left: Any, dtype: Any) -> None:
         warnings.warn(
             f"Moments cannot tell all digits here: {min(lost, 1):.0e} of the answer "
             "may be rounding; pass the rows, float64 moments, or larger penalties",
+            LostDigits,
             stacklevel=4,
         )
 

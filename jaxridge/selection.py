@@ -21,7 +21,7 @@ from jaxridge.columns import Learner
 from jaxridge.criteria import scores_by_evidence, scores_by_gcv
 from jaxridge.data import in_kind_of_input
 from jaxridge.factors import Known, known
-from jaxridge.grids import lambda_grid
+from jaxridge.grids import lambda_grid, on_grid
 from jaxridge.left_out import left_out_predictions, of_two_rows, scores_left_out
 from jaxridge.routes import Route
 from jaxridge.sparse_fits import (
@@ -126,7 +126,11 @@ def scores_of(
         return _of_sparse(rows, lams, asked)
     if callable(asked.scoring):
         judged = _judged_left_out if isinstance(asked.cv, str) else _judged_folds
-        return judged(rows, _grid(rows, lams), asked)
+
+        def score(grid: Any) -> Scores:
+            return judged(rows, np.asarray(grid), asked)
+
+        return on_grid(score, lams, rows.X.dtype, lambda: _automatic(rows))
     if once is None:
         given = _given(rows) | {"groups": asked.groups, "prepare": rows.prepare}
         return cross_validate(
@@ -163,22 +167,30 @@ def left_out(rows: Rows, lams: np.ndarray) -> np.ndarray:
 def _of_sparse(rows: Rows, lams: Any, asked: Asked) -> Scores | Evidence:
     """Do the same for sparse rows."""
     given = sparse_rows(rows)
-    grid: Any = grid_of_sparse(given) if isinstance(lams, str) else lams
-    grid = np.asarray(grid, float)
+
+    def score(grid: Any) -> Scores | Evidence:
+        found = _of_sparse_at(rows, given, np.asarray(grid), asked)
+        apart = rows.y.ndim == 2 or callable(asked.scoring)
+        return found if apart else _of_one_target(found)
+
+    return on_grid(score, lams, np.float64, lambda: jnp.asarray(grid_of_sparse(given)))
+
+
+def _of_sparse_at(
+    rows: Rows, given: SparseRows, grid: Any, asked: Asked
+) -> Scores | Evidence:
     if asked.cv == "loo" and isinstance(asked.cv, str):
         if callable(asked.scoring):
             return _judged_left_out(rows, grid, asked)
-        found: Any = left_out_scores(given, grid, asked.scoring)
-    elif isinstance(asked.cv, str):
-        found = criterion(given, grid, asked.cv)
-    elif callable(asked.scoring):
+        return left_out_scores(given, grid, asked.scoring)
+    if isinstance(asked.cv, str):
+        return criterion(given, grid, asked.cv)
+    if callable(asked.scoring):
         folds = held_out(given, grid, asked.cv, asked.groups)
         judged: Any = [_judgements(rows, which, p, asked) for which, p in folds]
         judged = np.stack(judged)
         return in_kind_of_input(scores_of_folds)(grid, judged, True, Route())
-    else:
-        found = fold_scores(given, grid, asked.cv, asked.groups, asked.scoring)
-    return found if rows.y.ndim == 2 else _of_one_target(found)
+    return fold_scores(given, grid, asked.cv, asked.groups, asked.scoring)
 
 
 def _of_one_target(scores: Any) -> Any:
@@ -192,10 +204,8 @@ def _given(rows: Rows) -> dict[str, Any]:
     return {"weight": rows.weight, "fit_intercept": rows.fit_intercept}
 
 
-def _grid(rows: Rows, lams: Any) -> Any:
-    if isinstance(lams, str):
-        return np.asarray(lambda_grid(rows.X, **_given(rows)))
-    return np.asarray(lams, rows.X.dtype)
+def _automatic(rows: Rows) -> Any:
+    return jnp.asarray(lambda_grid(rows.X, **_given(rows)))
 
 
 def _judged_left_out(rows: Rows, lams: Any, asked: Asked) -> Scores:

@@ -280,8 +280,8 @@ def scores_of_moments(
 def _learner(prepare: Learner | None) -> Learner:
     if prepare is not None and not callable(prepare):
         raise TypeError(
-            "`prepare` must be a function such as jaxridge.standardized, got "
-            f"{prepare!r}"
+            "`prepare` must be a function such as "
+            f"jaxridge.columns.standardized, got {prepare!r}"
         )
     return prepare or untouched
 

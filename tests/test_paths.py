@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import SHAPES, TALL, brute, centred_rows, norm
 
-from jaxridge import Params, ParamsPath, Path, lambda_grid, path, solve
+from jaxridge import Params, ParamsPath, Path, path, solve
 
 LAMS = np.array([0.3, 1e6, 0.0, 10.0, 0.3])
 RUNS = [(name, True) for name in SHAPES] + [
@@ -189,10 +189,3 @@ def test_a_path_is_printed_as_a_table():
 def test_arguments_that_cannot_be_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         path(**{"X": TALL.X, "y": TALL.y, "lams": [1.0]} | options)
-
-
-def test_the_grid_has_the_precision_of_the_rows():
-    X = np.arange(12, dtype=np.float32).reshape(6, 2)
-    assert lambda_grid(X).dtype == np.float32
-    with pytest.raises(ValueError, match="`count` must be at most 1000000"):
-        lambda_grid(X, 10**13)
