@@ -85,7 +85,7 @@ def exact(name: str, array: Any, dtype: Any) -> None:
 
 
 def squarable(name: str, array: Any, weight: Any) -> None:
-    """Refuse numbers whose squares leave the range of their dtype."""
+    """Refuse numbers whose squares, or 1 over those, leave the range of their dtype."""
     if any_traced(array, weight):
         return
     values = np.asarray(array).ravel()
@@ -94,8 +94,8 @@ def squarable(name: str, array: Any, weight: Any) -> None:
             values = np.nan_to_num(values)
         square = np.vdot(values, values) * np.max(np.asarray(weight))
     limits = np.finfo(values.dtype)
-    lost = square < limits.tiny / limits.eps and values.any()
-    if lost or not np.isfinite(square):
+    least = limits.tiny / limits.eps  # below it, a product has lost digits
+    if values.any() and not least <= square <= 1 / least:
         raise ValueError(
             f"`{name}` reaches {float(np.abs(values).max()):.3g}, and squares of that "
             f"leave the range of {values.dtype}: rescale it"
@@ -132,24 +132,24 @@ def targets(y: Any, n_samples: int) -> None:
         raise ValueError(f"`y` has no targets (shape {y.shape}): pass at least one")
 
 
-def weights(weight: Any, n_samples: int) -> None:
+def weights(weight: Any, n_samples: int, name: str = "weight") -> None:
     """Refuse weights that are not (m,), negative, or all zero."""
     if weight.shape != (n_samples,):
         raise ValueError(
-            f"`weight` must have shape ({n_samples},), one for each row of `X`, "
+            f"`{name}` must have shape ({n_samples},), one for each row of `X`, "
             f"got shape {weight.shape}"
         )
-    finite("weight", weight)
+    finite(name, weight)
     if is_traced(weight):
         return
     values = np.asarray(weight)
     if (values < 0).any():
         raise ValueError(
-            f"`weight` must not be negative, got {float(values.min())}: a row that "
+            f"`{name}` must not be negative, got {float(values.min())}: a row that "
             "must not count has weight 0"
         )
     if not (values > 0).any():
-        raise ValueError("`weight` is zero for every row: at least one must count")
+        raise ValueError(f"`{name}` is zero for every row: at least one must count")
 
 
 def penalty(name: str, lam: Any) -> None:

@@ -96,6 +96,13 @@ class _Classifier(ClassifierMixin, Linear):
         if self.class_weight is not None:
             by_class = compute_sample_weight(self.class_weight, y).astype(X.dtype)
             weight = by_class if weight is None else weight * by_class
+        if weight is not None and not self._multilabel:
+            left = np.unique(y[weight > 0])
+            if len(left) < 2:
+                raise ValueError(
+                    f"weights leave one class only, {left.tolist()}: at least two are "
+                    "needed"
+                )
         return Rows(X, Y.astype(X.dtype), weight, self.fit_intercept, None)
 
     def __sklearn_tags__(self) -> Any:

@@ -7,7 +7,7 @@ there, and is that of ``J = (Σ w (X @ coef + intercept − y)² + λ ‖coef‖
 from typing import Any, Self
 
 from jaxridge import checks
-from jaxridge.frames import sample_weights, validated
+from jaxridge.frames import in_dtype_of, sample_weights, validated
 from jaxridge.linear import (
     SOLVERS,
     Choosing,
@@ -128,13 +128,14 @@ class Ridge(Regressor):
         """
         checks.one_of("solver", self.solver, SOLVERS)
         refuse_positive(self.positive)
+        intervals = checks.flag("intervals", self.intervals)
         X, y = validated(self, X, y, multi_output=True, y_numeric=True)
-        y = y.astype(X.dtype, copy=False)
+        y = in_dtype_of(X, "y", y)
         weight = sample_weights(sample_weight, X)
         alpha = given_alpha(self.alpha, y)
         ready = made_ready(Rows(X, y, weight, self.fit_intercept, None))
         self._kept = self._columns = None
-        if self.intervals:
+        if intervals:
             fit = along_axes(ready.rows, alpha, self.solver)
             self._keep(ready, fit)
             self._keep_rows(ready, fit, alpha)
@@ -191,7 +192,8 @@ class RidgeCV(Regressor, Choosing):
     alpha_ : float, or array of shape (n_targets,)
         The chosen alpha.
     best_score_ : float, or array of shape (n_targets,)
-        Its score: greater is better, so errors are negative.
+        Its score: greater is better, so errors are negative. With weights, a mean by
+        weight, Σ w e² / Σ w, where scikit-learn has Σ w e² / m.
     at_edge_ : bool, or array of shape (n_targets,)
         Whether it is the smallest or largest that was tried.
     alphas_ : array of shape (n_alphas,)
@@ -286,15 +288,17 @@ class RidgeCV(Regressor, Choosing):
         X, y = validated(
             self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2
         )
-        y = y.astype(X.dtype, copy=False)
+        y = in_dtype_of(X, "y", y)
         weight = sample_weights(sample_weight, X)
         cv = asked_cv(self.cv)
         default = "mse" if isinstance(cv, str) else "r2"
         scoring = scoring_asked(self.scoring, default)
-        asked = Asked(cv, groups, scoring, bool(self.alpha_per_target))
+        per_target = checks.flag("alpha_per_target", self.alpha_per_target)
+        intervals = checks.flag("intervals", self.intervals)
+        asked = Asked(cv, groups, scoring, per_target)
         self._kept = self._columns = None
         rows = Rows(X, y, weight, self.fit_intercept, None)
         ready, fit = self._choose(rows, asked)
-        if self.intervals:
+        if intervals:
             self._keep_rows(ready, fit, self.alpha_)
         return self

@@ -8,7 +8,10 @@ from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
+from narwhals.exceptions import DuplicateError
 from sklearn.utils.validation import validate_data
+
+from jaxridge import checks
 
 TIMES = (nw.Date, nw.Datetime, nw.Duration, nw.Time)
 SPARSE = ("csr", "csc")
@@ -24,7 +27,29 @@ def validated(estimator: Any, X: Any, *y: Any, reset: bool = True, **how: Any) -
         is no number, nothing, or missing values, by name.
     """
     checked = {"accept_sparse": SPARSE, "dtype": [np.float64, np.float32]} | how
-    return validate_data(estimator, _usable(X), *y, reset=reset, **checked)
+    try:
+        frame = _usable(X)
+    except DuplicateError as error:
+        raise ValueError(f"`X` has columns of the same name. {error}") from None
+    for given in y:
+        if getattr(getattr(given, "dtype", None), "kind", None) in ("m", "M"):
+            raise ValueError("`y` holds times: make numbers of them, such as days")
+    try:
+        return validate_data(estimator, frame, *y, reset=reset, **checked)
+    except ValueError as error:
+        raise ValueError(f"{_where(frame, estimator)}{error}") from None
+
+
+def in_dtype_of(X: Any, name: str, array: np.ndarray) -> np.ndarray:
+    """Return an array in the dtype of X, or refuse numbers that it cannot hold."""
+    with np.errstate(over="ignore"):
+        found = array.astype(X.dtype, copy=False)
+    if found.dtype != array.dtype and np.isinf(found).any() > np.isinf(array).any():
+        raise ValueError(
+            f"`{name}` reaches {np.abs(array).max():.3g}, which {X.dtype}, the dtype "
+            "of `X`, cannot hold: rescale it, or pass `X` in float64"
+        )
+    return found
 
 
 def sample_weights(weight: Any, X: Any) -> np.ndarray | None:
@@ -34,61 +59,91 @@ def sample_weights(weight: Any, X: Any) -> np.ndarray | None:
     array = np.asarray(weight)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"`sample_weight` must hold numbers, got {array.dtype}")
-    if array.ndim > 1:
-        raise ValueError(
-            f"`sample_weight` must be 1D, one for each row, got shape {array.shape}"
-        )
     if array.ndim == 0:
         array = np.full(X.shape[0], array)
-    return array.astype(X.dtype)
+    checks.weights(array, X.shape[0], name="sample_weight")
+    return in_dtype_of(X, "sample_weight", array)
+
+
+def _where(frame: Any, estimator: Any) -> str:
+    """Return what more can be said of columns that were refused."""
+    frame = nw.from_native(frame, eager_only=True, pass_through=True)
+    if not isinstance(frame, nw.DataFrame):
+        return ""
+    names, fitted = frame.columns, list(getattr(estimator, "feature_names_in_", ()))
+    if sorted(names) == sorted(fitted) and names != fitted:
+        at = next(
+            i
+            for i, pair in enumerate(zip(names, fitted, strict=True))
+            if pair[0] != pair[1]
+        )
+        return (
+            f"column {at} is {names[at]!r} and was {fitted[at]!r}: select "
+            "X[list(model.feature_names_in_)]. "
+        )
+    for column in frame.iter_columns():
+        if column.dtype.is_float():
+            values = np.asarray(column.to_numpy(), float)
+            bad = ~np.isfinite(values)
+            if bad.any():
+                return (
+                    f"column {column.name!r} holds {values[bad][0]} in {bad.sum()} "
+                    "row(s): fill or drop those first. "
+                )
+    return ""
 
 
 def _usable(X: Any) -> Any:
     """Return a data frame with columns of numbers; anything else as it is."""
-    frame = nw.from_native(X, eager_only=True, pass_through=True)
+    frame = nw.from_native(X, pass_through=True)
+    if isinstance(frame, nw.LazyFrame):
+        raise ValueError("`X` is a lazy frame, of which no row is known: .collect() it")
     if not isinstance(frame, nw.DataFrame):
         return X
-    numbers = {}
-    for column in frame.iter_columns():
-        name, of = column.name, column.dtype
-        if isinstance(of, TIMES):
-            raise ValueError(
-                f"column {name!r} holds times, {of}: make numbers of them (days since "
-                "a start, the hour of the day) or leave it out"
-            )
-        if len(column) and column.null_count() == len(column):
-            raise ValueError(f"column {name!r} holds no value at all: leave it out")
-        if not (of.is_numeric() or of == nw.Boolean):
-            numbers[name] = _as_numbers(name, column)
-        elif column.null_count():
-            raise ValueError(
-                f"column {name!r} contains {column.null_count()} missing values (NaN "
-                "or null): fill them, such as with sklearn.impute.SimpleImputer, or "
-                "drop those rows"
-            )
-    if not numbers:
-        return X
-    return frame.with_columns(*numbers.values()).to_native()
+    if not frame.columns:
+        raise ValueError(f"`X` has 0 feature(s) (shape={frame.shape}): pass at least 1")
+    numbers = [c for c in map(_as_numbers, frame.iter_columns()) if c is not None]
+    return frame.with_columns(*numbers).to_native() if numbers else X
 
 
-def _as_numbers(name: str, column: Any) -> Any:
-    """Return a column of text or objects as floats, if that is what it holds."""
-    given = column.to_list()
-    try:
-        floats = [np.nan if value is None else float(value) for value in given]
-    except (TypeError, ValueError):
-        text = next(value for value in given if not _is_number(value))
+def _as_numbers(column: Any) -> Any | None:
+    """Return a column of text or objects as floats; None for one of numbers."""
+    name, of, missing = column.name, column.dtype, column.null_count()
+    if isinstance(of, TIMES):
         raise ValueError(
-            f"column {name!r} holds {text!r}, which is no number (could not convert "
-            "it to float): encode it, such as with OneHotEncoder of scikit-learn, or "
-            "leave it out"
-        ) from None
-    return nw.new_series(name, floats, nw.Float64, backend=column.implementation)
+            f"column {name!r} holds times, {of}: make numbers of them (days since a "
+            "start, the hour of the day) or leave it out"
+        )
+    if len(column) and missing == len(column):
+        raise ValueError(f"column {name!r} holds no value at all: leave it out")
+    if not (of.is_numeric() or of == nw.Boolean):
+        return _read(column)
+    if missing:
+        raise _missing(name, missing)
+    return None
 
 
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
+def _read(column: Any) -> Any:
+    """Return a column of text or objects as floats, if that is what it holds."""
+    given, empty = column.to_list(), column.is_null().to_list()
+    floats = []
+    for value, absent in zip(given, empty, strict=True):
+        try:
+            floats.append(np.nan if absent else float(value))
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"column {column.name!r} holds {value!r}, which is no number (could "
+                "not convert it to float): encode it, such as with OneHotEncoder of "
+                "scikit-learn, or leave it out"
+            ) from None
+    missing = int(np.isnan(floats).sum())
+    if missing:
+        raise _missing(column.name, missing)
+    return nw.new_series(column.name, floats, nw.Float64, backend=column.implementation)
+
+
+def _missing(name: str, count: int) -> ValueError:
+    return ValueError(
+        f"column {name!r} contains {count} missing values (NaN or null): fill them, "
+        "such as with sklearn.impute.SimpleImputer, or drop those rows"
+    )

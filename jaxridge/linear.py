@@ -4,7 +4,8 @@ The numbers come from the floors below; what is set on the estimator is NumPy's.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -42,6 +43,14 @@ from jaxridge.selection import (
 from jaxridge.sparse import turned, turned_back
 from jaxridge.sparse_fits import MOST, fit_sparse
 
+# Of arguments: on the floors below, and here.
+NAMES = {
+    "lams": "alphas",
+    "lam": "alpha",
+    "folds": "cv",
+    "weight": "sample_weight",
+    "scores": "scoring",
+}
 SOLVERS = ("auto", "cholesky", "eigh", "svd")
 
 
@@ -85,6 +94,7 @@ class Choosing(Linear):
     rule: str
     standardize: bool
     store_cv_results: bool
+    cv_results_: np.ndarray
 
     @property
     def plan_(self) -> Plan:
@@ -95,11 +105,12 @@ class Choosing(Linear):
     def _choose(self, rows: Rows, asked: Asked) -> tuple[Ready, FitAlongAxes]:
         """Choose alpha by the scores asked for, and fit rows at it."""
         standardize = checks.flag("standardize", self.standardize)
+        store = checks.flag("store_cv_results", self.store_cv_results)
         ready = made_ready(rows, standardize)
         # Folds learn scales of their own.
         apart = not isinstance(asked.cv, str)
         grid, of_targets = grid_asked(self.alphas), asked.per_target
-        with jax.enable_x64(True):
+        with jax.enable_x64(True), in_these_names():
             once = asked_once(ready.rows, asked)
             # Handed to JAX once, for all that is asked of them.
             placed = to_score = ready.rows if once else _placed(ready.rows)
@@ -110,13 +121,18 @@ class Choosing(Linear):
             fit = _fit_of_scored(placed, choice.lam, once)
             found = jax.tree.map(lambda a: np.array(a)[()], (scores, choice, fit))
         scores, choice, fit = found
+        # Sparse rows are computed in float64.
+        told = scores, choice, fit.df
+        scores, choice, df = jax.tree.map(partial(_narrowed, ready.dtype), told)
         _warn_of_edge(choice, self.alphas)
         self._keep(ready, fit)
         self.alpha_, self.at_edge_ = choice.lam, choice.at_edge
         self.alphas_, self.scores_route_ = scores.lams, str(scores.route)
-        self.df_ = fit.df if np.ndim(choice.lam) else fit.df[0]
+        self.df_ = df if np.ndim(choice.lam) else df[0]
         self.best_score_ = _best(scores, choice)
-        if self.store_cv_results:
+        if hasattr(self, "cv_results_"):
+            del self.cv_results_  # of a fit before
+        if store:
             self.cv_results_ = _results(ready.rows, scores, asked)
         t, k = rows.y.size // len(rows.y), len(scores.per_fold)
         self._sizes = {
@@ -258,11 +274,34 @@ def refuse_positive(positive: Any) -> None:
 
 
 def grid_asked(alphas: Any) -> Any:
-    """Return "auto" or an array of penalties."""
+    """Return "auto" or an array of checked penalties."""
     if isinstance(alphas, str):
         checks.one_of("alphas", alphas, ("auto",))
         return alphas
-    return np.atleast_1d(np.asarray(alphas, float))
+    try:
+        grid = np.atleast_1d(np.asarray(alphas, float))
+    except (TypeError, ValueError):
+        grid = np.zeros(0)
+    if alphas is None or grid.ndim != 1 or not grid.size:
+        raise ValueError(
+            f'`alphas` must be "auto", a number or a list of numbers, got {alphas!r}'
+        )
+    checks.penalty("alphas", grid)
+    return grid
+
+
+@contextmanager
+def in_these_names() -> Iterator[None]:
+    """Say what the floors below refuse in the names that arguments have here."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if type(error) not in (TypeError, ValueError):
+            raise
+        said = str(error)
+        for below, here in NAMES.items():
+            said = said.replace(f"`{below}`", f"`{here}`")
+        raise type(error)(said) from error
 
 
 def _warn_of_edge(choice: Choice, alphas: Any) -> None:
@@ -277,6 +316,11 @@ def _warn_of_edge(choice: Choice, alphas: Any) -> None:
         else "the best may lie beyond: widen them"
     )
     warnings.warn(f"the best {what}: {hint}", UserWarning, stacklevel=4)
+
+
+def _narrowed(dtype: Any, array: Any) -> Any:
+    """Return a float array in a dtype that is no wider, others as they are."""
+    return array.astype(dtype) if array.dtype.kind == "f" else array
 
 
 def _sign(scores: Scores | Evidence) -> int:

@@ -23,6 +23,10 @@ from jaxridge.linear import Linear, Ready
 from jaxridge.selection import Rows, left_out
 
 
+class NothingKeptError(ValueError, AttributeError):
+    """What a fit did not keep is asked for, of a method or as an attribute."""
+
+
 class Regressor(MultiOutputMixin, RegressorMixin, Linear):
     """What both regressors do once coefficients are there."""
 
@@ -96,14 +100,14 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
         if return_std and interval is not None:
             raise ValueError("`return_std` and `interval` exclude each other: pass one")
         kept = self._what_was_kept()
-        rows = X
+        rows: Any = X.toarray() if hasattr(X, "toarray") else X
         if self._columns is not None:
-            rows = (X - self._columns.origin) / self._columns.scale
+            rows = (rows - self._columns.origin) / self._columns.scale
         if return_std:
             return mean, self._shaped(standard_error(_with_noise(kept), rows))
         level = _level(interval)
         checks.one_of("interval_method", interval_method, ("jackknife+", "posterior"))
-        plain = mean.reshape(len(X), -1)
+        plain = mean.reshape(len(rows), -1)
         if interval_method == "jackknife+":
             ends = jackknife_plus(kept, rows, plain, level)
         else:
@@ -116,6 +120,7 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
         deviation = coef_deviation(_with_noise(self._what_was_kept()))
         if self._columns is not None:
             deviation = deviation / self._columns.scale[:, None]
+        deviation = deviation.astype(self.coef_.dtype)
         return deviation[:, 0] if self.coef_.ndim == 1 else deviation.T
 
     def _at(self, X: Any) -> np.ndarray:
@@ -127,7 +132,7 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
     def _what_was_kept(self) -> Kept:
         check_is_fitted(self)
         if self._kept is None:
-            raise ValueError(
+            raise NothingKeptError(
                 "standard errors and intervals need what a fit forgets: fit with "
                 "intervals=True"
             )

@@ -112,6 +112,8 @@ def sparse_rows(rows: Rows) -> SparseRows:
     weight = np.ones(m) if rows.weight is None else rows.weight.astype(np.float64)
     Y = rows.y.reshape(m, -1).astype(np.float64)
     X = rows.X.tocsr().astype(np.float64)
+    checks.squarable("X", X.data, weight)
+    checks.squarable("y", Y, weight)
     return SparseRows(X, Y, weight, rows.fit_intercept)
 
 
@@ -276,7 +278,12 @@ def _judge_of_scorer(scorer: Any, told: Any) -> Judge:
 
     def judge(y: np.ndarray, prediction: np.ndarray, _: np.ndarray | None) -> float:
         true = told.predict(y) if is_classifier(told) else y
-        return float(scorer(told, prediction, true))
+        try:
+            return float(scorer(told, prediction, true))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"`scoring` {scorer} cannot score what is predicted here: {error}"
+            ) from error
 
     return judge
 

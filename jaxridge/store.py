@@ -242,10 +242,20 @@ def _fitted_attributes(of: type) -> set[str]:
 def _can_be_said(value: Any) -> bool:
     if isinstance(value, np.ndarray | np.generic):
         return value.dtype.kind in "biuf"
+    plain = _plain(value)
     try:
-        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+        return bool(json.loads(json.dumps(plain, allow_nan=False)) == plain)
     except (TypeError, ValueError):
         return False
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON knows it: lists for tuples, pairs for keys not of text."""
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+        return {"pairs": [[key, of] for key, of in value.items()]}
+    return value
 
 
 def _put(
@@ -262,7 +272,7 @@ def _put(
     elif isinstance(value, np.ndarray):
         said[name] = {"objects": value.dtype == object, "text": value.tolist()}
     else:
-        said[name] = value
+        said[name] = _plain(value)
 
 
 def _taken(arrays: dict[str, np.ndarray], said: dict[str, Any]) -> dict[str, Any]:
@@ -272,6 +282,8 @@ def _taken(arrays: dict[str, np.ndarray], said: dict[str, Any]) -> dict[str, Any
     for name, value in {**{n: a[()] for n, a in arrays.items()}, **said}.items():
         if isinstance(value, dict) and value.keys() == {"objects", "text"}:
             value = np.array(value["text"], object if value["objects"] else None)
+        elif isinstance(value, dict) and value.keys() == {"pairs"}:
+            value = dict(value["pairs"])
         of, _, field = name.partition(".")
         if field:
             parts.setdefault(of, {})[field] = (

@@ -343,11 +343,23 @@ def test_columns_that_cannot_be_used_are_named(columns, message):
 
 @pytest.mark.parametrize("size", [1e150, 1e-150])
 @pytest.mark.parametrize("estimator", [Ridge(), RidgeCV(ALPHAS)])
-def test_sizes_without_squares_are_right_or_refused(estimator, size):
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
+def test_sizes_without_squares_are_right_or_refused(estimator, size, kind):
     with pytest.raises(ValueError, match="leave the range of float64: rescale it"):
-        clone(estimator).fit(X * size**1.1, Y)
+        clone(estimator).fit(kind(X * size), Y)
     with pytest.raises(ValueError, match="leave the range of float64: rescale it"):
-        clone(estimator).fit(X, Y * size**1.1)
+        clone(estimator).fit(kind(X), Y * size)
+
+
+@pytest.mark.parametrize("size", [1e140, 1e-140])
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
+def test_sizes_that_have_squares_change_nothing(size, kind):
+    plain = RidgeCV(ALPHAS, store_cv_results=True).fit(X, Y, WEIGHT)
+    grid = size**2 * np.array(ALPHAS)
+    other = RidgeCV(grid, store_cv_results=True).fit(kind(size * X), Y, WEIGHT)
+    assert other.alpha_ == pytest.approx(size**2 * plain.alpha_)
+    np.testing.assert_allclose(other.coef_ * size, plain.coef_, rtol=1e-9)
+    np.testing.assert_allclose(other.cv_results_, plain.cv_results_, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -359,23 +371,141 @@ def test_sizes_without_squares_are_right_or_refused(estimator, size):
         (Ridge(solver="sag"), ValueError, "`solver` must be one of auto, cholesky"),
         (Ridge(positive=True), ValueError, "positive=True is not supported"),
         (RidgeCV("all"), ValueError, "`alphas` must be one of auto"),
-        (RidgeCV([]), ValueError, "`lams` is empty"),
+        (RidgeCV([]), ValueError, '`alphas` must be "auto", a number or a list'),
+        (RidgeCV(None), ValueError, '`alphas` must be "auto", a number or a list'),
+        (RidgeCV(["a"]), ValueError, '`alphas` must be "auto", a number or a list'),
+        (RidgeCV([[1.0]]), ValueError, '`alphas` must be "auto", a number or a list'),
+        (RidgeCV([-1.0]), ValueError, "`alphas` must be at least 0"),
+        (RidgeCV([np.nan]), ValueError, "`alphas` must be finite"),
+        (RidgeCV([0.0], cv="evidence"), ValueError, "`alphas` holds 0"),
+        (Ridge(1e307), ValueError, "which float64 cannot hold: pass another penalty"),
         (RidgeCV(ALPHAS, cv="looo"), ValueError, "`cv` must be one of loo, gcv"),
-        (RidgeCV(ALPHAS, cv=1), ValueError, "`folds` must be at least 2"),
+        (RidgeCV(ALPHAS, cv=1), ValueError, "`cv` must be at least 2"),
+        (RidgeCV(ALPHAS, scoring="neg_log_loss"), ValueError, "cannot score what is"),
+        (RidgeCV(ALPHAS, scoring=lambda *_: np.nan), ValueError, "`scoring` must be f"),
+        (RidgeCV(ALPHAS, alpha_per_target=1), TypeError, "`alpha_per_target` must"),
+        (RidgeCV(ALPHAS, store_cv_results="no"), TypeError, "`store_cv_results` must"),
+        (RidgeCV(ALPHAS, intervals="no"), TypeError, "`intervals` must be True"),
+        (Ridge(intervals=None), TypeError, "`intervals` must be True"),
         (RidgeCV(ALPHAS, scoring="mape"), ValueError, "`scoring` must be one of"),
         (RidgeCV(ALPHAS, rule="2se"), ValueError, "`rule` must be one of"),
         (RidgeCV(ALPHAS, cv="gcv", rule="1se"), ValueError, '"1se" needs a standard'),
         (RidgeCV(ALPHAS, standardize="yes"), TypeError, "`standardize` must be True"),
     ],
 )
-def test_what_cannot_be_is_refused(estimator, error, message):
+@pytest.mark.parametrize("rows", [X, sparse.csr_array(X)], ids=["dense", "sparse"])
+def test_what_cannot_be_is_refused(estimator, error, message, rows):
+    if "standardize" in message and sparse.issparse(rows):
+        message = "standardize"
     with pytest.raises(error, match=re.escape(message)):
-        estimator.fit(X, Y)
+        estimator.fit(rows, Y)
+
+
+@pytest.mark.parametrize("rows", [X, sparse.csr_array(X)], ids=["dense", "sparse"])
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (-WEIGHT, "`sample_weight` must not be negative"),
+        (WEIGHT * np.nan, "`sample_weight` must be finite"),
+        (WEIGHT[1:], "`sample_weight` must have shape"),
+        (WEIGHT * 0, "`sample_weight` is zero for every row"),
+        (["a"] * M, "`sample_weight` must hold numbers"),
+    ],
+)
+@pytest.mark.parametrize("estimator", [Ridge(), RidgeCV(ALPHAS), RidgeClassifier()])
+def test_weights_that_cannot_be_are_refused(estimator, weight, message, rows):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        clone(estimator).fit(rows, np.arange(M) % 2, weight)
+
+
+def test_numbers_beyond_the_dtype_of_the_rows_are_refused():
+    with pytest.raises(ValueError, match="`y` reaches .* which float32"):
+        Ridge().fit(X.astype(np.float32), Y[:, 0] * 1e300)
+    with pytest.raises(ValueError, match="`y` holds times"):
+        Ridge().fit(X, DAYS)
 
 
 def test_one_class_is_refused():
     with pytest.raises(ValueError, match="`y` holds one class only"):
         RidgeClassifier().fit(X, np.zeros(M, int))
+    two = (np.arange(M) % 2).astype(int)
+    with pytest.raises(ValueError, match=r"weights leave one class only, \[1\]"):
+        RidgeClassifier(class_weight={0: 0, 1: 1}).fit(X, two)
+
+
+@pytest.mark.parametrize("value", [None, pd.NA, "nan", np.nan])
+def test_missing_cells_of_text_are_named(value):
+    table = pd.DataFrame(X, columns=NAMES).astype(object)
+    table.iloc[3, 1] = value
+    with pytest.raises(ValueError, match=f"column '{NAMES[1]}' contains 1 missing"):
+        Ridge().fit(table, Y[:, 0])
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+def test_values_that_are_not_finite_are_named(frame):
+    table = dict(zip(NAMES, X.T.copy(), strict=True))
+    table[NAMES[1]][[2, 4]] = np.inf
+    with pytest.raises(ValueError, match=f"column '{NAMES[1]}' holds inf in 2 row"):
+        Ridge().fit(frame(table), Y[:, 0])
+
+
+def test_tables_that_are_no_rows_are_refused():
+    table = pd.DataFrame(X, columns=NAMES)
+    with pytest.raises(ValueError, match="`X` has columns of the same name"):
+        Ridge().fit(table.rename(columns={NAMES[0]: NAMES[1]}), Y)
+    with pytest.raises(ValueError, match="`X` is a lazy frame"):
+        Ridge().fit(pl.DataFrame(X).lazy(), Y)
+    with pytest.raises(ValueError, match=r"`X` has 0 feature\(s\)"):
+        Ridge().fit(table[[]], Y)
+
+
+def test_columns_in_another_order_are_named():
+    table = pd.DataFrame(X, columns=NAMES)
+    model = Ridge().fit(table, Y)
+    with pytest.raises(ValueError, match=f"column 0 is '{NAMES[-1]}' and was"):
+        model.predict(table[NAMES[::-1]])
+    with pytest.raises(ValueError, match=f"now missing:\n- {NAMES[0]}"):
+        model.predict(table[NAMES[1:]])
+    with pytest.raises(ValueError, match="unseen at fit time:\n- more"):
+        model.predict(table.assign(more=1.0))
+
+
+def test_a_fit_forgets_what_the_one_before_kept():
+    model = RidgeCV(ALPHAS, store_cv_results=True, intervals=True).fit(X, Y)
+    assert hasattr(model, "cv_results_") and hasattr(model, "coef_std_")
+    model.set_params(store_cv_results=False, intervals=False).fit(X, Y)
+    assert not hasattr(model, "cv_results_") and not hasattr(model, "coef_std_")
+    with pytest.raises(ValueError, match="fit with intervals=True"):
+        model.predict(X, interval=0.9)
+
+
+def test_sparse_rows_have_intervals_of_a_model_of_dense_ones():
+    model = RidgeCV(ALPHAS, intervals=True, standardize=True).fit(X, Y)
+    for how in ({"interval": 0.8}, {"return_std": True}):
+        found = model.predict(sparse.csr_array(X), **how)
+        for one, other in zip(found, model.predict(X, **how), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
+def test_attributes_have_the_precision_of_the_rows(kind):
+    model = RidgeCV(ALPHAS, intervals=kind is np.asarray)
+    model.fit(kind(X.astype(np.float32)), Y.astype(np.float32))
+    names = ["coef_", "intercept_", "alpha_", "alphas_", "best_score_", "df_"]
+    for name in names + ["coef_std_"] * model.intervals:
+        assert np.asarray(getattr(model, name)).dtype == np.float32, name
+
+
+@pytest.mark.parametrize("cv", [None, "gcv", 4])
+@pytest.mark.parametrize("scoring", [None, "neg_max_error"])
+def test_sparse_rows_have_automatic_alphas_too(cv, scoring):
+    if cv == "gcv" and scoring:
+        return
+    nearly = X[:, 0] + 1e-2 * Y[:, 0]
+    model = RidgeCV(cv=cv, scoring=scoring)
+    dense = clone(model).fit(X, nearly)
+    model.fit(sparse.csr_array(X), nearly)
+    assert model.alpha_ == pytest.approx(dense.alpha_, rel=1e-6)
 
 
 # --- classifiers ------------------------------------------------------------------

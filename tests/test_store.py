@@ -68,6 +68,14 @@ def test_what_json_cannot_say_is_left_at_its_default(tmp_path):
     assert again.alpha_ == model.alpha_
 
 
+def test_parameters_keep_what_they_mean(tmp_path):
+    rare = RidgeClassifier(class_weight={0: 1.0, 1: 5.0}).fit(X, np.arange(30) % 2)
+    save(rare, tmp_path / "model")
+    assert load(tmp_path / "model").class_weight == {0: 1.0, 1: 5.0}
+    save(RidgeCV((0.1, 1.0)).fit(X, Y[:, 0]), tmp_path / "model")
+    assert load(tmp_path / "model").alphas == [0.1, 1.0]
+
+
 def test_saving_again_replaces_the_file_whole(tmp_path):
     path = tmp_path / "model"
     for alpha in (1.0, 2.0):
