@@ -96,7 +96,7 @@ def gcv(
 
 def scores_by_gcv(rows: Known, y: Any, lams: Any, fit_intercept: bool) -> Scores:
     """Do as `gcv` of rows that are known."""
-    data, factors = rows
+    data, factors, _ = rows
     if not checks.is_traced(data.weight) and (np.asarray(data.weight) > 0).sum() < 2:
         raise ValueError("GCV needs at least two rows that count, got one")
 
@@ -169,7 +169,7 @@ def evidence(
 
 def scores_by_evidence(rows: Known, y: Any, lams: Any, fit_intercept: bool) -> Evidence:
     """Do as `evidence` of rows that are known."""
-    data, factors = rows
+    data, factors, _ = rows
     _weighs_enough(data.weight, fit_intercept)
 
     def question(*given: Any) -> tuple[Any, Any]:

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge import checks
+from jaxridge.placement import placed
 from jaxridge.tiles import View, as_stored, column_sums
 
 # What public functions take: anything that NumPy makes an array of, and tracers. Which
@@ -138,6 +139,11 @@ def as_data_to_square(
     return data
 
 
+def on_device(data: Data) -> Data:
+    """Return data where XLA computes."""
+    return Data(*map(placed, data))
+
+
 def as_penalty(name: str, lam: Any, dtype: Any) -> Array:
     """Return a checked penalty (or grid) in the dtype of the data.
 
@@ -237,6 +243,8 @@ def _as_array(name: str, array: Any) -> Any:
 def _placed(array: Any, dtype: Any, stays: bool) -> Any:
     if stays and isinstance(array, np.ndarray) and jax.default_backend() == "cpu":
         return np.asarray(array, dtype)
+    if isinstance(array, np.ndarray):
+        return placed(np.asarray(array, dtype))
     return jnp.asarray(array, dtype)
 
 

@@ -11,13 +11,13 @@ from jaxtyping import Array, Float
 
 from jaxridge import checks
 from jaxridge.columns import Learner, prepared, untouched
-from jaxridge.data import Centre, Data
-from jaxridge.moments import Moments, about_centre
+from jaxridge.data import Centre, Data, on_device
+from jaxridge.moments import Moments, about_centre, total
 from jaxridge.plans import plan
 from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost
 from jaxridge.routes import DUAL, ONE, PRIMAL, SVD, Route
 from jaxridge.spectrum import Spectrum, condition, of_data, of_products
-from jaxridge.sums import moments_of_rows
+from jaxridge.sums import fold_moments, moments_of_rows
 
 R = TypeVar("R")
 SMALL = 2**20  # numbers that fit in any memory
@@ -29,20 +29,29 @@ Question = Callable[[Data, Centre, Spectrum, Float[Array, " L"]], tuple[R, Any]]
 class Known(NamedTuple):
     """Checked rows, and the factors of their products, made when first asked for.
 
-    Whatever is asked of the same rows, they are then factorised once.
+    Whatever is asked of the same rows, they are then multiplied and factorised once:
+    the factors are those of the sums of folds, if such have been asked for.
     """
 
     data: Data
     factors: Callable[[], tuple[Centre, Spectrum]]
+    parts: Callable[[np.ndarray], Moments]
 
 
 def known(data: Data, fit_intercept: bool) -> Known:
-    """Return rows whose factors are kept."""
+    """Return rows whose factors, and sums, are kept."""
+    kept: list[Moments] = []
+
+    def parts(held: np.ndarray) -> Moments:
+        kept[:] = [fold_moments(data, held)]
+        return kept[0]
 
     def made() -> tuple[Centre, Spectrum]:
+        if kept:
+            return _factorised(total(kept[0]), fit_intercept)
         return by_products(data, untouched, fit_intercept)
 
-    return Known(data, cache(made))
+    return Known(data, cache(made), parts)
 
 
 def answer(
@@ -62,8 +71,9 @@ def answer(
     dtype = str(data.X.dtype)
 
     def sure() -> tuple[R, Route]:
-        centre, spectrum = by_rows(data, learner, fit_intercept, SVD, rounding)
-        found = question(data, centre, spectrum, lams)[0]
+        rows = on_device(data)
+        centre, spectrum = by_rows(rows, learner, fit_intercept, SVD, rounding)
+        found = question(rows, centre, spectrum, lams)[0]
         return found, Route(SVD, ONE, dtype, raised=not checks.any_traced(data))
 
     def cheap() -> tuple[R, Route] | None:
@@ -73,7 +83,7 @@ def answer(
         worst = condition(spectrum, least, data.weight, fit_intercept)
         if not is_kept(worst, data.X.dtype):
             return None
-        found, left = question(data, centre, spectrum, lams)
+        found, left = question(on_device(data), centre, spectrum, lams)
         if not checks.is_traced(left) and is_lost(left, data.X.dtype):
             return None
         return found, Route(PRIMAL if n <= m else DUAL, ONE, dtype)

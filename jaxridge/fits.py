@@ -12,7 +12,14 @@ from jaxtyping import Array, Float
 
 from jaxridge.certificate import Certificate, of_moments, of_rows
 from jaxridge.columns import untouched
-from jaxridge.data import Centre, Data, centre_of, intercept_at, weighted_rows
+from jaxridge.data import (
+    Centre,
+    Data,
+    centre_of,
+    intercept_at,
+    on_device,
+    weighted_rows,
+)
 from jaxridge.factors import answer, by_rows
 from jaxridge.moments import Moments, about_centre
 from jaxridge.objective import Params, ParamsPath
@@ -117,7 +124,7 @@ def _certified(
     params: Params, data: Data, lam: Array, worst: Array, mean: bool, route: Route
 ) -> Certificate:
     """Certify one fit, whose penalty is one number or one for each target."""
-    autodiff, by_hand = _norms(params, data, lam, mean)
+    autodiff, by_hand = _norms(params, on_device(data), lam, mean)
     return Certificate(jnp.min(lam)[None], autodiff, by_hand, worst, route)
 
 

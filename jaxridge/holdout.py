@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge import blocks, checks, kernels
@@ -20,6 +21,7 @@ from jaxridge.filled import UNTOUCHED, Filling
 from jaxridge.folds import Folds
 from jaxridge.held import Fit, Held, Scored, from_rows, from_sums, rows_of
 from jaxridge.moments import Moments, complements, left_out, total
+from jaxridge.placement import placed
 from jaxridge.plans import Plan
 from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost, sums_keep
 from jaxridge.routes import BLOCKS, DUAL, ONE_A_FOLD, ONE_FOR_ALL, PRIMAL, SVD, Route
@@ -30,6 +32,7 @@ from jaxridge.systems import factorised, solved
 from jaxridge.tiles import at_once
 
 Scoring = tuple[Scored, Route]
+PartsOf = Callable[[np.ndarray], Moments]
 
 
 def score_folds(
@@ -41,8 +44,12 @@ def score_folds(
     fit_intercept: bool,
     plan: Plan,
     rounding: float | None = None,
+    parts_of: PartsOf | None = None,
 ) -> tuple[Float[Array, "k L *score"], Route]:
-    """Score every fold by the cheapest route that keeps the digits of the data."""
+    """Score every fold by the cheapest route that keeps the digits of the data.
+
+    `parts_of` is what makes the moments of folds of all the data, if need be.
+    """
     m, n = data.X.shape
     dtype = str(data.X.dtype)
     held = Held(*map(jnp.asarray, folds.held_rows))
@@ -61,7 +68,7 @@ def score_folds(
             scored, route = by_route(PRIMAL if n <= m else DUAL)
         elif n <= m:
             scored, route = _by_sums(
-                data, folds, held, lams, score, fit_intercept, plan
+                data, folds, held, lams, score, fit_intercept, plan, parts_of
             )
         else:
             train = Held(*map(jnp.asarray, folds.train_rows))
@@ -94,6 +101,7 @@ def _by_sums(
     score: Score,
     fit_intercept: bool,
     plan: Plan,
+    parts_of: PartsOf | None = None,
     sharing: str | None = None,
 ) -> Scoring:
     """Score folds that are a partition from sums over each, from one pass over rows.
@@ -103,8 +111,10 @@ def _by_sums(
     m, n = data.X.shape
     one_tile = plan.target_tile == plan.sizes.t
     sharing = plan.route.sharing if sharing is None else sharing
-    design = data if one_tile else data._replace(Y=data.Y[:, :0])
-    parts = fold_moments(design, folds.held)
+    if one_tile:
+        parts = (parts_of or partial(fold_moments, data))(folds.held)
+    else:
+        parts = fold_moments(data._replace(Y=data.Y[:, :0]), folds.held)
     given = sharing, fit_intercept
     shared = factorised(
         complements(parts), total(parts), jnp.min(lams), *given, alone=False
@@ -119,13 +129,13 @@ def _by_sums(
             if sums_keep(scored.left, data.X.dtype):
                 found.append(scored)
                 continue
-        X = jnp.asarray(data.X) if X is None else X
+        X = placed(data.X) if X is None else X
         rows = part._replace(X=X)
         tile = plan.lam_tile
         scored, holds = _from_rows(*of_fold, rows, held, *given, score, tile)
         found.append(scored)
     if sharing == ONE_FOR_ALL and not holds:
-        others = score, fit_intercept, plan, ONE_A_FOLD
+        others = score, fit_intercept, plan, parts_of, ONE_A_FOLD
         return _by_sums(data, folds, held, lams, *others)
     return _joined(found, plan), Route(PRIMAL, sharing, str(data.X.dtype))
 

@@ -296,7 +296,7 @@ def _spread(
 
         return asked
 
-    mean, data, factors = fit_intercept, *rows
+    mean, data, factors = fit_intercept, rows.data, rows.factors
     asked = question(data.weight)
     (spread, least), route = answer(asked, data, lams, mean, factors=factors)
     if checks.any_traced(data) or not (checks.is_traced(least) or least < SLACK):

@@ -25,7 +25,7 @@ from jaxridge.columns import (
     scaled,
     standardized,
 )
-from jaxridge.data import Data, as_data_to_square, as_penalty, in_kind_of_input
+from jaxridge.data import as_data_to_square, as_penalty, in_kind_of_input
 from jaxridge.factors import Known
 from jaxridge.fits import ONE_CHOLESKY, Fit, FitAlongAxes, fit_along_axes, fit_at_once
 from jaxridge.grids import NOTHING_BEYOND
@@ -112,13 +112,13 @@ class Choosing(Linear):
         grid, of_targets = grid_asked(self.alphas), asked.per_target
         with jax.enable_x64(True), in_these_names():
             once = asked_once(ready.rows, asked)
-            # Handed to JAX once, for all that is asked of them.
-            placed = to_score = ready.rows if once else _placed(ready.rows)
             if apart and standardize:
-                to_score = _placed(rows)._replace(prepare=learner_of(rows))
-            scores = scores_of(to_score, grid, asked, once)
+                raw = rows._replace(prepare=learner_of(rows))
+                scores = scores_of(raw, grid, asked, asked_once(raw, asked))
+            else:
+                scores = scores_of(ready.rows, grid, asked, once)
             choice = choose(scores, self.rule, per_target=of_targets)
-            fit = _fit_of_scored(placed, choice.lam, once)
+            fit = _fit_of_scored(ready.rows, choice.lam, once)
             found = jax.tree.map(lambda a: np.array(a)[()], (scores, choice, fit))
         scores, choice, fit = found
         # Sparse rows are computed in float64.
@@ -142,15 +142,6 @@ class Choosing(Linear):
             "asked": "folds" if apart else "leave-one-out",
         }
         return ready, fit
-
-
-def _placed(rows: Rows) -> Rows:
-    """Return dense rows as JAX arrays, within 64-bit mode."""
-    if sparse.issparse(rows.X):
-        return rows
-    X, y = jnp.asarray(rows.X), jnp.asarray(rows.y)
-    weight = None if rows.weight is None else jnp.asarray(rows.weight)
-    return rows._replace(X=X, y=y, weight=weight)
 
 
 def fitted(rows: Rows, lam: Any, solver: str) -> Fit | FitAlongAxes:
@@ -183,17 +174,10 @@ def _along_axes(rows: Rows, lam: Any, solver: str) -> FitAlongAxes:
 
 def _fit_of_scored(rows: Rows, lam: Any, once: Known | None) -> FitAlongAxes:
     """Do as `along_axes` for rows that were scored, and so have been checked."""
-    if sparse.issparse(rows.X):
+    if once is None:
         return fit_sparse(sparse_rows(rows), lam)
-    if once is not None:
-        data, factors = once
-        each = jnp.broadcast_to(lam, data.Y.shape[1:])
-        return fit_along_axes(data, each, rows.fit_intercept, factors=factors)
-    Y, weight = rows.y.reshape(len(rows.y), -1), rows.weight
-    if weight is None:
-        weight = jnp.asarray(np.ones(len(Y), rows.X.dtype))
-    each = jnp.broadcast_to(lam, Y.shape[1:])
-    return fit_along_axes(Data(rows.X, Y, weight), each, rows.fit_intercept)
+    each = jnp.broadcast_to(lam, once.data.Y.shape[1:])
+    return fit_along_axes(once.data, each, rows.fit_intercept, factors=once.factors)
 
 
 def solver_of(route: Route) -> str:

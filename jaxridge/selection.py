@@ -8,7 +8,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
@@ -17,9 +16,9 @@ from sklearn.metrics import get_scorer, get_scorer_names
 
 from jaxridge import checks
 from jaxridge.choice import Evidence, Scores, scores_of_folds
-from jaxridge.columns import Learner
+from jaxridge.columns import Learner, untouched
 from jaxridge.criteria import scores_by_evidence, scores_by_gcv
-from jaxridge.data import in_kind_of_input
+from jaxridge.data import as_data_to_square, in_kind_of_input, on_device
 from jaxridge.factors import Known, known
 from jaxridge.grids import lambda_grid, on_grid
 from jaxridge.left_out import left_out_predictions, of_two_rows, scores_left_out
@@ -33,7 +32,7 @@ from jaxridge.sparse_fits import (
     left_out_scores,
 )
 from jaxridge.sparse_fits import left_out_predictions as left_out_of_sparse
-from jaxridge.validation import cross_validate, held_out_predictions
+from jaxridge.validation import folds_of, held_out_predictions, scores_by_folds
 
 KNOWN = {
     "neg_mean_squared_error": "mse",
@@ -124,7 +123,7 @@ def scores_of(
 
     `once` is what `asked_once` says of the same rows.
     """
-    if sparse.issparse(rows.X):
+    if once is None:
         return _of_sparse(rows, lams, asked)
     if callable(asked.scoring):
         judged = _judged_left_out if isinstance(asked.cv, str) else _judged_folds
@@ -133,12 +132,11 @@ def scores_of(
             return judged(rows, np.asarray(grid), asked)
 
         return on_grid(score, lams, rows.X.dtype, lambda: _automatic(rows))
-    if once is None:
-        given = _given(rows) | {"groups": asked.groups, "prepare": rows.prepare}
-        return cross_validate(
-            rows.X, rows.y, lams, asked.cv, scoring=asked.scoring, **given
-        )
     mean = rows.fit_intercept
+    if not isinstance(asked.cv, str):
+        masks = folds_of(once.data, rows.y, asked.cv, asked.groups)
+        given = asked.scoring, mean, rows.prepare or untouched
+        return scores_by_folds(once, rows.y, lams, masks, *given)
     if asked.cv == "loo":
         return scores_left_out(once, rows.y, lams, asked.scoring, mean)
     criterion_of = scores_by_gcv if asked.cv == "gcv" else scores_by_evidence
@@ -146,13 +144,16 @@ def scores_of(
 
 
 def asked_once(rows: Rows, asked: Asked) -> Known | None:
-    """Return dense rows that scores by all of them, and the fit, factorise together."""
-    by_folds = not isinstance(asked.cv, str)
-    if by_folds or callable(asked.scoring) or sparse.issparse(rows.X):
+    """Return dense rows that scores, and the fit, multiply and factorise together."""
+    if sparse.issparse(rows.X):
         return None
-    once = known(of_two_rows(rows.X, rows.y, rows.weight), rows.fit_intercept)
-    once.factors()  # are on their way while XLA copies the rows
-    return once._replace(data=jax.tree.map(jnp.asarray, once.data))
+    by_all = isinstance(asked.cv, str)
+    checked = of_two_rows if by_all else as_data_to_square
+    once = known(checked(rows.X, rows.y, rows.weight), rows.fit_intercept)
+    if not by_all or callable(asked.scoring):
+        return once
+    once.factors()  # are on their way while rows are copied
+    return once._replace(data=on_device(once.data))
 
 
 def left_out(rows: Rows, lams: np.ndarray) -> np.ndarray:

@@ -132,5 +132,5 @@ def warn_unless_converged(trained: Trained, options: StepOptions) -> None:
         warnings.warn(
             f"{short} of {trained.converged.size} descents stopped before they "
             'converged: raise `max_steps`, or use method="exact"',
-            stacklevel=7,
+            stacklevel=9,
         )

@@ -23,11 +23,12 @@ from jaxridge.data import (
     drop_target_axis,
     in_kind_of_input,
 )
+from jaxridge.factors import Known, known
 from jaxridge.filled import UNTOUCHED, Filling
 from jaxridge.folds import Folds, split
 from jaxridge.grids import COUNT, grid_of, grid_of_moments, on_grid
 from jaxridge.held import Held
-from jaxridge.holdout import by_moments, score_folds
+from jaxridge.holdout import PartsOf, by_moments, score_folds
 from jaxridge.moments import Moments, as_one, left_out, usable
 from jaxridge.plans import plan
 from jaxridge.precision import warn_if_lost
@@ -148,7 +149,7 @@ def cross_validate(
      10    2.77604          1.25914
     """
     checks.one_of("method", method, METHODS)
-    kind = scoring_of(scoring)
+    scoring_of(scoring)
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
     if method != "descent" and options:
         raise TypeError(
@@ -164,18 +165,56 @@ def cross_validate(
         return scores_of_moments(X, lams, scoring, fit_intercept)
     learner = _learner(prepare)
     data = as_data_to_square(X, y, weight, missing=prepare is not None)
-    masks = split(folds, y, groups)
-    _every_fold_counts(masks, data)
+    masks = folds_of(data, y, folds, groups)
+
+    rows = known(data, fit_intercept)
+    if method == "exact":
+        how = scoring, fit_intercept, learner, budget
+        return scores_by_folds(rows, y, lams, masks, *how)
+    kind = scoring_of(scoring)
+
+    def descended(grid: Array) -> tuple[Array, Route]:
+        given = learner, fit_intercept, grid, kind.score, options
+        found = _by_descent(data, masks, y, *given)
+        return found, Route("", DESCENT, str(data.X.dtype))
+
+    return _scored(rows, y, lams, masks, scoring, fit_intercept, learner, descended)
+
+
+def scores_by_folds(
+    rows: Known,
+    y: Any,
+    lams: Any,
+    masks: Folds,
+    scoring: str | Callable[..., Any],
+    fit_intercept: bool,
+    learner: Learner = untouched,
+    budget: float | None = None,
+) -> Scores:
+    """Do as `cross_validate`, exactly, of rows that are known."""
+    given = scoring_of(scoring).score, learner, fit_intercept, budget, rows.parts
+
+    def exactly(grid: Array) -> tuple[Array, Route]:
+        return _exactly(rows.data, masks, grid, *given)
+
+    return _scored(rows, y, lams, masks, scoring, fit_intercept, learner, exactly)
+
+
+def _scored(
+    rows: Known,
+    y: Any,
+    lams: Any,
+    masks: Folds,
+    scoring: str | Callable[..., Any],
+    fit_intercept: bool,
+    learner: Learner,
+    found_at: Callable[[Array], tuple[Array, Route]],
+) -> Scores:
+    """Return the scores of a grid, or an automatic one, from those of its folds."""
+    data, kind = rows.data, scoring_of(scoring)
 
     def score(grid: Array) -> Scores:
-        if method == "exact":
-            given = kind.score, learner, fit_intercept, budget
-            found, route = _exactly(data, masks, grid, *given)
-        else:
-            found = _by_descent(
-                data, masks, y, learner, fit_intercept, grid, kind.score, options
-            )
-            route = Route("", DESCENT, str(data.X.dtype))
+        found, route = found_at(grid)
         if callable(scoring):
             alone = _without_padding(found, masks)
             found = jnp.stack(
@@ -189,7 +228,9 @@ def cross_validate(
         return scores_of_folds(grid, per_fold, kind.greater_is_better, route)
 
     def automatic() -> Array:
-        return grid_of(data, COUNT, fit_intercept, learner)
+        # Columns as they are prepared have factors of their own.
+        factors = rows.factors if learner is untouched else None
+        return grid_of(data, COUNT, fit_intercept, learner, factors)
 
     return on_grid(score, lams, data.X.dtype, automatic)
 
@@ -213,8 +254,7 @@ def held_out_predictions(
     """
     learner = _learner(prepare)
     data = as_data_to_square(X, y, weight, missing=prepare is not None)
-    masks = split(folds, y, groups)
-    _every_fold_counts(masks, data)
+    masks = folds_of(data, y, folds, groups)
     grid = as_penalty("lams", lams, data.X.dtype)
     given = predictions, learner, fit_intercept, None
     found, route = _exactly(data, masks, grid, *given)
@@ -294,13 +334,15 @@ def _exactly(
     learner: Learner,
     fit_intercept: bool,
     budget: float | None,
+    parts_of: PartsOf | None = None,
 ) -> tuple[Float[Array, "k L *score"], Route]:
     (m, n), t, k = data.X.shape, data.Y.shape[1], len(masks.held)
     # Other folds are factorised one at a time, as all rows are.
     shared = learner is untouched and masks.is_partition
     asked = "folds" if shared else "path"
     made = plan(m, n, t, len(grid), k, data.X.dtype, asked=asked, budget=budget)
-    return score_folds(data, masks, grid, score, learner, fit_intercept, made)
+    given = score, learner, fit_intercept, made
+    return score_folds(data, masks, grid, *given, parts_of=parts_of)
 
 
 def _by_descent(
@@ -320,10 +362,11 @@ def _by_descent(
     return score_trained(data, held, trained, score)
 
 
-def _every_fold_counts(masks: Folds, data: Data) -> None:
-    """Refuse folds whose rows all have weight 0 on one side."""
+def folds_of(data: Data, y: Any, folds: Any, groups: Any) -> Folds:
+    """Return checked folds, or refuse those whose rows have no weight on one side."""
+    masks = split(folds, y, groups)
     if checks.is_traced(data.weight):
-        return
+        return masks
     counted = np.asarray(data.weight) > 0
     for side, rows in (("training", masks.train), ("held-out", masks.held)):
         empty = np.flatnonzero(~(rows & counted).any(axis=1))
@@ -332,3 +375,4 @@ def _every_fold_counts(masks: Folds, data: Data) -> None:
                 f"`weight` is zero for all {side} rows of fold {empty[0]}: use other "
                 "`folds`, or drop the rows that do not count"
             )
+    return masks

@@ -14,6 +14,7 @@ FLOORS = (
         "checks",
         "derivatives",
         "interrupts",
+        "placement",
         "products",
         "progress",
         "routes",
