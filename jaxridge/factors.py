@@ -16,10 +16,11 @@ from jaxridge.moments import Moments, about_centre, total
 from jaxridge.plans import plan
 from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost
 from jaxridge.routes import DUAL, ONE, PRIMAL, SVD, Route
-from jaxridge.spectrum import Spectrum, condition, of_data, of_products
+from jaxridge.spectrum import Spectrum, condition, of_axes, of_data, of_products
 from jaxridge.sums import fold_moments, moments_of_rows
 
 R = TypeVar("R")
+LARGE = 200  # columns, of which XᵀX takes more time than calls do
 SMALL = 2**20  # numbers that fit in any memory
 # What is asked of factorised rows: an answer, and the least squared residual on the way
 # as a part of the targets' square, where digits of the answer depend on it.
@@ -124,7 +125,24 @@ def by_rows(
     return of_data(data, fit_intercept, system, view, rounding)
 
 
-@partial(jax.jit, static_argnums=1)
 def _factorised(sums: Moments, fit_intercept: bool) -> tuple[Centre, Spectrum]:
+    """Factorise sums, large ones of NumPy's by NumPy.
+
+    After a product the threads of a BLAS spin for a while in wait of the next one, and
+    NumPy's and XLA's would take the two cores from each other.
+    """
+    if not isinstance(sums.xx, np.ndarray) or len(sums.xx) < LARGE:
+        return _by_xla(sums, fit_intercept)
+    centre, xx, xy = _about_centre(sums, fit_intercept)
+    values, right = np.linalg.eigh(np.asarray(xx))
+    return centre, _of_axes(values, right, xy)
+
+
+@partial(jax.jit, static_argnums=1)
+def _by_xla(sums: Moments, fit_intercept: bool) -> tuple[Centre, Spectrum]:
     centre, xx, xy = about_centre(sums, fit_intercept)
     return centre, of_products(xx, xy)
+
+
+_about_centre = jax.jit(about_centre, static_argnums=1)
+_of_axes = jax.jit(of_axes)

@@ -64,8 +64,14 @@ def of_data(
 def of_products(gram: Float[Array, "n n"], cross: Float[Array, "n t"]) -> Spectrum:
     """Factorise AᵀA, given AᵀB."""
     values, right = jnp.linalg.eigh(without_derivative(gram, OF_AXES))
-    values = cut(values)
-    return Spectrum(values, right, matmul(right.T, cross), None, None)
+    return of_axes(values, right, cross)
+
+
+def of_axes(
+    values: Float[Array, " n"], right: Float[Array, "n n"], cross: Float[Array, "n t"]
+) -> Spectrum:
+    """Return AᵀA, of which the eigenvalues and V are known, as factorised."""
+    return Spectrum(cut(values), right, matmul(right.T, cross), None, None)
 
 
 def of_sums(

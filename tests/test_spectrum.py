@@ -94,3 +94,18 @@ def test_moments_that_have_lost_digits_say_so():
         cross_validate(sums, None, [0.0])
     with pytest.warns(UserWarning, match="pass the rows"):
         cross_validate(moments_of(X, X @ np.ones(4), 3), None, [1e-6])
+
+
+def test_many_columns_are_factorised_as_few_are():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(260, 210)) + 3
+    y = X[:, 0] + rng.normal(size=260)
+    lams = np.array([0.5, 50.0])
+    U, s, _ = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
+    along = (U.T @ (y - y.mean()))[:, None]
+    shrunk = s[:, None] ** 2 / (s[:, None] ** 2 + lams)
+    rest = (y - y.mean())[:, None] - U @ (shrunk * along)
+    slack = 1 - U**2 @ shrunk - 1 / 260
+    np.testing.assert_allclose(
+        leave_one_out(X, y, lams).mean, np.mean((rest / slack) ** 2, axis=0), rtol=1e-10
+    )
