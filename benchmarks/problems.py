@@ -78,17 +78,18 @@ def _rows(m: int, n: int, dtype: str, *rivals: str) -> ScoreProblem:
     return ScoreProblem(f"rows-{m}x{n}-{dtype}", m, n, 1, 100, 0, dtype, rivals)
 
 
-SEARCHES = ("GridSearchCV", "GridSearchCV, 2 jobs")
+FACE = "jaxridge.RidgeCV"
+SEARCHES = (FACE, "GridSearchCV", "GridSearchCV, 2 jobs")
 EXACT = {
     "folds": _folds(20_000, 500, 1, 100, "float32", *SEARCHES, "limit"),
     "folds-double": _folds(20_000, 500, 1, 100, "float64", *SEARCHES, "limit"),
-    "rows": _rows(20_000, 500, "float32", "RidgeCV", "limit"),
-    "rows-double": _rows(20_000, 500, "float64", "RidgeCV", "limit"),
+    "rows": _rows(20_000, 500, "float32", FACE, "RidgeCV", "limit"),
+    "rows-double": _rows(20_000, 500, "float64", FACE, "RidgeCV", "limit"),
     "wide-gram": _folds(20_000, 2000, 1, 100, "float64", "limit"),
-    "targets": _folds(2000, 500, 5000, 20, "float32", "himalaya"),
-    "targets-wide": _folds(1000, 2000, 3000, 20, "float32", "himalaya"),
+    "targets": _folds(2000, 500, 5000, 20, "float32", FACE, "himalaya"),
+    "targets-wide": _folds(1000, 2000, 3000, 20, "float32", FACE, "himalaya"),
     "diabetes": ScoreProblem(
-        "diabetes-rows", 442, 10, 1, 100, 0, "float64", ("RidgeCV", "limit")
+        "diabetes-rows", 442, 10, 1, 100, 0, "float64", (FACE, "RidgeCV", "limit")
     ),
 }
 TOY_EXACT = {
