@@ -7,7 +7,7 @@ there, and is that of ``J = (Σ w (X @ coef + intercept − y)² + λ ‖coef‖
 from typing import Any, Self
 
 from jaxridge import checks
-from jaxridge.frames import in_dtype_of, sample_weights, validated
+from jaxridge.frames import dense, in_dtype_of, sample_weights, validated
 from jaxridge.linear import (
     SOLVERS,
     Choosing,
@@ -130,6 +130,7 @@ class Ridge(Regressor):
         refuse_positive(self.positive)
         intervals = checks.flag("intervals", self.intervals)
         X, y = validated(self, X, y, multi_output=True, y_numeric=True)
+        X = dense(X) if intervals else X
         y = in_dtype_of(X, "y", y)
         weight = sample_weights(sample_weight, X)
         alpha = given_alpha(self.alpha, y)
@@ -173,7 +174,7 @@ class RidgeCV(Regressor, Choosing):
     rule : "min" or "1se"
         The best mean score, or the largest alpha within one standard error of it.
     alpha_per_target : bool
-        Whether each target has its own alpha, with any `cv`.
+        Whether each of several targets has its own alpha, with any `cv`.
     store_cv_results : bool
         Whether to keep `cv_results_`.
     standardize : bool
@@ -288,14 +289,15 @@ class RidgeCV(Regressor, Choosing):
         X, y = validated(
             self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2
         )
+        intervals = checks.flag("intervals", self.intervals)
+        X = dense(X) if intervals else X
         y = in_dtype_of(X, "y", y)
         weight = sample_weights(sample_weight, X)
         cv = asked_cv(self.cv)
         default = "mse" if isinstance(cv, str) else "r2"
         scoring = scoring_asked(self.scoring, default)
         per_target = checks.flag("alpha_per_target", self.alpha_per_target)
-        intervals = checks.flag("intervals", self.intervals)
-        asked = Asked(cv, groups, scoring, per_target)
+        asked = Asked(cv, groups, scoring, per_target and y.shape[1:] > (1,))
         self._kept = self._columns = None
         rows = Rows(X, y, weight, self.fit_intercept, None)
         ready, fit = self._choose(rows, asked)

@@ -8,6 +8,7 @@ from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
+import psutil
 from narwhals.exceptions import DuplicateError
 from sklearn.utils.validation import validate_data
 
@@ -50,6 +51,19 @@ def in_dtype_of(X: Any, name: str, array: np.ndarray) -> np.ndarray:
             "of `X`, cannot hold: rescale it, or pass `X` in float64"
         )
     return found
+
+
+def dense(X: Any) -> Any:
+    """Return sparse rows in full, where as many numbers are to be kept of them."""
+    if not hasattr(X, "toarray"):
+        return X
+    size, free = X.shape[0] * X.shape[1] * 8, psutil.virtual_memory().available
+    if size > free // 4:
+        raise ValueError(
+            f"intervals=True keeps the rows in full, {size / 2**30:.3g} GiB, and "
+            f"{free / 2**30:.3g} GiB are free: fit without, or to fewer rows"
+        )
+    return X.toarray()
 
 
 def sample_weights(weight: Any, X: Any) -> np.ndarray | None:

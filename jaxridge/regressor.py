@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -36,10 +35,6 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
     def _keep_rows(self, ready: Ready, fit: FitAlongAxes, lam: Any) -> None:
         """Keep what intervals need."""
         rows = ready.rows
-        if sparse.issparse(rows.X) or rows.X.shape[1] != self.n_features_in_:
-            raise ValueError(
-                "intervals=True needs dense rows, as it keeps them: pass X.toarray()"
-            )
         Y = rows.y.reshape(len(rows.y), -1)
         each = np.broadcast_to(np.asarray(lam, Y.dtype), Y.shape[1:])
         given = rows.weight, fit, each, left_out_errors(rows, each)

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -624,9 +625,21 @@ def test_sparse_rows_left_out_are_scored_as_dense_ones(scoring):
         RidgeCV(ALPHAS, scoring="r2").fit(sparse.csr_array(HOLES), np.ones(M))
 
 
-def test_sparse_rows_are_refused_what_would_make_them_dense():
+@pytest.mark.parametrize("model", [Ridge(2.0), RidgeCV(ALPHAS, cv=4)])
+def test_sparse_rows_have_intervals_as_dense_ones(model):
+    model.set_params(intervals=True)
+    dense = clone(model).fit(HOLES, Y, WEIGHT)
+    thin = clone(model).fit(sparse.csr_array(HOLES), Y, WEIGHT)
+    np.testing.assert_allclose(thin.coef_std_, dense.coef_std_, rtol=1e-9)
+    found = (model.predict(X, interval=0.9) for model in (thin, dense))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
+def test_sparse_rows_are_refused_what_would_make_them_dense(monkeypatch):
     rows = sparse.csr_array(HOLES)
-    with pytest.raises(ValueError, match="intervals=True needs dense rows"):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=99))
+    with pytest.raises(ValueError, match="intervals=True keeps the rows in full"):
         Ridge(intervals=True).fit(rows, Y)
     with pytest.raises(
         ValueError, match="standardize=True would make sparse rows dense"
