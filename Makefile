@@ -5,12 +5,14 @@ PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,\
 BIN := .venv/bin
 RECORDS := benchmarks/records
 
-.PHONY: help demo test lint types unit readme notebooks bench-toy bench clean
+.PHONY: help demo test lint types unit readme notebooks bench-toy bench bench-full \
+	bench-gpu bench-page clean
 
 help:
 	@echo "make demo    the tutorial, then a fit of the diabetes data"
 	@echo "make test    format, lint, types, tests, notebooks, a toy benchmark run"
-	@echo "make bench   time the sweep against loops; table and picture"
+	@echo "make bench   time the sweep against loops, and exact scores against rivals;"
+	@echo "             bench-full: all rounds and settings, bench-gpu: on a GPU"
 	@echo "make clean   remove the virtual environment and caches"
 
 $(BIN)/python:
@@ -67,9 +69,28 @@ notebooks: .venv/installed-dev
 bench-toy: .venv/installed-dev
 	$(BIN)/python -m pytest benchmarks --toy -q --benchmark-columns=median
 
+# A record says what it was made of: the commit, and if the tree was clean.
 bench: .venv/installed-dev
-	$(BIN)/python -m pytest benchmarks -q --benchmark-json=$(RECORDS)/latest.json
-	$(BIN)/python -m benchmarks.show $(RECORDS)/latest.json
+	mkdir -p $(RECORDS)/latest
+	$(BIN)/python -m pytest benchmarks -q -m "not full and not gpu" \
+		--benchmark-columns=median --benchmark-json=$(RECORDS)/latest/quick.json
+	$(BIN)/python -m benchmarks.show $(RECORDS)/latest/quick.json
+
+bench-full: .venv/installed-dev
+	mkdir -p $(RECORDS)/latest
+	$(BIN)/python -m pytest benchmarks -q -m "not gpu" \
+		--benchmark-columns=median --benchmark-json=$(RECORDS)/latest/full.json
+	$(BIN)/python -m benchmarks.show $(RECORDS)/latest/full.json
+
+bench-gpu: .venv/installed-dev
+	mkdir -p $(RECORDS)/latest
+	$(BIN)/python -m pytest benchmarks -q -m gpu -rs \
+		--benchmark-columns=median --benchmark-json=$(RECORDS)/latest/gpu.json
+	$(BIN)/python -m benchmarks.show $(RECORDS)/latest/gpu.json
+
+# The page of all committed records.
+bench-page: .venv/installed-dev
+	$(BIN)/python -m benchmarks.page
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -42,7 +42,7 @@ def _timed(record: dict) -> list[dict]:
     return [c for c in record["benchmarks"] if "problem" in c["extra_info"]]
 
 
-def coverage(record: dict) -> str:
+def coverage(record: dict, style: str = "simple") -> str:
     """Return a table of what share of new rows intervals held, if that was counted."""
     cases = [c["extra_info"].get("coverage") for c in record["benchmarks"]]
     rows = [
@@ -50,7 +50,8 @@ def coverage(record: dict) -> str:
         for c in cases
         if c
     ]
-    return tabulate(rows, ["share held at 90 %", "splits", "jackknife+", "posterior"])
+    headers = ["share held at 90 %", "splits", "jackknife+", "posterior"]
+    return tabulate(rows, headers, tablefmt=style)
 
 
 def contenders(record: dict, problem: str) -> list[Contender]:
@@ -78,7 +79,7 @@ def contenders(record: dict, problem: str) -> list[Contender]:
     return sorted(found, key=lambda one: -np.median(one.seconds))
 
 
-def table(record: dict, problem: str) -> str:
+def table(record: dict, problem: str, style: str = "simple") -> str:
     """Return medians over rounds, and the median ratio to every slower contender.
 
     A ratio is taken within a round, so that a machine that slows down between rounds
@@ -104,7 +105,9 @@ def table(record: dict, problem: str) -> str:
     if any(one.working_bytes for one in found):
         headers += ["same penalty", "working MB"]
     formats = ("", ".4g", ".2g", *[".3g"] * (len(found) - 1), ".2f", "", ".2%", ".3g")
-    return tabulate(rows, headers, floatfmt=formats, maxheadercolwidths=14)
+    width = 14 if style == "simple" else None  # Markdown has no headers of many lines
+    how = {"floatfmt": formats, "tablefmt": style, "maxheadercolwidths": width}
+    return tabulate(rows, headers, **how)
 
 
 def _if_known(found: list[Contender], one: Contender) -> list[Any]:

@@ -70,6 +70,7 @@ def coverage(name: str, splits: int) -> dict[str, np.ndarray]:
     return {method: np.array(found) for method, found in shares.items()}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", SETS)
 @pytest.mark.filterwarnings("ignore:the best alpha")
 def test_coverage(name: str, benchmark: Any, toy: bool) -> None:

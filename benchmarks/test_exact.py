@@ -197,8 +197,17 @@ def _judged(answer: Any, data: Any, truth: np.ndarray) -> tuple[Any, float]:
     return float(np.max(np.abs(found - truth) / truth)), same
 
 
+def _is_long(name: str, rival: str, turn: int) -> bool:
+    """Whether a case is left to the full run."""
+    searches = rival == "GridSearchCV" and name == "folds-double" or "jobs" in rival
+    return turn > 0 or name == "wide-gram" or searches
+
+
 CASES = [
-    (name, rival, turn)
+    pytest.param(
+        *(name, rival, turn),
+        marks=[pytest.mark.full] if _is_long(name, rival, turn) else [],
+    )
     for name, problem in EXACT.items()
     for turn in range(ROUNDS)
     for rival in ("jaxridge", *problem.rivals)

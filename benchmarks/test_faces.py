@@ -13,7 +13,8 @@ from sklearn import linear_model
 
 import jaxridge
 
-SHAPES = ((100, 5), (442, 10), (5_000, 50), (20_000, 500), (50_000, 300))
+SMALL = ((100, 5), (442, 10), (5_000, 50))
+LARGE = ((20_000, 500), (50_000, 300))
 TOY_SHAPES = ((40, 3),)
 LAMS = np.geomspace(1e-2, 1e4, 100)
 ROUNDS, SLOW = 5, 10**5  # numbers in X, beyond which a rival is timed once
@@ -27,15 +28,21 @@ def rows(m: int, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("face", FACES)
-@pytest.mark.parametrize("turn", range(ROUNDS))
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    "turn", [0, *(pytest.param(i, marks=pytest.mark.full) for i in range(1, ROUNDS))]
+)
+@pytest.mark.parametrize(
+    "shape",
+    [*SMALL, *(pytest.param(shape, marks=pytest.mark.full) for shape in LARGE)],
+    ids=str,
+)
 @pytest.mark.filterwarnings("ignore:the best alpha")
 def test_faces(
     shape: tuple[int, int], turn: int, face: str, benchmark: Any, toy: bool
 ) -> None:
     m, n = TOY_SHAPES[0] if toy else shape
     once = m * n > SLOW and face == "RidgeCV"
-    if (toy and (turn or shape != SHAPES[0])) or (turn and once):
+    if (toy and (turn or shape != SMALL[0])) or (turn and once):
         pytest.skip("timed in another turn")
     X, y = rows(m, n)
 

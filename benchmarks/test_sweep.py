@@ -125,7 +125,9 @@ def contenders(
 # Round by round, not contender by contender: the machine may be slower a minute later,
 # and a ratio is only worth something within a round.
 @pytest.mark.parametrize("name", CONTENDERS)
-@pytest.mark.parametrize("turn", range(ROUNDS))
+@pytest.mark.parametrize(
+    "turn", [0, *(pytest.param(i, marks=pytest.mark.full) for i in range(1, ROUNDS))]
+)
 def test_sweep(
     benchmark: Any,
     turn: int,

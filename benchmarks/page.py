@@ -1,0 +1,66 @@
+"""The page of the committed records: ``python -m benchmarks.page`` writes it anew.
+
+No figure on it comes from anywhere else; a test compares the page with the records.
+"""
+
+import json
+from pathlib import Path
+
+from benchmarks.show import contested, coverage, picture, problems, table, title
+
+HERE = Path(__file__).parent
+PAGE = HERE / "README.md"
+INTRODUCTION = """# Benchmarks
+
+This page is written by `python -m benchmarks.page` from the records in
+[`records`](records), and from nothing else.
+
+- `make bench` takes every contender once, in some five minutes on two cores;
+  `make bench-full` takes all rounds, the slow rivals' other settings, coverage and the
+  stream too; `make bench-gpu` the same problems on the GPU that JAX finds.
+- Contenders are called in turn, in one process on the same arrays. Times are medians
+  over rounds; a ratio is the median of ratios within a round. What JAX compiles in the
+  first call is apart. A rival that fails, or is not installed, says so.
+- The error is the largest relative difference of scores from NumPy in float64 (of a
+  sweep, of coefficients from the same steps; of the estimator, of predictions from
+  scikit-learn's, relative to the targets' spread).
+- "limit" is one product XᵀX (or XXᵀ) by OpenBLAS and one eigendecomposition by LAPACK,
+  the price of a single fit. "jaxridge.RidgeCV" is the estimator, which fits all rows
+  too.
+- Working memory is what the compiled programs need beside their arguments, and the peak
+  that Python allocates.
+"""
+
+
+def page(records: Path) -> str:
+    """Return the page of all records in a folder, as Markdown."""
+    return "\n".join([INTRODUCTION, *map(_section, sorted(records.glob("*.json")))])
+
+
+def _section(path: Path) -> str:
+    record = json.loads(path.read_text())
+    machine, commit = record["machine_info"], record["commit_info"]
+    versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items())
+    parts = [
+        f"## {path.stem}",
+        f"{machine['cores']} cores of {machine['cpu']}, {machine['platform']}, device "
+        f"{machine['device']}; Python {machine['python']}, {versions}; commit "
+        f"{commit['id'][:7]}, {record['datetime'][:10]}.",
+    ]
+    for name, problem in problems(record).items():
+        what = title(record, problem).split(";")[0]
+        parts += [f"**{what}**", table(record, name, "github")]
+    if any("coverage" in case["extra_info"] for case in record["benchmarks"]):
+        parts.append(coverage(record, "github"))
+    if path.with_suffix(".png").exists():
+        parts.append(f"![seconds of each contender](records/{path.stem}.png)")
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    for path in sorted((HERE / "records").glob("*.json")):
+        record = json.loads(path.read_text())
+        if contested(record):
+            picture(record, path.with_suffix(".png"))
+    PAGE.write_text(page(HERE / "records"))
+    print(f"wrote {PAGE}")
