@@ -75,7 +75,7 @@ def fit_along_axes(
         return found._replace(certificate=found.certificate._replace(route=route))
 
     def question(*given: Any) -> tuple[FitAlongAxes, Any]:
-        return _along_axes(*given, fit_intercept), jnp.ones(())
+        return _along_axes(*given, fit_intercept), 1.0
 
     found, route = answer(question, data, lam, fit_intercept, factors=factors)
     return found._replace(certificate=found.certificate._replace(route=route))

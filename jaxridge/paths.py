@@ -184,7 +184,7 @@ def path_of(
     """Return the path of checked data, its columns prepared by `learner`."""
 
     def question(*given: Any) -> tuple[Path, Any]:
-        return _path(*given, fit_intercept, learner), jnp.ones(())
+        return _path(*given, fit_intercept, learner), 1.0
 
     found, route = answer(question, data, lams, fit_intercept, learner)
     return found._replace(certificate=found.certificate._replace(route=route))

@@ -18,6 +18,8 @@ def placed(array: Any) -> Array:
     six times as long to write as the huge ones that NumPy asks for. So NumPy copies,
     to where XLA takes it as it is.
     """
+    if isinstance(array, jax.Array):
+        return array
     is_large = isinstance(array, np.ndarray) and array.nbytes >= LARGE
     if not is_large or jax.default_backend() != "cpu":
         return jnp.asarray(array)
