@@ -20,6 +20,7 @@ from jaxridge.data import (
 from jaxridge.folds import split
 from jaxridge.moments import Moments
 from jaxridge.products import matmul
+from jaxridge.shards import are_shared_out, moments_of_shards
 
 
 @in_kind_of_input
@@ -81,6 +82,8 @@ def moments_of(
 
 def fold_moments(data: Data, held: np.ndarray) -> Moments:
     """Return the moments of the rows that each mask of `held` marks."""
+    if are_shared_out(data.X):
+        return moments_of_shards(data, held, _in_jax)
     parts = [moments_of_rows(data, np.flatnonzero(mask)) for mask in held]
     return _stacked(parts)
 
@@ -97,6 +100,9 @@ def with_targets(design: Moments, data: Data, held: np.ndarray) -> Moments:
 
 def moments_of_rows(data: Data, rows: np.ndarray) -> Moments:
     """Return the moments of some of the rows, by their numbers, as one set."""
+    if are_shared_out(data.X):
+        mask = np.isin(np.arange(len(data.X)), rows)[None]
+        return jax.tree.map(lambda a: a[0], moments_of_shards(data, mask, _in_jax))
     if _in_compiled(data):
         return _in_jax(_chosen(data, rows))
     X, Y, weight = _chosen_in_numpy(data, rows)
@@ -126,7 +132,8 @@ def _stacked(parts: list[Any]) -> Any:
 
 
 def _in_compiled(data: Data) -> bool:
-    return checks.any_traced(data) or jax.default_backend() != "cpu"
+    elsewhere = jax.default_backend() != "cpu" or are_shared_out(data.X)
+    return checks.any_traced(data) or elsewhere
 
 
 def _chosen(data: Data, rows: np.ndarray) -> Data:

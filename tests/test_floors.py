@@ -34,6 +34,7 @@ FLOORS = (
         "tridiagonal",
     ),
     ("moments", "spectrum"),
+    ("shards",),
     ("certificate", "filled", "held", "risk", "sums"),
     ("batches", "blocks", "kernels", "systems"),
     ("rules", "solvers", "factors", "holdout"),

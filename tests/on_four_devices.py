@@ -1,0 +1,74 @@
+"""Rows on four devices against the same rows on one: run by `test_shards.py`.
+
+How many devices a CPU stands for is settled before JAX starts, so in a process apart.
+"""
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+import jaxridge
+from jaxridge.data import Data
+from jaxridge.shards import _added_up, moments_of_shards
+from jaxridge.sums import _in_jax
+
+M, N, TOLERANCE = 400, 6, 1e-12
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(M, N)) + 5
+Y = X[:, :2] + RNG.normal(size=(M, 2))
+WEIGHT = RNG.integers(0, 3, M).astype(float)
+LAMS = np.geomspace(1e-2, 1e3, 7)
+MESH = Mesh(np.array(jax.devices()), ("rows",))
+
+
+def shared_out(array):
+    return jax.device_put(array, NamedSharding(MESH, PartitionSpec("rows")))
+
+
+def alike(name, found, expected):
+    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
+    for one, other in pairs:
+        apart = np.max(np.abs(np.asarray(one) - other)) / np.max(np.abs(other))
+        assert apart < TOLERANCE, f"{name}: {apart:.1e}"
+
+
+def answers(X, Y, weight):
+    """Return what every function says of the rows."""
+    given = {"weight": weight}
+    scores = {
+        function.__name__: function(X, Y, LAMS, **given).mean
+        for function in (
+            jaxridge.cross_validate,
+            jaxridge.leave_one_out,
+            jaxridge.gcv,
+            jaxridge.evidence,
+        )
+    }
+    return scores | {
+        "moments": jaxridge.moments_of(X, Y, 5, **given),
+        "one row in seven": jaxridge.cross_validate(
+            X, Y, LAMS, np.arange(M) % 7, scoring="mae", **given
+        ).mean,
+        "path": jaxridge.path(X, Y, LAMS, **given).params,
+        "solve": jaxridge.solve(X, Y, 1.0, **given),
+        "sweep": jaxridge.sweep(X, Y, LAMS, **given).params,
+        "grid": jaxridge.leave_one_out(X, Y, "auto", **given).lams,
+    }
+
+
+with jax.enable_x64(True):
+    assert len(jax.devices()) == 4
+    found = answers(*map(shared_out, (X, Y, WEIGHT)))
+    for name, expected in answers(X, Y, WEIGHT).items():
+        alike(name, found[name], expected)
+    model = jaxridge.RidgeCV(LAMS).fit(shared_out(X), shared_out(Y))
+    alike("RidgeCV", model.coef_, jaxridge.RidgeCV(LAMS).fit(X, Y).coef_)
+    # Rows stay where they are: what is gathered is moments.
+    data = Data(*map(shared_out, (X, Y, np.ones(M))))
+    held = np.arange(M) // (M // 5) == np.arange(5)[:, None]
+    sums = moments_of_shards(data, held, _in_jax)
+    alike("moments", sums, jaxridge.moments_of(X, Y, 5))
+    masks = jax.device_put(held, NamedSharding(MESH, PartitionSpec(None, "rows")))
+    text = _added_up.lower(data, masks, _in_jax, MESH).compile().as_text()
+    assert f"[{M},{N}]" not in text and f"[{M // 4},{N}]" in text
+print("as on one device")
