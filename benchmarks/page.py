@@ -6,7 +6,19 @@ No figure on it comes from anywhere else; a test compares the page with the reco
 import json
 from pathlib import Path
 
-from benchmarks.show import contested, coverage, picture, problems, table, title
+from benchmarks.show import (
+    contested,
+    coverage,
+    growth_picture,
+    growth_table,
+    growths,
+    how_far,
+    picture,
+    problems,
+    table,
+    title,
+)
+from benchmarks.test_scaling import THEORY
 
 HERE = Path(__file__).parent
 PAGE = HERE / "README.md"
@@ -52,8 +64,17 @@ def _section(path: Path) -> str:
         parts += [f"**{what}**", table(record, name, "github")]
     if any("coverage" in case["extra_info"] for case in record["benchmarks"]):
         parts.append(coverage(record, "github"))
+    found = growths(record)
+    for growth in found:
+        theory = f"theory at most {THEORY[growth.axis]:.0f}"
+        parts += [
+            f"**{growth.axis} alone; exponent {growth.exponent:.2f}, {theory}**",
+            growth_table(growth, "github"),
+        ]
+    if found:
+        parts.append(f"The plan is off by {how_far(found):.0%} in the median.")
     if path.with_suffix(".png").exists():
-        parts.append(f"![seconds of each contender](records/{path.stem}.png)")
+        parts.append(f"![what was measured](records/{path.stem}.png)")
     return "\n\n".join(parts) + "\n"
 
 
@@ -62,5 +83,7 @@ if __name__ == "__main__":
         record = json.loads(path.read_text())
         if contested(record):
             picture(record, path.with_suffix(".png"))
+        if growths(record):
+            growth_picture(growths(record), path.with_suffix(".png"))
     PAGE.write_text(page(HERE / "records"))
     print(f"wrote {PAGE}")

@@ -54,6 +54,76 @@ def coverage(record: dict, style: str = "simple") -> str:
     return tabulate(rows, headers, tablefmt=style)
 
 
+class Growth(NamedTuple):
+    """How a call took longer, and more memory, as one of its sizes grew."""
+
+    axis: str
+    values: np.ndarray
+    seconds: np.ndarray
+    predicted: np.ndarray
+    working_bytes: np.ndarray
+    predicted_bytes: np.ndarray
+    routes: list[str]
+
+    @property
+    def exponent(self) -> float:
+        """The slope of log seconds over log value, of the last decade."""
+        late = self.values >= self.values[-1] / 10
+        slope, _ = np.polyfit(*np.log((self.values[late], self.seconds[late])), 1)
+        return float(slope)
+
+
+def growths(record: dict) -> list[Growth]:
+    """Return what a record says of each size that was swept."""
+    found: dict[str, list[dict]] = {}
+    for case in record["benchmarks"]:
+        scaling = case["extra_info"].get("scaling")
+        if scaling:
+            seconds = {"seconds": case["stats"]["median"]}
+            found.setdefault(scaling["axis"], []).append(scaling | seconds)
+    keys = ("value", "seconds", "predicted_seconds", "working_bytes", "predicted_bytes")
+    return [
+        Growth(
+            axis,
+            *(np.array([case[key] for case in cases]) for key in keys),
+            [case["route"] for case in cases],
+        )
+        for axis, cases in found.items()
+    ]
+
+
+def growth_table(growth: Growth, style: str = "simple") -> str:
+    """Return the values of one size, and what they cost, measured and predicted."""
+    rows = [
+        (int(value), seconds, predicted, predicted / seconds, size / 1e6, said / 1e6, r)
+        for value, seconds, predicted, size, said, r in zip(*growth[1:], strict=True)
+    ]
+    headers = [growth.axis, "seconds", "planned", "planned / measured"]
+    headers += ["working MB", "planned MB", "route"]
+    formats = ("", ".3g", ".3g", ".2f", ".3g", ".3g", "")
+    return tabulate(rows, headers, floatfmt=formats, tablefmt=style)
+
+
+def how_far(found: list[Growth]) -> float:
+    """Return the median of |planned / measured − 1| over all that was swept."""
+    ratios = [growth.predicted / growth.seconds for growth in found]
+    return float(np.median(np.abs(np.concatenate(ratios) - 1)))
+
+
+def growth_picture(found: list[Growth], path: Path) -> None:
+    """Draw seconds over each size that was swept, measured and planned."""
+    figure = Figure(figsize=(10, 2.8), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, len(found), sharey=True))
+    for ax, growth in zip(axes, found, strict=True):
+        ax.plot(growth.values, growth.seconds, "o-", color="0.1", label="measured")
+        ax.plot(growth.values, growth.predicted, "s--", color="0.5", label="planned")
+        ax.set(xscale="log", yscale="log", xlabel=growth.axis)
+        ax.set_title(f"exponent {growth.exponent:.2f}", fontsize="small")
+    axes[0].set_ylabel("seconds")
+    axes[0].legend(fontsize="small")
+    figure.savefig(path, dpi=110)
+
+
 def contenders(record: dict, problem: str) -> list[Contender]:
     """Return the contenders at a problem, slowest first."""
     rounds: dict[str, list[dict]] = {}
@@ -176,6 +246,8 @@ if __name__ == "__main__":
             print(title(record, problem), table(record, key), sep="\n\n", end="\n\n")
         if any("coverage" in case["extra_info"] for case in record["benchmarks"]):
             print(coverage(record), end="\n\n")
+        for growth in growths(record):
+            print(growth_table(growth), f"exponent {growth.exponent:.2f}", sep="\n")
         if contested(record):
             picture(record, Path(name).with_suffix(".png"))
             print(f"wrote {Path(name).with_suffix('.png')}")
