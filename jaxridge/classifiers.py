@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from jaxridge import checks
-from jaxridge.frames import sample_weights, validated
+from jaxridge.frames import in_dtype_of, sample_weights, validated
 from jaxridge.linear import (
     SOLVERS,
     Choosing,
@@ -94,7 +94,9 @@ class _Classifier(ClassifierMixin, Linear):
             )
         weight = sample_weights(sample_weight, X)
         if self.class_weight is not None:
-            by_class = compute_sample_weight(self.class_weight, y).astype(X.dtype)
+            by_class = compute_sample_weight(self.class_weight, y)
+            checks.weights(by_class, len(by_class), name="class_weight")
+            by_class = in_dtype_of(X, "class_weight", by_class)
             weight = by_class if weight is None else weight * by_class
         if weight is not None and not self._multilabel:
             left = np.unique(y[weight > 0])
@@ -298,7 +300,7 @@ class RidgeClassifierCV(_Classifier, Choosing):
             For what cannot be used, by its name; and for one class only.
         """
         rows = self._coded(X, y, sample_weight, 2)
-        cv = asked_cv(self.cv)
+        cv = asked_cv(self.cv, groups)
         labels = labels_of(rows.y, self.classes_, self._multilabel)
         if not isinstance(cv, str):
             folds = check_cv(cv, labels, classifier=True)

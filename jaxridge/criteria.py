@@ -32,7 +32,7 @@ from jaxridge.risk import (
     unit_of,
 )
 from jaxridge.routes import ONE, PRIMAL, Route
-from jaxridge.spectrum import Spectrum, of_sums
+from jaxridge.spectrum import Spectrum, of_sums, rank_of
 
 S = TypeVar("S", Scores, Evidence)
 
@@ -259,7 +259,9 @@ def _spectrum_of_moments(
     beyond = residual_squares_of_sums(spectrum, square)
     there = square > 0  # of a target that is 0 there is nothing to lose
     left = jnp.min(jnp.where(there, beyond / jnp.where(there, square, 1), 1))
-    return spectrum, beyond, worst, left
+    # Where the fit at λ = 0 goes through every row, what it leaves is known to be 0.
+    through = sums.weight <= rank_of(spectrum.values) + fit_intercept
+    return spectrum, beyond, worst, jnp.where(through, 1, left)
 
 
 @partial(jax.jit, static_argnums=2)
@@ -268,7 +270,7 @@ def _gcv_of_moments(
 ) -> tuple[Array, Array, Array]:
     spectrum, beyond, worst, left = _spectrum_of_moments(sums, lams, fit_intercept)
     # Without the rows, their weight is taken for their number.
-    through = sums.weight <= jnp.sum(spectrum.values > 0) + fit_intercept
+    through = sums.weight <= rank_of(spectrum.values) + fit_intercept
     given = spectrum, beyond, lams, fit_intercept, through
     return generalized_cross_validation(sums.weight, *given), worst, left
 

@@ -178,7 +178,8 @@ class RidgeCV(Regressor, Choosing):
     store_cv_results : bool
         Whether to keep `cv_results_`.
     standardize : bool
-        Whether to scale columns to unit variance, to which alpha then refers;
+        Whether to scale columns to unit variance (without an intercept, to a mean
+        square of 1), to which alpha then refers;
         coefficients are in the columns' own units. Scales are learnt from the training
         rows of each fold; for "loo", "gcv" and "evidence" once from all rows, the
         targets not being looked at.
@@ -293,7 +294,7 @@ class RidgeCV(Regressor, Choosing):
         X = dense(X) if intervals else X
         y = in_dtype_of(X, "y", y)
         weight = sample_weights(sample_weight, X)
-        cv = asked_cv(self.cv)
+        cv = asked_cv(self.cv, groups)
         default = "mse" if isinstance(cv, str) else "r2"
         scoring = scoring_asked(self.scoring, default)
         per_target = checks.flag("alpha_per_target", self.alpha_per_target)

@@ -11,13 +11,15 @@ from jaxtyping import Array, Float
 
 from jaxridge import checks
 from jaxridge.columns import Learner, prepared, untouched
-from jaxridge.data import Centre, Data, on_device
+from jaxridge.data import Centre, Data, on_device, weighted_rows
 from jaxridge.moments import Moments, about_centre, total
 from jaxridge.plans import plan
-from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost
+from jaxridge.precision import LOSS, SINGLE, by_cheapest, is_kept, is_lost
+from jaxridge.products import matmul
 from jaxridge.routes import DUAL, ONE, PRIMAL, SVD, Route
-from jaxridge.spectrum import Spectrum, condition, of_axes, of_data, of_products
+from jaxridge.spectrum import Spectrum, condition, gain, of_axes, of_data, of_products
 from jaxridge.sums import fold_moments, moments_of_rows
+from jaxridge.tiles import fold
 
 R = TypeVar("R")
 LARGE = 200  # columns, of which XᵀX takes more time than calls do
@@ -84,8 +86,11 @@ def answer(
         worst = condition(spectrum, least, data.weight, fit_intercept)
         if not is_kept(worst, data.X.dtype):
             return None
-        found, left = question(on_device(data), centre, spectrum, lams)
-        if not checks.is_traced(left) and is_lost(left, data.X.dtype):
+        rows = on_device(data)
+        missed = _misses_something(rows, learner, centre, spectrum, float(least))
+        found, left = question(rows, centre, spectrum, lams)
+        lost = not checks.is_traced(left) and is_lost(left, data.X.dtype)
+        if missed or lost:
             return None
         return found, Route(PRIMAL if n <= m else DUAL, ONE, dtype)
 
@@ -99,6 +104,59 @@ def answer(
     if data.X.size > SMALL:  # of interest is only that something fits
         plan(m, n, data.Y.shape[1], len(lams), dtype=dtype, asked="path")
     return by_cheapest(cheap, wide, sure, data, lams)
+
+
+def _misses_something(
+    data: Data, learner: Learner, centre: Centre, spectrum: Spectrum, least: float
+) -> bool:
+    """Whether directions that products tell nothing of have a part in the answer.
+
+    A direction of extent s that is left out costs the coefficients a part s·S/λ, S the
+    largest extent. Products see none below √eps·S: the rows are asked for those.
+    """
+    values, dtype = np.asarray(spectrum.values), spectrum.values.dtype
+    largest = float(values.max()) ** 0.5
+    if (values > 0).all() or largest == 0:
+        return False
+    rounding = 8 * float(jnp.finfo(dtype).eps) * float(values.sum()) ** 0.5
+    harmless = LOSS[np.dtype(dtype)] * least / largest
+    missed = float(_extent_beyond(data, learner, centre, spectrum))
+    return missed > max(rounding, harmless)
+
+
+@partial(jax.jit, static_argnums=1)
+def _extent_beyond(
+    data: Data, learner: Learner, centre: Centre, spectrum: Spectrum
+) -> Float[Array, ""]:
+    """Return about the extent of the rows along directions of value 0. O(m n) time.
+
+    It is that of their sum with random signs; eigenvectors of products have some of the
+    others in them, which is taken out first.
+    """
+    view = partial(prepared, learner(data.X, data.weight))
+    axes = spectrum.right if spectrum.left is None else spectrum.left
+    gone = spectrum.values == 0
+    signs = jax.random.rademacher(jax.random.key(0), gone.shape, axes.dtype)
+    mixed = matmul(axes, jnp.where(gone, signs, 0) / jnp.sqrt(jnp.sum(gone)))
+
+    def product(v: Array) -> tuple[Array, Array]:
+        """Return ‖Av‖² and AᵀAv; of few rows, with AᵀA and A as Aᵀ."""
+        if spectrum.left is not None:
+            A, _ = weighted_rows(data, centre, view)
+            across = matmul(v, A)
+            return jnp.sum(across**2), matmul(A, across)
+
+        def add(sums: tuple[Array, Array], w: Array, X: Array, Y: Array) -> Any:
+            A, _ = weighted_rows(Data(X, Y, w), centre, view)
+            along = matmul(A, v)
+            return sums[0] + jnp.sum(along**2), sums[1] + matmul(along, A)
+
+        start = jnp.zeros((), v.dtype), jnp.zeros_like(v)
+        return fold(add, start, data.weight, data.X, data.Y)
+
+    inside = gain(spectrum.values, jnp.zeros((), axes.dtype))
+    mixed -= matmul(axes, inside * matmul(product(mixed)[1], axes))
+    return jnp.sqrt(product(mixed)[0])
 
 
 def by_products(

@@ -32,20 +32,41 @@ def validated(estimator: Any, X: Any, *y: Any, reset: bool = True, **how: Any) -
         frame = _usable(X)
     except DuplicateError as error:
         raise ValueError(f"`X` has columns of the same name. {error}") from None
-    for given in y:
-        if getattr(getattr(given, "dtype", None), "kind", None) in ("m", "M"):
-            raise ValueError("`y` holds times: make numbers of them, such as days")
+    for name, given in (("X", X), *(("y", array) for array in y)):
+        _refuse_what_changes(name, given)
     try:
         return validate_data(estimator, frame, *y, reset=reset, **checked)
     except ValueError as error:
         raise ValueError(f"{_where(frame, estimator)}{error}") from None
 
 
+def _refuse_what_changes(name: str, array: Any) -> None:
+    """Refuse arrays that would silently become others on the way to floats."""
+    _refuse_masked(name, array)
+    kind = getattr(getattr(array, "dtype", None), "kind", None)
+    if kind in ("m", "M"):
+        raise ValueError(f"`{name}` holds times: make numbers of them, such as days")
+    if isinstance(array, np.ndarray) and array.dtype in (np.int64, np.uint64):
+        checks.exact(name, array, np.float64)
+
+
+def _refuse_masked(name: str, array: Any) -> None:
+    if isinstance(array, np.ma.MaskedArray):
+        checks.numeric(name, array)
+
+
 def in_dtype_of(X: Any, name: str, array: np.ndarray) -> np.ndarray:
-    """Return an array in the dtype of X, or refuse numbers that it cannot hold."""
+    """Return an array in the dtype of X, or refuse what it cannot hold."""
     with np.errstate(over="ignore"):
-        found = array.astype(X.dtype, copy=False)
-    if found.dtype != array.dtype and np.isinf(found).any() > np.isinf(array).any():
+        try:
+            found = array.astype(X.dtype, copy=False)
+        except (TypeError, ValueError):
+            text = next(value for value in array.ravel() if not _is_number(value))
+            raise ValueError(
+                f"`{name}` holds {str(text)!r}, which is no number"
+            ) from None
+    is_wide = array.dtype.kind == "f" and found.dtype != array.dtype
+    if is_wide and np.isinf(found).any() > np.isinf(array).any():
         raise ValueError(
             f"`{name}` reaches {np.abs(array).max():.3g}, which {X.dtype}, the dtype "
             "of `X`, cannot hold: rescale it, or pass `X` in float64"
@@ -70,6 +91,9 @@ def sample_weights(weight: Any, X: Any) -> np.ndarray | None:
     """Return a weight for each row of X, in its dtype; None where all are alike."""
     if weight is None:
         return None
+    if isinstance(weight, list | tuple):
+        checks.axes("sample_weight", weight)
+    _refuse_masked("sample_weight", weight)
     array = np.asarray(weight)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"`sample_weight` must hold numbers, got {array.dtype}")
@@ -77,6 +101,14 @@ def sample_weights(weight: Any, X: Any) -> np.ndarray | None:
         array = np.full(X.shape[0], array)
     checks.weights(array, X.shape[0], name="sample_weight")
     return in_dtype_of(X, "sample_weight", array)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _where(frame: Any, estimator: Any) -> str:

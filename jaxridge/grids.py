@@ -6,7 +6,6 @@ Columns in units of their own, an income beside a share, have directions whose s
 rounding in XᵀX but matter as much as any: where it may be so, the rows are asked.
 """
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -29,7 +28,7 @@ from jaxridge.data import (
 )
 from jaxridge.factors import Known, by_products, by_rows
 from jaxridge.moments import Moments, about_centre, as_one
-from jaxridge.precision import SINGLE, LostDigits, by_cheapest
+from jaxridge.precision import SINGLE, LostDigits, by_cheapest, lost_digits_raised
 from jaxridge.routes import SVD
 from jaxridge.spectrum import Spectrum, condition, of_sums
 
@@ -214,12 +213,11 @@ def _sharp(
     score: Callable[[Float[Array, " L"]], S], lams: Float[Array, " L"]
 ) -> S | None:
     """Return the scores, or None if there is a warning of digits that are lost."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", LostDigits)
-        try:
+    try:
+        with lost_digits_raised():
             return score(lams)
-        except LostDigits:
-            return None
+    except LostDigits:
+        return None
 
 
 def _beyond(lams: np.ndarray, edge: int, dtype: Any) -> np.ndarray:
@@ -233,10 +231,19 @@ def _beyond(lams: np.ndarray, edge: int, dtype: Any) -> np.ndarray:
 
 
 def _is_better(one: S, other: S) -> bool:
-    """Whether the best score of `one`, for any target, is better by a thousandth."""
-    sign = np.where(np.asarray(one.greater_is_better), 1, -1)
+    """Whether the best score of `one`, for any target, is better by a thousandth.
+
+    Of the error, that is; of R² and the like, which end at 1, of what is left to it;
+    and the log evidence, which has no zero, by a tenth.
+    """
+    greater = bool(one.greater_is_better)
+    sign = 1 if greater else -1
     best, before = (np.max(sign * np.asarray(s.mean), axis=0) for s in (one, other))
-    return bool((best - before > GAIN * np.abs(before)).any())
+    if isinstance(one, Evidence):
+        return bool((best - before > 0.1).any())
+    to_one = greater & (before >= 0) & (before <= 1)
+    size = np.where(to_one, 1 - before, np.abs(before))
+    return bool((best - before > GAIN * size).any())
 
 
 def _joined(one: S, other: S) -> S:

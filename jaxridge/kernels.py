@@ -17,7 +17,7 @@ from jaxridge.data import Centre, Data, centre_of, weighted_mean
 from jaxridge.held import Fit, Held, Scored, from_rows
 from jaxridge.products import matmul
 from jaxridge.scoring import Score
-from jaxridge.spectrum import cut, gain
+from jaxridge.spectrum import above, gain
 
 
 class Kernels(NamedTuple):
@@ -58,7 +58,7 @@ def factorised(
             K, across = K - a - a[:, None] + middle, across - a - b[:, None] + middle
         root = jnp.sqrt(w)
         values, left = jnp.linalg.eigh(root[:, None] * K * root)
-        values = cut(values)
+        values = above(values, least)
         full = jnp.sum(w > 0) - fit_intercept
         there = values > 0
         smallest = jnp.min(jnp.where(there, values, jnp.inf))

@@ -6,7 +6,9 @@ float64; and float64 data, by the singular values of A itself.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import jax
@@ -36,6 +38,20 @@ class LostDigits(UserWarning):
     """Told where an answer has fewer digits than its dtype promises."""
 
 
+# Whether it is raised, in this thread, by those who can do without the answer.
+_raised: ContextVar[bool] = ContextVar("raised", default=False)
+
+
+@contextmanager
+def lost_digits_raised() -> Iterator[None]:
+    """Raise `LostDigits` within, instead of a warning."""
+    before = _raised.set(True)
+    try:
+        yield
+    finally:
+        _raised.reset(before)
+
+
 def is_kept(condition: Any, dtype: Any) -> bool:
     """Whether AᵀA at this condition number keeps the digits of `dtype`."""
     worst = float(np.max(condition))
@@ -60,12 +76,13 @@ def warn_if_lost(condition: Any, left: Any, dtype: Any) -> None:
     worst = max(float(np.max(condition)), 1 / max(float(np.min(left)), 1e-300))
     lost = worst * float(jnp.finfo(dtype).eps)
     if lost > TOLD[np.dtype(dtype)]:
-        warnings.warn(
+        told = LostDigits(
             f"Moments cannot tell all digits here: {min(lost, 1):.0e} of the answer "
-            "may be rounding; pass the rows, float64 moments, or larger penalties",
-            LostDigits,
-            stacklevel=4,
+            "may be rounding; pass the rows, float64 moments, or larger penalties"
         )
+        if _raised.get():
+            raise told
+        warnings.warn(told, stacklevel=4)
 
 
 def by_cheapest(

@@ -67,12 +67,16 @@ class Asked(NamedTuple):
     per_target: bool
 
 
-def asked_cv(cv: Any) -> Any:
+def asked_cv(cv: Any, groups: Any) -> Any:
     """Return a checked `cv`, "loo" for None."""
-    if cv is None:
-        return "loo"
+    cv = "loo" if cv is None else cv
     if isinstance(cv, str):
         checks.one_of("cv", cv, CRITERIA)
+        if groups is not None:
+            raise ValueError(
+                f'`groups` have no part in `cv` "{cv}": pass a splitter that uses '
+                "them, such as sklearn.model_selection.GroupKFold(5)"
+            )
     return cv
 
 
@@ -293,6 +297,9 @@ def _judge(function: Any, told: Any) -> Judge:
     """Show a function targets and predictions as `told` says them."""
 
     def judge(y: np.ndarray, prediction: np.ndarray, _: np.ndarray | None) -> float:
-        return float(function(told.predict(y), told.predict(prediction)))
+        found = function(told.predict(y), told.predict(prediction))
+        if np.ndim(found) or not np.issubdtype(np.asarray(found).dtype, np.number):
+            raise TypeError(f"`scoring` must return a number, got {type(found)}")
+        return float(found)
 
     return judge

@@ -28,11 +28,19 @@ from jaxridge.moments import Moments, about_centre, as_one
 from jaxridge.objective import Params, ParamsPath, squared_residuals
 from jaxridge.precision import warn_if_lost
 from jaxridge.risk import Whole, left_out_errors
-from jaxridge.spectrum import Spectrum, of_sums
+from jaxridge.spectrum import Spectrum, of_sums, rank_of
 
 # A column whose mean's square is this many times its variance is centred before.
 FAR = 100
+ORDER = 2  # decades: columns whose sizes are closer are turned together
 TILE = 2**22  # numbers of a dense tile of rows
+
+
+class Part(NamedTuple):
+    """Columns of one order of size, as they are or in axes of their own."""
+
+    columns: np.ndarray  # their places
+    across: np.ndarray | None  # (m, r): θ = (X − x̄)ᵀ across φ; None for θ = φ
 
 
 class Turned(NamedTuple):
@@ -40,7 +48,7 @@ class Turned(NamedTuple):
 
     X: np.ndarray  # (m, r), centred
     centre: np.ndarray  # (n,)
-    across: np.ndarray  # (m, r): θ = (X − x̄)ᵀ across φ
+    parts: list[Part]
 
 
 def sums_of(X: Any, Y: np.ndarray, weight: np.ndarray) -> Moments:
@@ -73,22 +81,67 @@ def turned(X: Any, weight: np.ndarray, fit_intercept: bool) -> Turned:
     """Return few sparse rows in their own axes. O(m nnz + m³) time, O(m²) memory.
 
     With K = (X − x̄)(X − x̄)ᵀ = US²Uᵀ they are A = US, and X − x̄ = AQᵀ with Q of
-    orthonormal columns: ridge on A has the predictions of ridge on X.
+    orthonormal columns: ridge on A has the predictions of ridge on X. In K the squares
+    of large columns would drown small ones, so columns of one order of size are turned
+    together, and few ones left as they are.
     """
     share = weight / weight.sum() if fit_intercept else 0 * weight
-    K = (X @ X.T).toarray()
-    a = K @ share
-    K += share @ a - a - a[:, None]
-    values, left = np.linalg.eigh(K)
-    there = values > np.finfo(K.dtype).eps * len(K) * values[-1]
-    root, left = np.sqrt(values[there]), left[:, there]
-    return Turned(left * root, X.T @ share, left / root)
+    centre = X.T @ share
+    parts, rows = [], []
+    for columns, dense in _of_one_size(X, centre, share):
+        some = X[:, columns]
+        if dense or len(columns) <= X.shape[0]:
+            parts.append(Part(columns, None))
+            about = some.toarray() - centre[columns]
+            moved = share @ about  # what rounding left of the mean
+            centre[columns] += moved
+            rows.append(about - moved)
+            continue
+        K = (some @ some.T).toarray()
+        a = K @ share
+        K += share @ a - a - a[:, None]
+        values, left = np.linalg.eigh(K)
+        there = values > np.finfo(K.dtype).eps * len(K) * values[-1]
+        root, left = np.sqrt(values[there]), left[:, there]
+        parts.append(Part(columns, left / root))
+        rows.append(left * root)
+    return Turned(np.concatenate(rows, axis=1), centre, parts)
+
+
+def _of_one_size(
+    X: Any, centre: np.ndarray, share: np.ndarray
+) -> Iterator[tuple[np.ndarray, bool]]:
+    """Yield places of columns of one order of size; whether their mean is far from 0.
+
+    Those are nearly full, and cost as much sparse as dense.
+    """
+    square = np.asarray(X.multiply(X).sum(axis=0)).ravel()
+    size = np.sqrt(square)
+    spread = X.multiply(X).T @ share - centre**2
+    far = centre**2 > FAR * np.maximum(spread, 0)
+    far &= centre != 0
+    if far.any():
+        yield np.flatnonzero(far), True
+    order = np.full(len(size), -1.0)
+    there = (size > 0) & ~far
+    order[there] = np.floor(np.log10(size[there].max(initial=0) / size[there]) / ORDER)
+    for one in np.unique(order[~far]):
+        yield np.flatnonzero((order == one) & ~far), False
 
 
 def turned_back(found: Turned, X: Any, params: Params) -> Params:
     """Return coefficients of columns from those of axes."""
-    part = found.across @ np.asarray(params.coef)
-    coef = X.T @ part - np.outer(found.centre, part.sum(axis=0))
+    given = np.asarray(params.coef)
+    coef, start = np.zeros((X.shape[1], given.shape[1])), 0
+    for columns, across in found.parts:
+        width = len(columns) if across is None else across.shape[1]
+        part = given[start : start + width]
+        start += width
+        if across is not None:
+            part = across @ part
+            shift = np.outer(found.centre[columns], part.sum(axis=0))
+            part = X[:, columns].T @ part - shift
+        coef[columns] = part
     return Params(coef, params.intercept - found.centre @ coef)
 
 
@@ -126,7 +179,7 @@ def _axes(
     sums = as_one(sums)
     centre, xx, xy = about_centre(sums, fit_intercept)
     spectrum, worst = _factorised(xx, xy, jnp.min(lams))
-    rank = jnp.sum(spectrum.values > 0) + fit_intercept
+    rank = rank_of(spectrum.values) + fit_intercept
     return centre, spectrum, Whole(sums.weight, rank >= rows), worst
 
 

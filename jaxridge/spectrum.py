@@ -58,6 +58,11 @@ def of_data(
     if route == "svd" and is_worthwhile(data):
         return centre, _of_few_rows(data, centre, view, rounding)
     A, B = weighted_rows(data, centre, view)
+    if fit_intercept:
+        # The mean of a column far from 0 is rounded, and what that leaves along √w
+        # would be a direction of its own, which belongs to the intercept.
+        root = jnp.sqrt(data.weight)
+        A -= root[:, None] * (matmul(root, A) / jnp.sum(data.weight))
     return centre, _by_dual(A, B) if route == "dual" else _by_svd(A, B, rounding)
 
 
@@ -74,6 +79,14 @@ def of_axes(
     return Spectrum(cut(values), right, matmul(right.T, cross), None, None)
 
 
+def of_products_above(
+    gram: Float[Array, "n n"], cross: Float[Array, "n t"], least: Float[Array, ""]
+) -> Spectrum:
+    """Factorise AᵀA for penalties from `least`, below which nothing need be told."""
+    values, right = jnp.linalg.eigh(without_derivative(gram, OF_AXES))
+    return of_axes(values, right, cross)._replace(values=above(values, least))
+
+
 def of_sums(
     gram: Float[Array, "n n"],
     cross: Float[Array, "n t"],
@@ -85,7 +98,7 @@ def of_sums(
     triangular factor stands for A: Cholesky's error in each column is in its own unit,
     so that what counts is the condition of the correlations (van der Sluis 1969).
     """
-    spectrum = of_products(gram, cross)
+    spectrum = of_products_above(gram, cross, least)
     raw = condition(spectrum, least, jnp.ones_like(gram[0]), False)
     square = jnp.diagonal(gram)
     sizes = jnp.where(square > 0, jnp.sqrt(square), 1)
@@ -228,5 +241,24 @@ def condition(
 
 def cut(values: Float[Array, " r"]) -> Float[Array, " r"]:
     """Set eigenvalues that are rounding to 0; `condition` tells if that matters."""
-    noise = jnp.finfo(values.dtype).eps * len(values) * jnp.max(jnp.abs(values))
-    return jnp.where(values > noise, values, 0)
+    return jnp.where(values > _noise(values), values, 0)
+
+
+def above(values: Float[Array, " r"], least: Float[Array, ""]) -> Float[Array, " r"]:
+    """Return eigenvalues for penalties from `least`; none is 0 if that is above noise.
+
+    B has a part along directions that products do not see, as large as √eps of the
+    rest. With λ above the rounding of s², s² + λ is known there, and that part kept.
+    """
+    floor = jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values))
+    kept = jnp.maximum(values, floor)
+    return jnp.where(least >= _noise(values), kept, cut(values))
+
+
+def rank_of(values: Float[Array, " r"]) -> Array:
+    """Return the number of eigenvalues above rounding."""
+    return jnp.sum(values > _noise(values))
+
+
+def _noise(values: Array) -> Array:
+    return jnp.finfo(values.dtype).eps * len(values) * jnp.max(jnp.abs(values))

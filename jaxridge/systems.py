@@ -24,6 +24,7 @@ from jaxridge.spectrum import (
     condition,
     gain,
     of_products,
+    of_products_above,
     of_sums,
 )
 from jaxridge.tridiagonal import (
@@ -74,7 +75,7 @@ def factorised(
             return reduced, condition_of_reduced(reduced, least)
         if alone:
             return of_sums(xx, xy, least)
-        spectrum = of_products(xx, xy)
+        spectrum = of_products_above(xx, xy, least)
         return spectrum, _condition(spectrum, least)
 
     return jax.lax.map(one_fold, training), ()

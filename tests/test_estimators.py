@@ -2,6 +2,8 @@
 
 import pickle
 import re
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import jax
@@ -634,6 +636,77 @@ def test_sparse_rows_have_intervals_as_dense_ones(model):
     found = (model.predict(X, interval=0.9) for model in (thin, dense))
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
+@pytest.mark.parametrize("far", [0.0, 1e8])
+def test_wide_sparse_rows_keep_small_columns_beside_large(far):
+    rng = np.random.default_rng(0)
+    thin = sparse.random(60, 5010, density=0.01, random_state=0, format="csr")
+    column = rng.normal(size=(60, 1)) * (1 if far else 1e7) + far
+    rows = sparse.hstack([thin, sparse.csr_array(column)]).tocsr()
+    y = thin @ rng.normal(size=5010) + rng.normal(size=60)
+    for model in (Ridge(1.0), RidgeCV([0.01, 1.0, 100.0]), RidgeCV(ALPHAS, cv=4)):
+        ours, dense = clone(model).fit(rows, y), clone(model).fit(rows.toarray(), y)
+        np.testing.assert_allclose(ours.coef_, dense.coef_, rtol=1e-6, atol=1e-12)
+        assert getattr(ours, "alpha_", 1.0) == getattr(dense, "alpha_", 1.0)
+
+
+def test_fits_in_threads_leave_warnings_as_they_are():
+    before, rows = warnings.filters[:], sparse.csr_array(X)
+
+    def fits(_):
+        return [RidgeCV().fit(rows, Y[:, 0]).alpha_ for _ in range(4)]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = [alpha for some in pool.map(fits, range(4)) for alpha in some]
+    assert len(set(found)) == 1 and warnings.filters[:] == before
+
+
+def test_a_perfect_fit_is_found_by_r2_as_by_errors():
+    alphas = [
+        RidgeCV(cv=5, scoring=scoring).fit(X, X[:, 0]).alpha_
+        for scoring in ("r2", "neg_mean_squared_error")
+    ]
+    # R² of nearly 1 tells errors to the rounding of 1 only.
+    assert alphas[0] < 1e-5 and alphas[1] < 1e-9
+
+
+def test_sparse_rows_that_a_fit_goes_through_alarm_nobody():
+    rows = sparse.csr_array(RNG.normal(size=(12, 30)))
+    for cv in ("gcv", "evidence"):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Moments cannot")
+            thin = RidgeCV(ALPHAS, cv=cv).fit(rows, Y[:12, 0])
+        dense = RidgeCV(ALPHAS, cv=cv).fit(rows.toarray(), Y[:12, 0])
+        np.testing.assert_allclose(thin.best_score_, dense.best_score_, rtol=1e-9)
+
+
+def test_text_that_is_a_number_is_one():
+    text = [str(value) for value in Y[:, 0]]
+    np.testing.assert_allclose(
+        Ridge().fit(X, text).coef_, Ridge().fit(X, Y[:, 0]).coef_
+    )
+    with pytest.raises(ValueError, match="`y` holds 'many', which is no number"):
+        Ridge().fit(X, ["many", *text[1:]])
+
+
+def test_what_would_silently_become_something_else_is_refused():
+    masked = np.ma.masked_less(X, 0)
+    with pytest.raises(TypeError, match="`X` is a masked array"):
+        Ridge().fit(masked, Y)
+    with pytest.raises(TypeError, match="`sample_weight` is a masked array"):
+        Ridge().fit(X, Y, np.ma.masked_less(WEIGHT, 2))
+    with pytest.raises(ValueError, match="`X` holds whole numbers beyond"):
+        Ridge().fit(2**60 + np.arange(M * N).reshape(M, N), Y)
+    with pytest.raises(ValueError, match="rows differ in length"):
+        Ridge().fit(X, Y, [[1.0], [1.0, 2.0]])
+    with pytest.raises(ValueError, match="`groups` have no part in `cv`"):
+        RidgeCV(ALPHAS).fit(X, Y, groups=GROUPS)
+    for scoring in (lambda y, p: p, lambda y, p: None):
+        with pytest.raises(TypeError, match="`scoring` must return a number"):
+            RidgeCV(ALPHAS, scoring=scoring).fit(X, Y[:, 0])
+    with pytest.raises(ValueError, match="`class_weight` must not be negative"):
+        RidgeClassifier(class_weight={"high": -1.0}).fit(X, LABELS)
 
 
 def test_sparse_rows_are_refused_what_would_make_them_dense(monkeypatch):

@@ -109,3 +109,66 @@ def test_many_columns_are_factorised_as_few_are():
     np.testing.assert_allclose(
         leave_one_out(X, y, lams).mean, np.mean((rest / slack) ** 2, axis=0), rtol=1e-10
     )
+
+
+def fading(m, n, dtype, t=None):
+    """Return rows whose extents fade over eight decades, and their factors."""
+    rng = np.random.default_rng(1)
+    A, _ = np.linalg.qr(rng.normal(size=(m, min(m, n))))
+    V, _ = np.linalg.qr(rng.normal(size=(n, min(m, n))))
+    X = ((A * np.logspace(0, -8, min(m, n))) @ V.T).astype(dtype)
+    Y = rng.normal(size=(m, t or 1)) * 1e-3 + X @ rng.normal(size=(n, t or 1))
+    Y = (Y if t else Y[:, 0]).astype(dtype)
+    wide = X.astype(float) - X.astype(float).mean(axis=0)
+    return X, Y, np.linalg.svd(wide, full_matrices=False)
+
+
+def fit(factors, Y, lam):
+    U, s, Vt = factors
+    return Vt.T @ ((s / (s**2 + lam)) * (U.T @ (Y - Y.mean(axis=0))).T).T
+
+
+@pytest.mark.parametrize(("m", "n"), [(120, 80), (80, 120)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_directions_that_products_do_not_see_have_their_part(m, n, dtype):
+    X, y, factors = fading(m, n, dtype)
+    least, tol = (1e-5, 1e-9) if dtype == np.float64 else (2e-3, 1e-4)
+    for lam in (least, 10 * least):
+        expected = fit(factors, y.astype(float), lam)
+        found = path(X, y, [lam])
+        apart = np.linalg.norm(found.params.coef[0] - expected)
+        assert apart < tol * np.linalg.norm(expected)
+        U, s, _ = factors
+        df = np.sum(s**2 / (s**2 + lam)) + 1
+        np.testing.assert_allclose(found.df, [df], rtol=tol)
+        if m > n:
+            sums = moments_of(X, y, 3)
+            apart = np.linalg.norm(
+                path(sums, None, [lam]).params.coef[0, :, 0] - expected
+            )
+            assert apart < 10 * tol * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(("m", "n"), [(120, 80), (80, 120)])
+@pytest.mark.parametrize("t", [None, 12])
+def test_folds_see_directions_that_products_do_not(m, n, t):
+    X, Y, _ = fading(m, n, np.float64, t)
+    lam, held = 1e-5, np.arange(m) // (m // 4) == np.arange(4)[:, None]
+    errors = []
+    for mask in held:
+        x, y = X[~mask].mean(axis=0), Y[~mask].mean(axis=0)
+        coef = fit(np.linalg.svd(X[~mask] - x, full_matrices=False), Y[~mask], lam)
+        errors.append(np.mean(((X[mask] - x) @ coef + y - Y[mask]) ** 2, axis=0))
+    found = cross_validate(X, Y, [lam], 4).mean[0]
+    np.testing.assert_allclose(found, np.mean(errors, axis=0), rtol=1e-9)
+
+
+def test_a_mean_far_from_0_is_no_direction():
+    rng = np.random.default_rng(0)
+    X = (rng.random((30, 60)) < 0.1).astype(float)
+    X[:, -1] = rng.normal(size=30)
+    y = X[:, -1] + X[:, 0] + 0.1 * rng.normal(size=30)
+    lams = [0.01, 1.0]
+    expected = leave_one_out(X, y, lams).mean
+    X[:, -1] += 1e8
+    np.testing.assert_allclose(leave_one_out(X, y, lams).mean, expected, rtol=1e-6)
