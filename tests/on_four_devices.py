@@ -56,19 +56,20 @@ def answers(X, Y, weight):
     }
 
 
-with jax.enable_x64(True):
-    assert len(jax.devices()) == 4
-    found = answers(*map(shared_out, (X, Y, WEIGHT)))
-    for name, expected in answers(X, Y, WEIGHT).items():
-        alike(name, found[name], expected)
-    model = jaxridge.RidgeCV(LAMS).fit(shared_out(X), shared_out(Y))
-    alike("RidgeCV", model.coef_, jaxridge.RidgeCV(LAMS).fit(X, Y).coef_)
-    # Rows stay where they are: what is gathered is moments.
-    data = Data(*map(shared_out, (X, Y, np.ones(M))))
-    held = np.arange(M) // (M // 5) == np.arange(5)[:, None]
-    sums = moments_of_shards(data, held, _in_jax)
-    alike("moments", sums, jaxridge.moments_of(X, Y, 5))
-    masks = jax.device_put(held, NamedSharding(MESH, PartitionSpec(None, "rows")))
-    text = _added_up.lower(data, masks, _in_jax, MESH).compile().as_text()
-    assert f"[{M},{N}]" not in text and f"[{M // 4},{N}]" in text
-print("as on one device")
+if __name__ == "__main__":
+    with jax.enable_x64(True):
+        assert len(jax.devices()) == 4
+        found = answers(*map(shared_out, (X, Y, WEIGHT)))
+        for name, expected in answers(X, Y, WEIGHT).items():
+            alike(name, found[name], expected)
+        model = jaxridge.RidgeCV(LAMS).fit(shared_out(X), shared_out(Y))
+        alike("RidgeCV", model.coef_, jaxridge.RidgeCV(LAMS).fit(X, Y).coef_)
+        # Rows stay where they are: what is gathered is moments.
+        data = Data(*map(shared_out, (X, Y, np.ones(M))))
+        held = np.arange(M) // (M // 5) == np.arange(5)[:, None]
+        sums = moments_of_shards(data, held, _in_jax)
+        alike("moments", sums, jaxridge.moments_of(X, Y, 5))
+        masks = jax.device_put(held, NamedSharding(MESH, PartitionSpec(None, "rows")))
+        text = _added_up.lower(data, masks, _in_jax, MESH).compile().as_text()
+        assert f"[{M},{N}]" not in text and f"[{M // 4},{N}]" in text
+    print("as on one device")

@@ -128,8 +128,10 @@ def fit(factors, Y, lam):
     return Vt.T @ ((s / (s**2 + lam)) * (U.T @ (Y - Y.mean(axis=0))).T).T
 
 
-@pytest.mark.parametrize(("m", "n"), [(120, 80), (80, 120)])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    ("m", "n", "dtype"),
+    [(120, 80, np.float64), (120, 80, np.float32), (80, 120, np.float64)],
+)
 def test_directions_that_products_do_not_see_have_their_part(m, n, dtype):
     X, y, factors = fading(m, n, dtype)
     least, tol = (1e-5, 1e-9) if dtype == np.float64 else (2e-3, 1e-4)
@@ -149,8 +151,7 @@ def test_directions_that_products_do_not_see_have_their_part(m, n, dtype):
             assert apart < 10 * tol * np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize(("m", "n"), [(120, 80), (80, 120)])
-@pytest.mark.parametrize("t", [None, 12])
+@pytest.mark.parametrize(("m", "n", "t"), [(120, 80, 12), (80, 120, None)])
 def test_folds_see_directions_that_products_do_not(m, n, t):
     X, Y, _ = fading(m, n, np.float64, t)
     lam, held = 1e-5, np.arange(m) // (m // 4) == np.arange(4)[:, None]
