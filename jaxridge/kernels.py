@@ -59,10 +59,9 @@ def factorised(
         root = jnp.sqrt(w)
         values, left = jnp.linalg.eigh(root[:, None] * K * root)
         values = above(values, least)
-        full = jnp.sum(w > 0) - fit_intercept
-        there = values > 0
-        smallest = jnp.min(jnp.where(there, values, jnp.inf))
-        smallest = jnp.where(jnp.sum(there) < full, 0, smallest)
+        # Rows that do not count, and the intercept, have no direction; values increase.
+        none = len(values) - jnp.sum(w > 0) + fit_intercept
+        smallest = values[jnp.minimum(none, len(values) - 1)]
         worst = (jnp.max(values) + least) / (smallest + least)
         return values, left, matmul(across * root, left), worst
 
