@@ -49,14 +49,14 @@ types: .venv/installed-dev
 # that this XLA knows, and let the two workers have a core each.
 QUICK := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true \
 	--xla_cpu_use_fusion_emitters=false
-unit readme bench-toy: export XLA_FLAGS = $(shell XLA_FLAGS="$(QUICK)" $(BIN)/python -c \
+unit readme notebooks bench-toy: export XLA_FLAGS = $(shell XLA_FLAGS="$(QUICK)" $(BIN)/python -c \
 	'import jax; jax.devices()' > /dev/null 2>&1 && echo "$(QUICK)")
 # What one worker or run has compiled, the other and the next need not.
-unit readme bench-toy: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/.pytest_cache/compiled
-unit readme bench-toy: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
-unit readme bench-toy: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
-unit: export OMP_NUM_THREADS = 1
-unit: export OPENBLAS_NUM_THREADS = 1
+unit readme notebooks bench-toy: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/.pytest_cache/compiled
+unit readme notebooks bench-toy: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
+unit readme notebooks bench-toy: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
+unit notebooks: export OMP_NUM_THREADS = 1
+unit notebooks: export OPENBLAS_NUM_THREADS = 1
 unit: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q --cov --cov-report=term
 
