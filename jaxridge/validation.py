@@ -166,19 +166,16 @@ def cross_validate(
     learner = _learner(prepare)
     data = as_data_to_square(X, y, weight, missing=prepare is not None)
     masks = folds_of(data, y, folds, groups)
-
-    rows = known(data, fit_intercept)
-    if method == "exact":
-        how = scoring, fit_intercept, learner, budget
-        return scores_by_folds(rows, y, lams, masks, *how)
-    kind = scoring_of(scoring)
+    score = scoring_of(scoring).score
 
     def descended(grid: Array) -> tuple[Array, Route]:
-        given = learner, fit_intercept, grid, kind.score, options
+        given = learner, fit_intercept, grid, score, options
         found = _by_descent(data, masks, y, *given)
         return found, Route("", DESCENT, str(data.X.dtype))
 
-    return _scored(rows, y, lams, masks, scoring, fit_intercept, learner, descended)
+    rows, how = known(data, fit_intercept), (scoring, fit_intercept, learner)
+    by = None if method == "exact" else descended
+    return scores_by_folds(rows, y, lams, masks, *how, budget=budget, found_by=by)
 
 
 def scores_by_folds(
@@ -189,29 +186,18 @@ def scores_by_folds(
     scoring: str | Callable[..., Any],
     fit_intercept: bool,
     learner: Learner = untouched,
+    *,
     budget: float | None = None,
+    found_by: Callable[[Array], tuple[Array, Route]] | None = None,
 ) -> Scores:
-    """Do as `cross_validate`, exactly, of rows that are known."""
-    given = scoring_of(scoring).score, learner, fit_intercept, budget, rows.parts
+    """Do as `cross_validate` of rows that are known, exactly or as `found_by` does."""
+    data, kind = rows.data, scoring_of(scoring)
 
     def exactly(grid: Array) -> tuple[Array, Route]:
-        return _exactly(rows.data, masks, grid, *given)
+        given = kind.score, learner, fit_intercept, budget, rows.parts
+        return _exactly(data, masks, grid, *given)
 
-    return _scored(rows, y, lams, masks, scoring, fit_intercept, learner, exactly)
-
-
-def _scored(
-    rows: Known,
-    y: Any,
-    lams: Any,
-    masks: Folds,
-    scoring: str | Callable[..., Any],
-    fit_intercept: bool,
-    learner: Learner,
-    found_at: Callable[[Array], tuple[Array, Route]],
-) -> Scores:
-    """Return the scores of a grid, or an automatic one, from those of its folds."""
-    data, kind = rows.data, scoring_of(scoring)
+    found_at = found_by or exactly
 
     def score(grid: Array) -> Scores:
         found, route = found_at(grid)
