@@ -1,16 +1,23 @@
 """Moments of rows that come in batches, and are never in memory at once."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxridge import checks
-from jaxridge.data import as_data_to_square, in_kind_of_input
+from jaxridge import accelerator, checks
+from jaxridge.data import as_data_to_square, as_tile, in_kind_of_input
 from jaxridge.moments import Moments
+from jaxridge.sent import Tile, moments_of_tiles
 from jaxridge.sums import fold_moments
+
+T = TypeVar("T")
+
+Batch = tuple[Any, Any, Any, np.ndarray]  # X, y, weight, masks of folds
+NOTHING = "`batches` yielded no rows: pass at least one batch of them"
 
 
 def moments_of_batches(batches: Iterable[tuple[Any, ...]], folds: int = 5) -> Moments:
@@ -38,7 +45,8 @@ def moments_of_batches(batches: Iterable[tuple[Any, ...]], folds: int = 5) -> Mo
 
     Notes
     -----
-    O(n (n + t)) time a row; memory is O(k n (n + t)) and one batch.
+    O(n (n + t)) time a row; memory is O(k n (n + t)) and one batch. To a GPU a batch is
+    sent while the one before is added up; three are kept at a time.
 
     Examples
     --------
@@ -46,8 +54,65 @@ def moments_of_batches(batches: Iterable[tuple[Any, ...]], folds: int = 5) -> Mo
     >>> print(moments_of_batches(rows, folds=2).weight)
     [3. 3.]
     """
-    k = checks.count("folds", folds, 2)
+    checked = _checked(batches, checks.count("folds", folds, 2))
+    if accelerator.is_used():
+        return _sent(checked)
     sums: Moments | None = None
+    for number, batch in checked:
+        part = moments_of_batch(*batch)
+        if sums is not None:
+            _alike(number, part.xy.shape[1:], sums.xy.shape[1:])
+        sums = part if sums is None else sums + part
+    if sums is None:
+        raise ValueError(NOTHING)
+    return sums
+
+
+def _sent(checked: Iterator[tuple[int, Batch]]) -> Moments:
+    """Return the same where another device computes: each batch is sent there.
+
+    NumPy's digits are kept, as the border keeps them; whoever yields batches does so
+    under the settings that it knows.
+    """
+    first = next(checked, None)
+    if first is None:
+        raise ValueError(NOTHING)
+    doubles = jnp.result_type(float) == jnp.float64
+    is_jax = any(isinstance(a, jax.Array) for a in first[1])
+
+    def tiles() -> Iterator[Tile]:
+        shape = None
+        for number, (X, y, weight, held) in chain([first], _under(doubles, checked)):
+            rows = as_tile(X, y, weight)
+            shape = shape or (rows.X.shape[1], rows.Y.shape[1])
+            _alike(number, (rows.X.shape[1], rows.Y.shape[1]), shape)
+            yield rows, held
+
+    with jax.enable_x64(doubles or not is_jax):
+        sums = moments_of_tiles(tiles())
+    return sums if is_jax else jax.tree.map(np.asarray, sums)
+
+
+def _under(doubles: bool, batches: Iterator[T]) -> Iterator[T]:
+    """Yield what an iterator does, each under this setting of JAX's."""
+    while True:
+        with jax.enable_x64(doubles):
+            one = next(batches, None)
+        if one is None:
+            return
+        yield one
+
+
+def _alike(number: int, shape: tuple[int, ...], before: tuple[int, ...]) -> None:
+    if shape != before:
+        raise ValueError(
+            f"`batches`: number {number} has {shape} columns and targets, those before "
+            f"it {before}"
+        )
+
+
+def _checked(batches: Any, k: int) -> Iterator[tuple[int, Batch]]:
+    """Yield the number of each batch that has rows, its arrays, and masks of folds."""
     seen = 0
     for number, batch in enumerate(_iterated(batches)):
         try:
@@ -62,16 +127,7 @@ def moments_of_batches(batches: Iterable[tuple[Any, ...]], folds: int = 5) -> Mo
             continue
         ids = _batch_folds(fold, seen, rows, k)
         seen += rows
-        part = moments_of_batch(X, y, weight, ids == np.arange(k)[:, None])
-        if sums is not None and part.xy.shape != sums.xy.shape:
-            raise ValueError(
-                f"`batches`: number {number} has {part.xy.shape[1:]} columns and "
-                f"targets, those before it {sums.xy.shape[1:]}"
-            )
-        sums = part if sums is None else sums + part
-    if sums is None:
-        raise ValueError("`batches` yielded no rows: pass at least one batch of them")
-    return sums
+        yield number, (X, y, weight, ids == np.arange(k)[:, None])
 
 
 def _iterated(batches: Any) -> Any:

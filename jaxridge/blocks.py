@@ -21,7 +21,8 @@ from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float
 
 from jaxridge.data import weighted_mean
-from jaxridge.held import Held, Scored
+from jaxridge.folds import Held
+from jaxridge.held import Scored
 from jaxridge.products import matmul
 from jaxridge.scoring import Score, score_about, squared_error
 

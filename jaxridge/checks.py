@@ -3,7 +3,8 @@
 Each check looks at one argument and returns nothing, or raises an error that names the
 argument, what was got, and what to do. Shapes and dtypes are checked always; values
 only when they are known, that is outside a traced function: NaN in a traced array is
-the caller's to find. Nothing here computes.
+the caller's to find. Nothing here computes more than a sum, and that where the array
+is.
 """
 
 import operator
@@ -12,6 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jaxridge import accelerator
 
 
 def is_traced(array: Any) -> bool:
@@ -52,15 +55,12 @@ def numeric(name: str, array: Any) -> None:
 
 def finite(name: str, array: Any, missing: bool = False) -> None:
     """Refuse NaN (unless it may be `missing`) and infinity, if the values are known."""
-    if is_traced(array):
-        return
     # A finite sum proves finite terms and needs no array of booleans; the converse
     # fails only by overflow, and then the elements are looked at one by one.
-    with np.errstate(all="ignore"):
-        values = np.asarray(array)
-        if values.size == 0 or np.isfinite(np.sum(values)):
-            return
-        bad = np.isinf(values) if missing else ~np.isfinite(values)
+    if is_traced(array) or np.size(array) == 0 or np.isfinite(_sum(array)):
+        return
+    values = np.asarray(array)
+    bad = np.isinf(values) if missing else ~np.isfinite(values)
     if not bad.any():
         return
     first = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -88,19 +88,42 @@ def squarable(name: str, array: Any, weight: Any) -> None:
     """Refuse numbers whose squares, or 1 over those, leave the range of their dtype."""
     if any_traced(array, weight):
         return
-    values = np.asarray(array).ravel()
     with np.errstate(all="ignore"):
-        if np.isnan(np.vdot(values, values)):
-            values = np.nan_to_num(values)
-        square = np.vdot(values, values) * np.max(np.asarray(weight))
-    limits = np.finfo(values.dtype)
+        square = _sum_of_squares(array) * np.max(np.asarray(weight))
+    limits = np.finfo(array.dtype)
     least = limits.tiny / limits.eps  # below it, a product has lost digits
-    if values.any() and not least <= square <= 1 / least:
+    if least <= square <= 1 / least:
+        return
+    values = np.nan_to_num(np.asarray(array))
+    if values.any():
         raise ValueError(
             f"`{name}` reaches {float(np.abs(values).max()):.3g}, and squares of that "
             f"leave the range of {values.dtype}: rescale it"
             + ("" if values.dtype == np.float64 else ", or pass float64")
         )
+
+
+def _sum(array: Any) -> float:
+    """Return the sum of the elements, found where they are."""
+    if accelerator.holds(array):
+        return float(_summed(array))
+    with np.errstate(all="ignore"):
+        return float(np.sum(np.asarray(array)))
+
+
+def _sum_of_squares(array: Any) -> float:
+    """Return the sum of the squares of the elements that are numbers."""
+    if accelerator.holds(array):
+        return float(_squares_summed(array))
+    values = np.asarray(array).ravel()
+    if np.isnan(square := np.vdot(values, values)):
+        values = np.nan_to_num(values)
+        square = np.vdot(values, values)
+    return float(square)
+
+
+_summed = jax.jit(jnp.sum)
+_squares_summed = jax.jit(lambda array: jnp.nansum(jnp.square(array)))
 
 
 def design(X: Any) -> None:

@@ -16,6 +16,8 @@ Columns = Float[Array, "n c"]
 # The energy of the error that is left, relative to that of the answer.
 LEFT = {"float32": 1e-6, "float64": 1e-14}
 MOST_STEPS = 40
+# The least that a fold's system may have of that of all rows, in any direction.
+ALIKE = 0.1
 
 
 class State(NamedTuple):

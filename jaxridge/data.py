@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxridge import checks
+from jaxridge import accelerator, checks
 from jaxridge.placement import placed
 from jaxridge.tiles import View, as_stored, column_sums
 
@@ -59,11 +59,20 @@ def in_kind_of_input(function: Callable[P, R]) -> Callable[P, R]:
         given = signature.bind(*args, **kwargs).arguments
         given |= given.pop("options", {})
         data = {name: value for name, value in given.items() if name not in NOT_DATA}
-        if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(data)):
-            return function(*args, **kwargs)
-        with jax.enable_x64(True):
-            # A copy, because a view of a JAX array is read-only; [()] makes scalars.
-            return jax.tree.map(lambda a: np.array(a)[()], function(*args, **kwargs))
+        try:
+            if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(data)):
+                return function(*args, **kwargs)
+            with jax.enable_x64(True):
+                found = function(*args, **kwargs)
+                # A copy, as views of JAX arrays are read-only; [()] makes scalars.
+                return jax.tree.map(lambda a: np.array(a)[()], found)
+        except jax.errors.JaxRuntimeError as error:
+            if not accelerator.ran_out_of_memory(error):
+                raise
+        raise MemoryError(
+            f"the device ran out of memory in `{function.__name__}`: pass fewer rows "
+            "or targets at a time, float32, or sums over the rows (`moments_of`)"
+        )
 
     return face
 
@@ -82,15 +91,24 @@ def as_floats(*, missing: str = "", stay: str = "", **arrays: Any) -> list[Array
     ValueError
         For NaN and infinity, and for NumPy float64 beside JAX arrays while x64 is off.
     """
+    given, dtype = _numeric(arrays)
+    ready = {name: _placed(a, dtype, name == stay) for name, a in given.items()}
+    for name, array in ready.items():
+        if not stays_outside(array):
+            checks.finite(name, array, missing=name == missing)
+    return list(ready.values())
+
+
+def _numeric(arrays: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    """Return arrays of numbers, and the float dtype that holds all of them."""
     given = {name: _as_array(name, array) for name, array in arrays.items()}
     for name, array in given.items():
         checks.numeric(name, array)
-        checks.finite(name, array, missing=name == missing)
     dtypes = [_float_dtype(name, array, given[name]) for name, array in arrays.items()]
     dtype = jnp.result_type(*dtypes)
     for name, array in given.items():
         checks.exact(name, array, dtype)
-    return [_placed(a, dtype, name == stay) for name, a in given.items()]
+    return given, dtype
 
 
 def as_data(
@@ -110,9 +128,33 @@ def as_data(
             what = "is missing" if value is None else "must be rows here, not Moments"
             raise TypeError(f"`{name}` {what}: pass an array")
     given = {"X": X, "y": y} | ({} if weight is None else {"weight": weight})
-    X, Y, *weights = as_floats(missing="X" if missing else "", stay=stay, **given)
-    ones: Any = np if isinstance(X, np.ndarray) else jnp
-    weight = weights[0] if weights else ones.ones(X.shape[:1], X.dtype)
+    return _lifted(*as_floats(missing="X" if missing else "", stay=stay, **given))
+
+
+def as_tile(X: Any, y: Any, weight: Any = None) -> Data:
+    """Do as `as_data` of rows that are to be sent on, without a look at their values.
+
+    Weights may be 0 in all of them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what holds no numbers, and for shapes that do not fit each other.
+    """
+    given = {"X": X, "y": y} | ({} if weight is None else {"weight": weight})
+    found, dtype = _numeric(given)
+    there = weight is None or bool(np.any(np.asarray(found["weight"]) != 0))
+    rows: Any = [np.asarray(a).astype(dtype, copy=False) for a in found.values()]
+    if there:
+        return _lifted(*rows)
+    return _lifted(*rows[:2])._replace(weight=rows[2])
+
+
+def _lifted(X: Any, Y: Any, weight: Any = None) -> Data:
+    """Return arrays of one dtype as data, if their shapes fit."""
+    if weight is None:
+        ones: Any = np if isinstance(X, np.ndarray) else jnp
+        weight = ones.ones(X.shape[:1], X.dtype)
     checks.design(X)
     checks.targets(Y, X.shape[0])
     checks.weights(weight, X.shape[0])
@@ -125,7 +167,8 @@ def as_data_to_square(
     """Do as `as_data`, and refuse what has no square in its dtype.
 
     On a CPU a NumPy `X` stays where it is: XLA would copy it, which takes as long as
-    multiplying XᵀX, and sums over rows are made by NumPy there.
+    multiplying XᵀX, and sums over rows are made by NumPy there. One that is too large
+    for the accelerator stays too; who makes sums of it looks at its values.
 
     Raises
     ------
@@ -133,10 +176,16 @@ def as_data_to_square(
         As `as_data`, and for numbers too large or too small.
     """
     data = as_data(X, y, weight, missing, stay="X")
-    checks.squarable("X", data.X, data.weight)
+    if not stays_outside(data.X):
+        checks.squarable("X", data.X, data.weight)
     checks.squarable("y", data.Y, data.weight)
     checks.squarable("weight", data.weight, 1)
     return data
+
+
+def stays_outside(array: Any) -> bool:
+    """Whether an array is too large for the accelerator that computes with it."""
+    return isinstance(array, np.ndarray) and accelerator.is_used()
 
 
 def on_device(data: Data) -> Data:
@@ -241,8 +290,9 @@ def _as_array(name: str, array: Any) -> Any:
 
 
 def _placed(array: Any, dtype: Any, stays: bool) -> Any:
-    if stays and isinstance(array, np.ndarray) and jax.default_backend() == "cpu":
-        return np.asarray(array, dtype)
+    if stays and isinstance(array, np.ndarray):
+        if not accelerator.is_used() or accelerator.is_too_large(array):
+            return np.asarray(array, dtype)
     if isinstance(array, np.ndarray):
         return placed(np.asarray(array, dtype))
     return jnp.asarray(array, dtype)

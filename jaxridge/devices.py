@@ -1,39 +1,118 @@
 """How fast a device is, and how much of its memory an answer may take."""
 
+from operator import mul
 from typing import Any, NamedTuple
 
 import jax
-import psutil
 
-from jaxridge import checks
+from jaxridge import accelerator, checks
 
 SHARE = 4  # the part of the free memory that is the default budget: one in so many
 LEAST_BUDGET = 2**26
 
 
-class Rates(NamedTuple):
-    """How fast a device is, in FLOP/s; an eigendecomposition takes a·n² + b·n³ s."""
+class Work(NamedTuple):
+    """How much of each kind is to be done; or what one of each takes, in seconds.
 
-    product: float
-    symmetric: float  # XᵀX, counted as a product
-    cholesky: float
-    eigh: tuple[float, float]
-    bandwidth: float  # bytes/s
-    call: float  # s, for each step of a compiled loop
+    An eigendecomposition of n × n is n steps, n² and n³ of its own operations.
+    """
+
+    start: float = 0  # an answer: checks, and programs that are called
+    calls: float = 0  # steps of compiled loops
+    product: float = 0  # FLOP, of matrices
+    symmetric: float = 0  # the same of XᵀX, counted as a product
+    cholesky: float = 0  # FLOP, of factors
+    eigh_step: float = 0
+    eigh_square: float = 0
+    eigh_cube: float = 0
+    reduction: float = 0  # n³ of a tridiagonal form
+    solves: float = 0  # rows of a tridiagonal solution
+    bytes: float = 0  # read or written
 
 
-# Two cores of an AMD EPYC (benchmarks/records), and an H100 in prototypes.
-RATES = {
-    ("cpu", "float64"): Rates(80e9, 150e9, 36e9, (4.5e-8, 5.9e-11), 8e9, 1e-5),
-    ("cpu", "float32"): Rates(165e9, 270e9, 58e9, (4.0e-8, 2.4e-11), 8e9, 1e-5),
-    ("gpu", "float64"): Rates(55e12, 70e12, 8e12, (5e-9, 9.5e-13), 2e12, 1e-5),
-    ("gpu", "float32"): Rates(50e12, 70e12, 8e12, (5e-9, 8.0e-13), 2e12, 1e-5),
+def together(*parts: Work) -> Work:
+    """Return the work of all parts."""
+    return Work(*map(sum, zip(*parts, strict=True)))
+
+
+def seconds_of(work: Work, each: Work) -> float:
+    """Return what work takes where one of each kind takes so long."""
+    return float(sum(map(mul, work, each)))
+
+
+# Fitted to timings of every route (`python -m benchmarks.prices`).
+EACH = {
+    ("cpu", "float64"): Work(
+        start=2e-3,
+        calls=1e-5,
+        product=1 / 80e9,
+        symmetric=1 / 150e9,
+        cholesky=1 / 36e9,
+        eigh_step=0,
+        eigh_square=4.5e-8,
+        eigh_cube=5.9e-11,
+        reduction=2e-11,
+        solves=2e-8,
+        bytes=1 / 8e9,
+    ),
+    ("cpu", "float32"): Work(
+        start=2e-3,
+        calls=1e-5,
+        product=1 / 165e9,
+        symmetric=1 / 270e9,
+        cholesky=1 / 58e9,
+        eigh_step=0,
+        eigh_square=4e-8,
+        eigh_cube=2.4e-11,
+        reduction=8e-12,
+        solves=2e-8,
+        bytes=1 / 8e9,
+    ),
+    # On an H100, from timings of its libraries one by one.
+    ("gpu", "float64"): Work(
+        start=1e-3,
+        calls=2e-5,
+        product=1 / 55e12,
+        symmetric=1 / 70e12,
+        cholesky=1 / 8e12,
+        eigh_step=1.08e-5,
+        eigh_square=0,
+        eigh_cube=1.2e-12,
+        reduction=1.2e-12,
+        solves=1e-8,
+        bytes=1 / 2.5e12,
+    ),
+    ("gpu", "float32"): Work(
+        start=1e-3,
+        calls=2e-5,
+        product=1 / 50e12,
+        symmetric=1 / 70e12,
+        cholesky=1 / 8e12,
+        eigh_step=1.08e-5,
+        eigh_square=0,
+        eigh_cube=8.7e-13,
+        reduction=8.7e-13,
+        solves=1e-8,
+        bytes=1 / 2.5e12,
+    ),
 }
 
 
-def rates_of(where: str, kind: str) -> Rates:
-    """Return the rates of a platform at a dtype."""
-    return RATES["cpu" if where == "cpu" else "gpu", kind]
+# Numbers to work on at a time: what a CPU's cache holds, and what fills a GPU.
+TILE = {"cpu": 2**20, "gpu": 2**26}
+
+
+class Device(NamedTuple):
+    """What one of each kind of work takes, and the numbers to work on at a time."""
+
+    each: Work
+    tile: int
+
+
+def device_like(where: str, kind: str) -> Device:
+    """Return what is known of a platform, in a dtype."""
+    name = "cpu" if where == "cpu" else "gpu"
+    return Device(EACH[name, kind], TILE[name])
 
 
 def place(device: Any) -> tuple[str, int]:
@@ -48,10 +127,7 @@ def place(device: Any) -> tuple[str, int]:
         raise TypeError(f"`device` must be a device or its name, got {device!r}")
     if isinstance(device, str):  # a device that is not here: as much as an H100 has
         return device, 80 * 2**30
-    stats = device.memory_stats() or {}
-    if "bytes_limit" in stats:
-        return device.platform, stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    return device.platform, psutil.virtual_memory().available
+    return device.platform, accelerator.free_bytes(device)
 
 
 def share_of(free: int) -> int:

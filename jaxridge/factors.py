@@ -18,7 +18,7 @@ from jaxridge.precision import LOSS, SINGLE, by_cheapest, is_kept, is_lost
 from jaxridge.products import matmul
 from jaxridge.routes import DUAL, ONE, PRIMAL, SVD, Route
 from jaxridge.spectrum import Spectrum, condition, gain, of_axes, of_data, of_products
-from jaxridge.sums import fold_moments, moments_of_rows
+from jaxridge.sums import fold_moments, moments_of_all
 from jaxridge.tiles import fold
 
 R = TypeVar("R")
@@ -167,7 +167,7 @@ def by_products(
     if n > m or learner is not untouched or checks.any_traced(data):
         system = PRIMAL if n <= m else DUAL
         return by_rows(data, learner, fit_intercept, system, None)
-    return _factorised(moments_of_rows(data, np.arange(m)), fit_intercept)
+    return _factorised(moments_of_all(data), fit_intercept)
 
 
 @partial(jax.jit, static_argnums=(1, 2, 3, 4))

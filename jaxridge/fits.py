@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float
 
@@ -28,7 +27,7 @@ from jaxridge.products import matmul
 from jaxridge.routes import DUAL, ONE, PRIMAL, SVD, Route
 from jaxridge.solvers import condition_of
 from jaxridge.spectrum import Spectrum, coef_at, condition, gain, of_sums
-from jaxridge.sums import moments_of_rows
+from jaxridge.sums import moments_of_all
 
 ONE_CHOLESKY = "one Cholesky factor"
 
@@ -106,7 +105,7 @@ def fit_at_once(data: Data, lam: Float[Array, ""], fit_intercept: bool) -> Fit:
     """
     m, n = data.X.shape
     if n <= m:
-        sums = moments_of_rows(data, np.arange(m))
+        sums = moments_of_all(data)
         params, worst = _by_products(sums, lam, fit_intercept)
     else:
         params, worst = _by_kernel(data, lam, fit_intercept)

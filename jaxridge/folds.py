@@ -8,9 +8,18 @@ and in the callers.
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Int
 
 from jaxridge import checks
+
+
+class Held(NamedTuple):
+    """Sets of rows by their numbers, padded to the same length, and which count."""
+
+    rows: Int[Array, "*k h"]
+    counts: Bool[Array, "*k h"]
 
 
 class Folds(NamedTuple):
@@ -26,22 +35,23 @@ class Folds(NamedTuple):
         return bool(once and (self.train == ~self.held).all())
 
     @property
-    def held_rows(self) -> tuple[np.ndarray, np.ndarray]:
-        """Row numbers held out by each fold, (k, largest), and which of them count."""
-        return _numbered(self.held)
+    def held_rows(self) -> Held:
+        """The rows that each fold holds out."""
+        return numbered(self.held)
 
     @property
-    def train_rows(self) -> tuple[np.ndarray, np.ndarray]:
+    def train_rows(self) -> Held:
         """The same of the rows that train."""
-        return _numbered(self.train)
+        return numbered(self.train)
 
 
-def _numbered(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def numbered(masks: Bool[np.ndarray, "k m"]) -> Held:
+    """Return the rows that each mask marks, by their numbers."""
     sizes = masks.sum(axis=1)
-    counts = np.arange(sizes.max()) < sizes[:, None]
+    counts = np.arange(max(1, sizes.max(initial=0))) < sizes[:, None]
     rows = np.zeros(counts.shape, np.int32)
     rows[counts] = np.nonzero(masks)[1]
-    return rows, counts
+    return Held(jnp.asarray(rows), jnp.asarray(counts))
 
 
 def split(folds: Any, y: Any, groups: Any = None) -> Folds:

@@ -16,20 +16,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from jaxridge.data import Centre, Data
 from jaxridge.moments import Moments
 from jaxridge.products import matmul
 from jaxridge.scoring import OF_SUMS, Score, score_about, squared_error
 from jaxridge.tiles import at_once, column_sums
-
-
-class Held(NamedTuple):
-    """Rows held out by each fold, padded to the same number, and which count."""
-
-    rows: Int[Array, "k h"]
-    counts: Bool[Array, "k h"]
 
 
 class Scored(NamedTuple):

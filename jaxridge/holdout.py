@@ -6,6 +6,7 @@ folds, and columns prepared anew in each, are factorised from their rows, one by
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,15 +17,25 @@ from jaxtyping import Array, Float
 
 from jaxridge import blocks, checks, kernels
 from jaxridge.columns import Learner, prepared, untouched
-from jaxridge.data import Data
+from jaxridge.data import Data, stays_outside
 from jaxridge.filled import UNTOUCHED, Filling
-from jaxridge.folds import Folds
-from jaxridge.held import Fit, Held, Scored, from_rows, from_sums, rows_of
+from jaxridge.folds import Folds, Held
+from jaxridge.held import Fit, Scored, from_rows, from_sums, rows_of
 from jaxridge.moments import Moments, complements, left_out, total
 from jaxridge.placement import placed
 from jaxridge.plans import Plan
 from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost, sums_keep
-from jaxridge.routes import BLOCKS, DUAL, ONE_A_FOLD, ONE_FOR_ALL, PRIMAL, SVD, Route
+from jaxridge.products import FAST, FULL
+from jaxridge.routes import (
+    ANCHORS,
+    BLOCKS,
+    DUAL,
+    ONE_A_FOLD,
+    ONE_FOR_ALL,
+    PRIMAL,
+    SVD,
+    Route,
+)
 from jaxridge.scoring import OF_SUMS, Score
 from jaxridge.spectrum import condition, gain, of_data
 from jaxridge.sums import fold_moments, with_targets
@@ -50,41 +61,19 @@ def score_folds(
 
     `parts_of` is what makes the moments of folds of all the data, if need be.
     """
-    m, n = data.X.shape
-    dtype = str(data.X.dtype)
-    held = Held(*map(jnp.asarray, folds.held_rows))
-    shared = learner is untouched and folds.is_partition
-
-    def by_route(system: str) -> Scoring:
-        weights = jnp.asarray(folds.train) * data.weight
-        given = score, learner, fit_intercept, system, rounding
-        found = [
-            by_rows(part, held, weights, lams, *given) for part in _parts(data, plan)
-        ]
-        return _joined(found, plan), Route(system, ONE_A_FOLD, dtype)
+    given = score, learner, fit_intercept
 
     def cheap() -> tuple[Array, Route] | None:
-        if not shared:
-            scored, route = by_route(PRIMAL if n <= m else DUAL)
-        elif n <= m:
-            scored, route = _by_sums(
-                data, folds, held, lams, score, fit_intercept, plan, parts_of
-            )
-        else:
-            train = Held(*map(jnp.asarray, folds.train_rows))
-            given = lams, score, fit_intercept, plan
-            scored, route = _by_kernel(data, train, held, *given)
-        kept = is_kept(scored.condition, data.X.dtype)
-        kept = kept and not is_lost(scored.left, data.X.dtype)
-        return (scored.per_fold, route) if kept else None
+        return _by_products(data, folds, lams, *given, plan, parts_of)
 
     def wide(data: Data, lams: Array) -> tuple[Array, Route]:
-        given = score, learner, fit_intercept, plan, SINGLE
-        scores, route = score_folds(data, folds, lams, *given)
+        exact = replace(plan, precision=FULL)
+        scores, route = score_folds(data, folds, lams, *given, exact, SINGLE)
         return scores, route.as_raised()
 
     def sure() -> tuple[Array, Route]:
-        scored, route = by_route(SVD)
+        of_fold = SVD, rounding
+        scored, route = _one_by_one(data, folds, lams, *given, plan, *of_fold)
         traced = checks.any_traced(data, lams)
         return scored.per_fold, route if traced else route.as_raised()
 
@@ -93,10 +82,62 @@ def score_folds(
     return by_cheapest(cheap, wide, sure, data, lams)
 
 
+def _by_products(
+    data: Data,
+    folds: Folds,
+    lams: Float[Array, " L"],
+    score: Score,
+    learner: Learner,
+    fit_intercept: bool,
+    plan: Plan,
+    parts_of: PartsOf | None,
+) -> tuple[Float[Array, "k L *score"], Route] | None:
+    """Score every fold by products of the data, if those keep their digits."""
+    m, n = data.X.shape
+    dtype, fast = data.X.dtype, plan.precision == FAST
+    given = lams, score, fit_intercept, plan
+    if not (learner is untouched and folds.is_partition):
+        how = score, learner, fit_intercept, plan, PRIMAL if n <= m else DUAL, None
+        scored, route = _one_by_one(data, folds, lams, *how)
+    elif n <= m:
+        scored, route = _by_sums(data, folds, *given, parts_of)
+    else:
+        scored, route = _by_kernel(data, folds, *given)
+    if is_kept(scored.condition, dtype, fast) and not is_lost(scored.left, dtype):
+        return scored.per_fold, replace(
+            route, dtype=f"{dtype}, {FAST} products" if fast else route.dtype
+        )
+    if fast:
+        exact = replace(plan, precision=FULL)
+        again = score, learner, fit_intercept, exact, parts_of
+        return _by_products(data, folds, lams, *again)
+    return None
+
+
+def _one_by_one(
+    data: Data,
+    folds: Folds,
+    lams: Float[Array, " L"],
+    score: Score,
+    learner: Learner,
+    fit_intercept: bool,
+    plan: Plan,
+    system: str,
+    rounding: float | None,
+) -> Scoring:
+    """Score folds of any kind from the rows that each trains on."""
+    weights = jnp.asarray(folds.train) * data.weight
+    given = score, learner, fit_intercept, system, rounding
+    found = [
+        by_rows(part, folds.held_rows, weights, lams, *given)
+        for part in _parts(data, plan)
+    ]
+    return _joined(found, plan), Route(system, ONE_A_FOLD, str(data.X.dtype))
+
+
 def _by_sums(
     data: Data,
     folds: Folds,
-    held: Held,
     lams: Float[Array, " L"],
     score: Score,
     fit_intercept: bool,
@@ -109,49 +150,54 @@ def _by_sums(
     Where errors from sums would cancel, or a score needs more, rows are read again.
     """
     m, n = data.X.shape
+    fast = plan.precision == FAST
     one_tile = plan.target_tile == plan.sizes.t
     sharing = plan.route.sharing if sharing is None else sharing
     if one_tile:
-        parts = (parts_of or partial(fold_moments, data))(folds.held)
+        parts = (parts_of or partial(fold_moments, data, fast=fast))(folds.held)
     else:
-        parts = fold_moments(data._replace(Y=data.Y[:, :0]), folds.held)
+        parts = fold_moments(data._replace(Y=data.Y[:, :0]), folds.held, fast)
     given = sharing, fit_intercept
-    shared = factorised(
-        complements(parts), total(parts), jnp.min(lams), *given, alone=False
-    )
+    shared = factorised(complements(parts), total(parts), lams, *given, alone=False)
     from_sums_alone = score in OF_SUMS and len(folds.held) * n <= m
     found, X = [], None
     for part in _parts(data, plan):
-        sums = parts if one_tile else with_targets(parts, part, folds.held)
+        sums = parts if one_tile else with_targets(parts, part, folds.held, fast)
         of_fold = shared, sums, complements(sums), jnp.sum(data.weight), lams
         if from_sums_alone:
             scored, holds = _from_sums(*of_fold, *given, score)
             if sums_keep(scored.left, data.X.dtype):
                 found.append(scored)
                 continue
+        if stays_outside(data.X):
+            raise MemoryError(
+                "`X` does not fit on the device, and these scores need its rows there: "
+                'use `scoring` "mse" or "r2", or fewer `folds`'
+            )
         X = placed(data.X) if X is None else X
         rows = part._replace(X=X)
         tile = plan.lam_tile
-        scored, holds = _from_rows(*of_fold, rows, held, *given, score, tile)
+        scored, holds = _from_rows(*of_fold, rows, folds.held_rows, *given, score, tile)
         found.append(scored)
-    if sharing == ONE_FOR_ALL and not holds:
+    if sharing in (ONE_FOR_ALL, ANCHORS) and not holds:
         others = score, fit_intercept, plan, parts_of, ONE_A_FOLD
-        return _by_sums(data, folds, held, lams, *others)
+        return _by_sums(data, folds, lams, *others)
     return _joined(found, plan), Route(PRIMAL, sharing, str(data.X.dtype))
 
 
 def _by_kernel(
     data: Data,
-    train: Held,
-    held: Held,
+    folds: Folds,
     lams: Float[Array, " L"],
     score: Score,
     fit_intercept: bool,
     plan: Plan,
 ) -> Scoring:
     """Score folds that are a partition from one kernel, as blocks left out or apart."""
+    train, held = folds.train_rows, folds.held_rows
     w, sharing = data.weight, plan.route.sharing
-    K = kernels.kernel_of(data._replace(Y=data.Y[:, :1]), fit_intercept)
+    design = data._replace(Y=data.Y[:, :1])
+    K = kernels.kernel_of(design, fit_intercept, plan.precision == FAST)
     given = lams, score, fit_intercept
     if sharing == BLOCKS:
         whole = blocks.factorised(K, w, fit_intercept)
@@ -270,7 +316,7 @@ def by_moments(
     whole = total(parts)
     training, parts = jax.vmap(prepare)(*paired(parts))
     given = ONE_A_FOLD, fit_intercept
-    shared = factorised(training, whole, jnp.min(lams), *given, alone=True)
+    shared = factorised(training, whole, lams, *given, alone=True)
     of_fold = shared, parts, training, whole.weight, lams
     return _from_sums(*of_fold, *given, score)[0]
 

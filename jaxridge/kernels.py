@@ -11,13 +11,19 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.lax import dynamic_slice_in_dim
 from jaxtyping import Array, Float
 
+from jaxridge import accelerator
 from jaxridge.data import Centre, Data, centre_of, weighted_mean
-from jaxridge.held import Fit, Held, Scored, from_rows
-from jaxridge.products import matmul
+from jaxridge.folds import Held
+from jaxridge.held import Fit, Scored, from_rows
+from jaxridge.products import gram, matmul
+from jaxridge.scatter import summed_in, terms_at_once
 from jaxridge.scoring import Score
 from jaxridge.spectrum import above, gain
+from jaxridge.tiles import fold
+from jaxridge.twofold import Twofold, zeros
 
 
 class Kernels(NamedTuple):
@@ -29,11 +35,24 @@ class Kernels(NamedTuple):
     condition: Float[Array, " k"]
 
 
-@partial(jax.jit, static_argnames="fit_intercept")
-def kernel_of(data: Data, fit_intercept: bool) -> Float[Array, "m m"]:
+@partial(jax.jit, static_argnames=("fit_intercept", "fast"))
+def kernel_of(
+    data: Data, fit_intercept: bool, fast: bool = False
+) -> Float[Array, "m m"]:
     """Return products of rows about their mean, or about 0 without an intercept."""
-    rows = data.X - centre_of(data, fit_intercept).x
-    return matmul(rows, rows.T)
+    X, x = data.X, centre_of(data, fit_intercept).x
+    if not accelerator.is_used():
+        return matmul(X - x, (X - x).T)
+    dtype, width = summed_in(X.dtype), min(X.shape[1], terms_at_once(X.dtype, len(X)))
+
+    def add(sums: Twofold, counts: Array, at: Array) -> Twofold:
+        columns = dynamic_slice_in_dim(X, at[0, 0], width, 1)
+        about = (columns - dynamic_slice_in_dim(x, at[0, 0], width)) * counts
+        return sums.plus(gram(about.T.astype(dtype), fast))
+
+    every = jnp.arange(X.shape[1])[:, None]
+    ones, start = jnp.ones(len(every), X.dtype), zeros((len(X), len(X)), dtype)
+    return fold(add, start, ones, every, least=width, at_once=0).value().astype(X.dtype)
 
 
 @partial(jax.jit, static_argnames="fit_intercept")

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from jaxridge import accelerator
+
 ALIGNED = 64  # bytes: where XLA takes memory as it is
 LARGE = 2**20
 
@@ -21,7 +23,7 @@ def placed(array: Any) -> Array:
     if isinstance(array, jax.Array):
         return array
     is_large = isinstance(array, np.ndarray) and array.nbytes >= LARGE
-    if not is_large or jax.default_backend() != "cpu":
+    if not is_large or accelerator.is_used():
         return jnp.asarray(array)
     memory = np.empty(array.nbytes + ALIGNED, np.uint8)
     start = -memory.ctypes.data % ALIGNED

@@ -1,64 +1,35 @@
 """Which route, which tiles, and what that will cost: known from the sizes alone.
 
 Every route leads to the same scores. What differs is how often something is factorised
-and how much is multiplied, so a handful of rates, measured once for each kind of device
-and dtype, tell which is cheapest. Tiles are as large as the memory budget allows, and
-no larger than a cache likes. Nothing here looks at a number of the data; whether a
-route kept their digits is seen, and mended, where it is run.
+and how much is multiplied (see `costs`), so what one operation of each kind takes,
+measured once for each kind of device and dtype, tells which is cheapest. Tiles are as
+large as the memory budget allows, and no larger than a cache likes. Nothing here looks
+at a number of the data; whether a route kept their digits is seen, and mended, where it
+is run.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
+import jax
 import numpy as np
 from tabulate import tabulate
 
 from jaxridge import checks
-from jaxridge.devices import Rates, place, rates_of, share_of
-from jaxridge.routes import (
-    BLOCKS,
-    CHOLESKY,
-    DUAL,
-    ONE,
-    ONE_A_FOLD,
-    ONE_FOR_ALL,
-    PRIMAL,
-    TRIDIAGONAL,
-    Route,
-)
+from jaxridge.accelerator import ran_out_of_memory
+from jaxridge.costs import Candidate, Sizes, candidates
+from jaxridge.devices import Device, device_like, place, seconds_of, share_of
+from jaxridge.products import FAST, FULL
+from jaxridge.routes import ANCHORS, ONE_FOR_ALL, TRIDIAGONAL, Route
 
 ASKED = ("folds", "leave-one-out", "path")
-CACHED = 2**20  # numbers of one tile that a cache holds
 NARROW = 256  # targets, fewer of which make a product of matrices slow
-STEPS = {"float32": 6, "float64": 13}  # of conjugate gradients, to rounding
-STEP = 2e-8  # s, of a tridiagonal solution
 MOST = 10**15
+
+R = TypeVar("R")
 # Routes that hold the coefficients of all targets and penalties at a time.
-FOR_FEW_TARGETS = (ONE_FOR_ALL, TRIDIAGONAL)
-
-
-class Sizes(NamedTuple):
-    """What is asked: rows, features, targets, penalties, folds, and their dtype."""
-
-    m: int
-    n: int
-    t: int
-    L: int
-    k: int
-    itemsize: int
-
-
-class Candidate(NamedTuple):
-    """A route and what it is expected to cost.
-
-    Bytes are `fixed` ones, and those `each` target takes that is worked on at a time.
-    """
-
-    route: Route
-    seconds: float
-    fixed: int
-    each: int
+FOR_FEW_TARGETS = (ONE_FOR_ALL, TRIDIAGONAL, ANCHORS)
 
 
 @dataclass(frozen=True)
@@ -81,6 +52,8 @@ class Plan:
         (m, n, t, L, k, itemsize), as asked.
     others : tuple of (Route, seconds, bytes)
         The routes that were not taken.
+    precision : "full" or "fast"
+        That of products of rows: "fast" only where it is another, and asked for.
     """
 
     route: Route
@@ -91,6 +64,7 @@ class Plan:
     budget: int
     sizes: Sizes
     others: tuple[tuple[Route, float, int], ...]
+    precision: str = FULL
 
     def explain(self) -> str:
         """Return the plan, and what else was possible, in words."""
@@ -130,6 +104,7 @@ def plan(
     *,
     asked: str = "folds",
     budget: float | None = None,
+    precision: str = FULL,
 ) -> Plan:
     """Plan the computation of scores or coefficients at every penalty.
 
@@ -151,6 +126,8 @@ def plan(
     budget : float, optional
         Bytes of working memory, beside the data and the answer. If not given, a quarter
         of what the device has free, rounded down to a power of two.
+    precision : "full" or "fast"
+        As for `cross_validate`.
 
     Returns
     -------
@@ -177,6 +154,7 @@ def plan(
     dual, one factorisation a fold, float64
     """
     checks.one_of("asked", asked, ASKED)
+    checks.one_of("precision", precision, (FULL, FAST))
     try:
         kind = np.dtype("" if dtype is None else dtype).name
     except TypeError:
@@ -188,15 +166,45 @@ def plan(
     sizes = Sizes(m, n, t, L, k, np.dtype(kind).itemsize)
     where, free = place(device)
     limit = _checked_budget(budget) if budget is not None else share_of(free)
-    rates = rates_of(where, kind)
-    found = list(_candidates(sizes, rates, kind, asked))
-    return _cheapest(found, sizes, limit)
+    device = device_like(where, kind)
+    found = list(candidates(sizes, kind, asked, device.tile))
+    made = _cheapest(found, sizes, device, limit)
+    fast = precision == FAST and kind == "float32" and where != "cpu"
+    return replace(made, precision=FAST if fast else FULL)
 
 
-def _cheapest(found: list[Candidate], sizes: Sizes, limit: int) -> Plan:
-    ranked = sorted(found, key=lambda one: one.seconds)
+def until_it_fits(
+    compute: Callable[[Plan], R],
+    planned: Callable[[float | None], Plan],
+    budget: float | None,
+) -> R:
+    """Compute by a plan, and by smaller ones where the device runs out of memory.
+
+    Each has half the bytes of the one before.
+
+    Raises
+    ------
+    MemoryError
+        If no plan is small enough.
+    """
+    made = planned(budget)
+    while True:
+        try:
+            return compute(made)
+        except jax.errors.JaxRuntimeError as error:
+            if not ran_out_of_memory(error):
+                raise
+        try:
+            made = planned(made.bytes / 2)
+        except MemoryError as error:
+            raise MemoryError(f"the device ran out of memory, and {error}") from None
+
+
+def _cheapest(found: list[Candidate], sizes: Sizes, device: Device, limit: int) -> Plan:
+    seconds = {one.route: seconds_of(one.work, device.each) for one in found}
+    ranked = sorted(found, key=lambda one: seconds[one.route])
     for best in ranked:
-        tile = _target_tile(best, sizes, limit)
+        tile = _target_tile(best, sizes, device.tile, limit)
         if tile:
             break
     else:
@@ -209,22 +217,23 @@ def _cheapest(found: list[Candidate], sizes: Sizes, limit: int) -> Plan:
             + (", half of it in float32" if sizes.itemsize == 8 else "")
         )
     held = max(1, sizes.m // max(1, sizes.k))
-    lams = min(sizes.L, max(1, CACHED // (held * tile)))
+    lams = min(sizes.L, max(1, device.tile // (held * tile)))
     others = tuple(
-        (one.route, one.seconds, one.fixed + one.each * min(tile, sizes.t))
+        (one.route, seconds[one.route], one.fixed + one.each * min(tile, sizes.t))
         for one in ranked
         if one is not best
     )
     size = best.fixed + best.each * tile
-    return Plan(best.route, tile, lams, size, best.seconds, limit, sizes, others)
+    cost = size, seconds[best.route]
+    return Plan(best.route, tile, lams, *cost, limit, sizes, others)
 
 
-def _target_tile(one: Candidate, sizes: Sizes, limit: int) -> int:
+def _target_tile(one: Candidate, sizes: Sizes, numbers: int, limit: int) -> int:
     """Return how many targets to work on at a time, 0 if none fits."""
     room = (limit - one.fixed) // max(1, one.each)
     if room < 1:
         return 0
-    cached = max(NARROW, CACHED // max(1, sizes.m // max(1, sizes.k)))
+    cached = max(NARROW, numbers // max(1, sizes.m // max(1, sizes.k)))
     few = one.route.sharing in FOR_FEW_TARGETS
     most = room if few else min(room, cached)
     if most >= sizes.t:
@@ -232,107 +241,6 @@ def _target_tile(one: Candidate, sizes: Sizes, limit: int) -> int:
     if few:
         return 0
     return int(-(-sizes.t // -(-sizes.t // most)))
-
-
-def _candidates(
-    sizes: Sizes, rates: Rates, kind: str, asked: str
-) -> Iterator[Candidate]:
-    if asked != "folds":
-        return _of_all_rows(sizes, rates, kind, asked == "leave-one-out")
-    return (_of_sums if sizes.n <= sizes.m else _of_kernel)(sizes, rates, kind)
-
-
-def _of_all_rows(
-    sizes: Sizes, rates: Rates, kind: str, left_out: bool
-) -> Iterator[Candidate]:
-    """Yield the one way to factorise all rows."""
-    m, n, t, L, _, size = sizes
-    r, wide = min(m, n), n > m
-    once = _products(sizes, rates) + _eigh(rates, r)
-    # Rows along the axes, and for each penalty coefficients or residuals of rows.
-    once += 2 * m * n * r / rates.product if left_out else 0
-    each = 2 * (m if left_out else n) * r * (t + 1) / rates.product
-    yield Candidate(
-        Route(DUAL if wide else PRIMAL, ONE, kind),
-        once + L * each,
-        size * (4 * r * r + (n * r + m * n) * wide + 2 * min(CACHED, m * (n + t))),
-        size * (2 * r + L),
-    )
-
-
-def _of_sums(sizes: Sizes, rates: Rates, kind: str) -> Iterator[Candidate]:
-    """Yield the ways to solve every fold's system, given the sums of each fold."""
-    m, n, t, L, k, size = sizes
-    h = -(-m // k)
-    square = 2.0 * n * n / rates.product  # a product with a vector
-    scores = k * L * (min(h * n / rates.product, square) * 2 * t + rates.call)
-    sums = _products(sizes, rates) + scores
-    fixed, each = size * (2 * k + 3) * n * n, size * (4 * k * n + m + 4 * h + k * L)
-    ways = {
-        # Eigenvectors: VᵀC once, and then a number for each penalty.
-        ONE_A_FOLD: (_eigh(rates, n) + square * t, k * n * n, 0),
-        # A third of that, and then n steps and two products for each penalty.
-        TRIDIAGONAL: (
-            0.35 * _eigh(rates, n) + t * L * (2 * square + n * STEP),
-            2 * k * n * n,
-            4 * n * L,
-        ),
-        # Gᵢ turned into the axes of all rows, and conjugate gradients.
-        ONE_FOR_ALL: (
-            _eigh(rates, n) / k + square * (2 * n + STEPS[kind] * t * L),
-            3 * n * n,
-            8 * n * L,
-        ),
-        CHOLESKY: (
-            L * (n**3 / 3 / rates.cholesky + 2 * square * t + rates.call),
-            2 * n * n,
-            0,
-        ),
-    }
-    for sharing, (seconds, numbers, per_target) in ways.items():
-        yield Candidate(
-            Route(PRIMAL, sharing, kind),
-            sums + k * seconds,
-            fixed + size * numbers,
-            each + size * per_target,
-        )
-
-
-def _of_kernel(sizes: Sizes, rates: Rates, kind: str) -> Iterator[Candidate]:
-    """Yield the ways to leave folds out, given products of all rows."""
-    m, n, t, L, k, size = sizes
-    h = -(-m // k)
-    r = m - h
-    kernel = 2.0 * m * n * m / rates.product + 3 * m * n * size / rates.bandwidth
-    fixed = size * (2 * m * n + 4 * m * m)
-    turned = 2.0 * r * r * (t + h) / rates.product
-    scores = 2.0 * L * h * r * t / rates.product
-    yield Candidate(
-        Route(DUAL, ONE_A_FOLD, kind),
-        kernel + k * (_eigh(rates, r) + turned + scores),
-        fixed + size * k * r * m,
-        size * (4 * k * m + m + 4 * h + k * L),
-    )
-    # Products of blocks, and triangular solves, run at a quarter of the rate.
-    blocks = 4 * 6.0 * m * m * h / rates.product + k * h**3 / 3 / rates.cholesky
-    solves = 2.0 * m * m * t / rates.product
-    yield Candidate(
-        Route(DUAL, BLOCKS, kind),
-        kernel + _eigh(rates, m) + L * (blocks + solves + k * rates.call),
-        fixed + size * (m * m + 3 * h * h),
-        size * (6 * m + k * L),
-    )
-
-
-def _products(sizes: Sizes, rates: Rates) -> float:
-    """Return the seconds for XᵀX (or XXᵀ) and XᵀY, and for three looks at X."""
-    m, n, t, *_, size = sizes
-    looks = 3 * m * n * size / rates.bandwidth
-    return 2.0 * m * n * (min(m, n) / rates.symmetric + t / rates.product) + looks
-
-
-def _eigh(rates: Rates, n: int) -> float:
-    return rates.eigh[0] * n**2 + rates.eigh[1] * n**3
 
 
 def _checked_budget(budget: Any) -> int:

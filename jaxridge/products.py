@@ -5,21 +5,62 @@ of mantissa where the caller believes in twenty-four. Every product of the packa
 through this file, which asks for the full precision of the operands.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.lax.linalg import symmetric_product
 from jaxtyping import Array, Float
 
 PRECISION = jax.lax.Precision.HIGHEST
+# What a user may ask for: all digits, or those that a GPU multiplies fastest.
+FULL, FAST = "full", "fast"
+POWER_STEPS = 8
 
 
 def matmul(
-    a: Float[Array | np.ndarray, "..."], b: Float[Array | np.ndarray, "..."]
+    a: Float[Array | np.ndarray, "..."],
+    b: Float[Array | np.ndarray, "..."],
+    fast: bool = False,
 ) -> Float[Array, "..."]:
-    """Return `a @ b` at the full precision of the operands' dtype."""
-    return jnp.matmul(a, b, precision=PRECISION)
+    """Return `a @ b` at the full precision of the operands' dtype, unless `fast`."""
+    precision = jax.lax.Precision.DEFAULT if fast else PRECISION
+    return jnp.matmul(a, b, precision=precision)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def gram(A: Float[Array, "m n"], fast: bool = False) -> Float[Array, "n n"]:
+    """Return `A.T @ A`, half of it computed by a GPU's BLAS, and half copied."""
+    if fast:
+        return matmul(A.T, A, fast)
+    none = jnp.zeros((A.shape[1], A.shape[1]), A.dtype)
+    return symmetric_product(A.T, none, symmetrize_output=True)
+
+
+@gram.defjvp
+def _gram_jvp(fast: bool, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    (A,), (dA,) = primals, tangents
+    half = matmul(A.T, dA, fast)
+    return gram(A, fast), half + half.T
+
+
+def grown(
+    product: Callable[[Array], Array], like: Float[Array, "n n"]
+) -> Float[Array, ""]:
+    """Return about the largest eigenvalue of a symmetric matrix, by its products.
+
+    Power steps tell it to a small factor.
+    """
+    start = jax.random.normal(jax.random.key(0), like.shape[:1], like.dtype)
+
+    def step(_: Array, v: Array) -> Array:
+        size = jnp.linalg.norm(v)
+        return product(v / jnp.where(size > 0, size, 1))
+
+    return jnp.linalg.norm(jax.lax.fori_loop(0, POWER_STEPS, step, start))
 
 
 @jax.custom_vjp

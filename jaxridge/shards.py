@@ -1,19 +1,19 @@
 """Moments of rows that lie on several devices, each device adding up its own."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Axes
-from jaxtyping import Array, Bool
+from jaxtyping import Bool
 
 from jaxridge import checks
 from jaxridge.data import Data
+from jaxridge.folds import Held, numbered
 from jaxridge.moments import Moments, total
+from jaxridge.scatter import moments_of_sets
 
 ROWS = "rows"
 
@@ -26,49 +26,34 @@ def are_shared_out(X: Any) -> bool:
 
 
 def moments_of_shards(
-    data: Data, held: Bool[np.ndarray, "k m"], sums_of: Callable[[Data], Moments]
+    data: Data, held: Bool[np.ndarray, "k m"], fast: bool = False
 ) -> Moments:
-    """Return the moments of the rows that each mask marks, by `sums_of` its rows.
+    """Return the moments of the rows that each mask marks.
 
-    Rows stay where they are: each device adds up its own, of all folds in turn, and
-    passes over folds of which it has none. Only moments travel.
+    Rows stay where they are: each device adds up its own, of all folds in turn. Only
+    moments travel.
     """
     there: Any = data.X.sharding.device_set
     devices = sorted(there, key=lambda device: device.id)
     mesh = Mesh(np.array(devices), (ROWS,))
-    shards, masks = (NamedSharding(mesh, a) for a in (Axes(ROWS), Axes(None, ROWS)))
-    placed = jax.device_put(data, shards)
-    return _added_up(placed, jax.device_put(jnp.asarray(held), masks), sums_of, mesh)
+    shard = NamedSharding(mesh, Axes(ROWS))
+    of_device = np.split(held, len(devices), axis=1)  # the rows of each, by mask
+    rows, counts = numbered(np.concatenate(of_device))
+    sets = Held(*(a.reshape(len(devices), len(held), -1) for a in (rows, counts)))
+    return _added_up(*jax.device_put((data, sets), shard), fast, mesh)
 
 
 @partial(jax.jit, static_argnums=(2, 3))
-def _added_up(
-    data: Data, held: Array, sums_of: Callable[[Data], Moments], mesh: Mesh
-) -> Moments:
-    def of_shard(data: Data, held: Array) -> Moments:
-        return jax.tree.map(lambda a: a[None], _of_folds(data, held, sums_of))
-
-    def of_fold(parts: Moments) -> Moments:
-        return total(parts)
+def _added_up(data: Data, sets: Held, fast: bool, mesh: Mesh) -> Moments:
+    def of_shard(data: Data, sets: Held) -> Moments:
+        mine = jax.tree.map(lambda a: a[0], sets)
+        return jax.tree.map(lambda a: a[None], moments_of_sets(data, mine, fast))
 
     every = jax.shard_map(
         of_shard,
         mesh=mesh,
-        in_specs=(Axes(ROWS), Axes(None, ROWS)),
+        in_specs=(Axes(ROWS), Axes(ROWS)),
         out_specs=Axes(ROWS),
         check_vma=False,
-    )(data, held)  # (devices, folds, ...)
-    return jax.vmap(of_fold, in_axes=1)(every)
-
-
-def _of_folds(data: Data, held: Array, sums_of: Callable[[Data], Moments]) -> Moments:
-    """Return the moments of each fold of the rows of one device."""
-    shapes = jax.eval_shape(sums_of, data)
-    none = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-
-    def of_fold(mask: Array) -> Moments:
-        weight = jnp.where(mask, data.weight, 0)
-        mine = data._replace(weight=weight)
-        return jax.lax.cond(jnp.any(weight > 0), sums_of, lambda _: none, mine)
-
-    return jax.lax.map(of_fold, held)
+    )(data, sets)  # (devices, folds, ...)
+    return jax.vmap(lambda parts: total(parts), in_axes=1)(every)

@@ -5,21 +5,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Bool
 
-from jaxridge import checks
+from jaxridge import accelerator, checks
 from jaxridge.data import (
     ArrayLike,
-    Centre,
     Data,
     as_data_to_square,
     in_kind_of_input,
-    weighted_mean,
-    weighted_rows,
+    stays_outside,
 )
-from jaxridge.folds import split
+from jaxridge.folds import numbered, split
 from jaxridge.moments import Moments
-from jaxridge.products import matmul
+from jaxridge.scatter import cross_of_sets, moments_of_sets
+from jaxridge.sent import moments_of_tiles, tiles_of
 from jaxridge.shards import are_shared_out, moments_of_shards
 
 
@@ -80,69 +79,60 @@ def moments_of(
     return jax.tree.map(jnp.asarray, fold_moments(data, masks.held))
 
 
-def fold_moments(data: Data, held: np.ndarray) -> Moments:
-    """Return the moments of the rows that each mask of `held` marks."""
+def fold_moments(
+    data: Data, held: Bool[np.ndarray, "k m"], fast: bool = False
+) -> Moments:
+    """Return the moments of the rows that each mask of `held` marks.
+
+    With `fast` XLA multiplies them in the precision that the device does fastest.
+    """
     if are_shared_out(data.X):
-        return moments_of_shards(data, held, _in_jax)
-    parts = [moments_of_rows(data, np.flatnonzero(mask)) for mask in held]
-    return _stacked(parts)
+        return moments_of_shards(data, held, fast)
+    if stays_outside(data.X):
+        return moments_of_tiles(tiles_of(data, held), fast)
+    if _is_for_xla(data):
+        return moments_of_sets(data, numbered(held), fast)
+    parts = [_moments_in_numpy(data, np.flatnonzero(mask)) for mask in held]
+    return jax.tree.map(lambda *a: np.stack(a), *parts)
 
 
-def with_targets(design: Moments, data: Data, held: np.ndarray) -> Moments:
+def with_targets(
+    design: Moments, data: Data, held: Bool[np.ndarray, "k m"], fast: bool = False
+) -> Moments:
     """Return the moments of folds whose rows' own, without targets, are known."""
-    found = [
-        _cross_of_rows(data, np.flatnonzero(mask), *of)
-        for mask, *of in zip(held, design.weight, design.x, design.xx, strict=True)
-    ]
-    y, xy, yy = jax.tree.map(lambda *a: jnp.stack(a), *found)
+    if _is_for_xla(data):
+        of_sets = numbered(held), design.weight, design.x
+        y, xy, yy = cross_of_sets(data, *of_sets, fast)
+    else:
+        found = [
+            _cross_in_numpy(*_chosen(data, np.flatnonzero(mask)), *map(np.asarray, of))
+            for mask, *of in zip(held, design.weight, design.x, design.xx, strict=True)
+        ]
+        y, xy, yy = (jnp.asarray(np.stack(a)) for a in zip(*found, strict=True))
     return Moments(design.weight, design.x, y, design.xx, xy, yy)
 
 
-def moments_of_rows(data: Data, rows: np.ndarray) -> Moments:
-    """Return the moments of some of the rows, by their numbers, as one set."""
-    if are_shared_out(data.X):
-        mask = np.isin(np.arange(len(data.X)), rows)[None]
-        return jax.tree.map(lambda a: a[0], moments_of_shards(data, mask, _in_jax))
-    if _in_compiled(data):
-        return _in_jax(_chosen(data, rows))
-    X, Y, weight = _chosen_in_numpy(data, rows)
+def moments_of_all(data: Data) -> Moments:
+    """Return the moments of all rows, as one set."""
+    if are_shared_out(data.X) or _is_for_xla(data):
+        parts = fold_moments(data, np.ones((1, len(data.X)), bool))
+        return jax.tree.map(lambda a: a[0], parts)
+    return _moments_in_numpy(data, np.arange(len(data.X)))
+
+
+def _is_for_xla(data: Data) -> bool:
+    return checks.any_traced(data) or accelerator.is_used() or are_shared_out(data.X)
+
+
+def _moments_in_numpy(data: Data, rows: np.ndarray) -> Moments:
+    X, Y, weight = _chosen(data, rows)
     total, x, xx = _design_in_numpy(X, weight)
     y, xy, yy = _cross_in_numpy(X, Y, weight, total, x, xx)
     found: tuple[Any, ...] = total, x, y, xx, xy, yy
     return Moments(*found)
 
 
-def _cross_of_rows(
-    data: Data, rows: np.ndarray, total: Array, x: Array, xx: Array
-) -> tuple[Any, ...]:
-    """Return y, xy and yy of rows whose weight, x and xx are known."""
-    if _in_compiled(data):
-        return _cross_in_jax(_chosen(data, rows), total, x)
-    known = map(np.asarray, (total, x, xx))
-    return tuple(
-        map(jnp.asarray, _cross_in_numpy(*_chosen_in_numpy(data, rows), *known))
-    )
-
-
-def _stacked(parts: list[Any]) -> Any:
-    """Return parts with an axis of folds, NumPy's as NumPy's."""
-    leaves = jax.tree.leaves(parts[0])
-    stack = jnp if any(isinstance(a, jax.Array) for a in leaves) else np
-    return jax.tree.map(lambda *a: stack.stack(a), *parts)
-
-
-def _in_compiled(data: Data) -> bool:
-    elsewhere = jax.default_backend() != "cpu" or are_shared_out(data.X)
-    return checks.any_traced(data) or elsewhere
-
-
-def _chosen(data: Data, rows: np.ndarray) -> Data:
-    return Data(*(a[_selection(rows)] for a in data))
-
-
-def _chosen_in_numpy(
-    data: Data, rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _chosen(data: Data, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     which = _selection(rows)
     X, Y, weight = (np.asarray(a)[which] for a in data)
     return X, Y, weight
@@ -152,22 +142,6 @@ def _selection(rows: np.ndarray) -> Any:
     """Return rows that stand together as a slice, which copies nothing."""
     together = rows.size > 0 and rows[-1] - rows[0] == rows.size - 1
     return slice(rows[0], rows[-1] + 1) if together else rows
-
-
-@jax.jit
-def _in_jax(data: Data) -> Moments:
-    weight = jnp.sum(data.weight)
-    x = jnp.where(weight > 0, weighted_mean(data.X, data.weight), 0)
-    A, _ = weighted_rows(data, Centre(x, jnp.zeros_like(data.Y[0])))
-    y, xy, yy = _cross_in_jax(data, weight, x)
-    return Moments(weight, x, y, matmul(A.T, A), xy, yy)
-
-
-@jax.jit
-def _cross_in_jax(data: Data, total: Array, x: Array) -> tuple[Array, Array, Array]:
-    y = jnp.where(total > 0, weighted_mean(data.Y, data.weight), 0)
-    A, B = weighted_rows(data, Centre(x, y))
-    return y, matmul(A.T, B), jnp.sum(B**2, axis=0)
 
 
 def _design_in_numpy(

@@ -1,9 +1,10 @@
 """The training system of every fold, (Gᵢ + λ) θ = cᵢ, at every penalty.
 
-Gᵢ and cᵢ are moments of all folds but one. Four ways to share the work: the
+Gᵢ and cᵢ are moments of all folds but one. Five ways to share the work: the
 eigenvectors of each Gᵢ, for all penalties and however many targets; its tridiagonal
-form, for few targets; the eigenvectors of all rows' G, for all folds and penalties; or
-a Cholesky factor of every Gᵢ + λ, cheap where penalties are few.
+form, for few targets; the eigenvectors of all rows' G, for all folds and penalties; its
+inverses at a few penalties, likewise; or a Cholesky factor of every Gᵢ + λ, cheap where
+penalties are few.
 """
 
 from functools import partial
@@ -11,14 +12,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.custom_batching import sequential_vmap
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Bool, Float
 
-from jaxridge.conjugate import conjugate_gradients
+from jaxridge import accelerator
+from jaxridge.anchors import Anchors, anchors_of, solved_near
+from jaxridge.conjugate import ALIKE, conjugate_gradients
 from jaxridge.held import Fit
 from jaxridge.moments import Moments, about_centre
-from jaxridge.products import matmul
-from jaxridge.routes import CHOLESKY, ONE_A_FOLD, ONE_FOR_ALL, TRIDIAGONAL
+from jaxridge.products import grown, matmul
+from jaxridge.routes import ANCHORS, CHOLESKY, ONE_A_FOLD, ONE_FOR_ALL, TRIDIAGONAL
 from jaxridge.spectrum import (
     Spectrum,
     condition,
@@ -36,10 +40,6 @@ from jaxridge.tridiagonal import (
 )
 from jaxridge.tridiagonal import condition as condition_of_reduced
 
-# The least that a fold's system may have of that of all rows, in any direction.
-ALIKE = 0.1
-POWER_STEPS = 8
-
 
 class Solved(NamedTuple):
     """The fits of a fold, the condition of its systems, and whether the fits hold."""
@@ -53,7 +53,7 @@ class Solved(NamedTuple):
 def factorised(
     training: Moments,
     whole: Moments,
-    least: Float[Array, ""],
+    lams: Float[Array, " L"],
     sharing: str,
     fit_intercept: bool,
     alone: bool,
@@ -64,9 +64,11 @@ def factorised(
     """
     if sharing == CHOLESKY:
         return (), ()
-    if sharing == ONE_FOR_ALL:
+    least = jnp.min(lams)
+    if sharing in (ONE_FOR_ALL, ANCHORS):
         _, xx, xy = about_centre(whole, fit_intercept)
-        return (), of_products(xx, xy)
+        shared = of_products(xx, xy) if sharing == ONE_FOR_ALL else anchors_of(xx, lams)
+        return (), shared
 
     def one_fold(sums: Moments) -> tuple[Any, Array]:
         _, xx, xy = about_centre(sums, fit_intercept)
@@ -102,6 +104,8 @@ def solved(
         return _by_tridiagonal(reduced, worst, sums, lams, fit_intercept)
     if sharing == ONE_FOR_ALL:
         return _by_neighbour(of_all, sums, total, lams, fit_intercept)
+    if sharing == ANCHORS:
+        return _by_anchors(of_all, sums, lams, fit_intercept)
     return _by_cholesky(sums, lams, fit_intercept)
 
 
@@ -166,30 +170,34 @@ def _by_neighbour(
     return Solved(Fit(centre, V, lambda i: (1.0, alongs[i])), worst, holds)
 
 
+def _by_anchors(
+    anchors: Anchors, sums: Moments, lams: Array, fit_intercept: bool
+) -> Solved:
+    centre, xx, xy = about_centre(sums, fit_intercept)
+    coefs, holds = solved_near(anchors, xx, xy, lams)
+    worst = anchors.condition / ALIKE
+    return Solved(Fit(centre, None, lambda i: (1.0, coefs[i])), worst, holds)
+
+
 def _by_cholesky(sums: Moments, lams: Array, fit_intercept: bool) -> Solved:
     centre, xx, xy = about_centre(sums, fit_intercept)
     one = jnp.eye(len(xx), dtype=xx.dtype)
 
+    def coef(lam: Array) -> Array:
+        return cho_solve((jnp.linalg.cholesky(xx + lam * one), True), xy)
+
+    # Many at a time are what a GPU likes, and what XLA on a CPU is slow at.
+    at = coef if accelerator.is_used() else sequential_vmap(coef)
+
     def middle(i: Array) -> tuple[float, Array]:
-        return 1.0, cho_solve((jnp.linalg.cholesky(xx + lams[i] * one), True), xy)
+        return 1.0, at(lams[i])
 
     least = jnp.min(lams)
     factor = jnp.linalg.cholesky(xx + least * one)
     there = jnp.all(jnp.isfinite(factor))
     factor = jnp.where(there, factor, one)
-    largest = _grown(lambda v: matmul(xx, v) + least * v, xx)
-    inverse = _grown(lambda v: cho_solve((factor, True), v), xx)
+    largest = grown(lambda v: matmul(xx, v) + least * v, xx)
+    inverse = grown(lambda v: cho_solve((factor, True), v), xx)
     # Power steps tell both to a small factor.
     worst = jnp.where(there, 2 * largest * inverse, jnp.inf)
     return Solved(Fit(centre, None, middle), worst, there)
-
-
-def _grown(product: Any, like: Array) -> Array:
-    """Return about the largest eigenvalue of a symmetric matrix, by its products."""
-    start = jax.random.normal(jax.random.key(0), like.shape[:1], like.dtype)
-
-    def step(_: Array, v: Array) -> Array:
-        size = jnp.linalg.norm(v)
-        return product(v / jnp.where(size > 0, size, 1))
-
-    return jnp.linalg.norm(jax.lax.fori_loop(0, POWER_STEPS, step, start))

@@ -15,7 +15,7 @@ from jaxridge import checks, trajectory
 from jaxridge.columns import Columns, Learner, prepared
 from jaxridge.data import Data
 from jaxridge.divergence import refuse_divergence
-from jaxridge.held import Held
+from jaxridge.folds import Held
 from jaxridge.objective import Params
 from jaxridge.products import matmul
 from jaxridge.rules import Rule, Start, StepOptions, rule_for, start_for

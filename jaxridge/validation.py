@@ -27,11 +27,11 @@ from jaxridge.factors import Known, known
 from jaxridge.filled import UNTOUCHED, Filling
 from jaxridge.folds import Folds, split
 from jaxridge.grids import COUNT, grid_of, grid_of_moments, on_grid
-from jaxridge.held import Held
 from jaxridge.holdout import PartsOf, by_moments, score_folds
 from jaxridge.moments import Moments, as_one, left_out, usable
-from jaxridge.plans import plan
+from jaxridge.plans import Plan, plan, until_it_fits
 from jaxridge.precision import warn_if_lost
+from jaxridge.products import FAST, FULL
 from jaxridge.routes import DESCENT, ONE_A_FOLD, PRIMAL, Route
 from jaxridge.rules import StepOptions
 from jaxridge.scoring import Score, called, is_defined, predictions, scoring_of
@@ -55,6 +55,7 @@ def cross_validate(
     fit_intercept: bool = True,
     prepare: Learner | None = None,
     budget: float | None = None,
+    precision: str = FULL,
     **options: Unpack[StepOptions],
 ) -> Scores:
     """Score every penalty of a grid on held-out rows.
@@ -99,6 +100,12 @@ def cross_validate(
     budget : float, optional
         Bytes of working memory beside the data and the scores, for the exact method: a
         quarter of what the device has free if not given. `plan` tells what is needed.
+        Where the device runs out of it all the same, less is used, in smaller tiles.
+    precision : "full" or "fast"
+        "fast" lets a GPU multiply float32 rows in TF32, which rounds each number to 11
+        bits and is several times faster; elsewhere it is "full". Scores then have some
+        three digits, and the route says so. Where penalties are so small that a
+        twentieth of an answer might be lost, "full" is used all the same.
     **options
         Those of `descend`, for ``method="descent"``.
 
@@ -149,6 +156,7 @@ def cross_validate(
      10    2.77604          1.25914
     """
     checks.one_of("method", method, METHODS)
+    checks.one_of("precision", precision, (FULL, FAST))
     scoring_of(scoring)
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
     if method != "descent" and options:
@@ -175,7 +183,8 @@ def cross_validate(
 
     rows, how = known(data, fit_intercept), (scoring, fit_intercept, learner)
     by = None if method == "exact" else descended
-    return scores_by_folds(rows, y, lams, masks, *how, budget=budget, found_by=by)
+    work: Any = {"budget": budget, "precision": precision}
+    return scores_by_folds(rows, y, lams, masks, *how, **work, found_by=by)
 
 
 def scores_by_folds(
@@ -188,13 +197,15 @@ def scores_by_folds(
     learner: Learner = untouched,
     *,
     budget: float | None = None,
+    precision: str = FULL,
     found_by: Callable[[Array], tuple[Array, Route]] | None = None,
 ) -> Scores:
     """Do as `cross_validate` of rows that are known, exactly or as `found_by` does."""
     data, kind = rows.data, scoring_of(scoring)
 
     def exactly(grid: Array) -> tuple[Array, Route]:
-        given = kind.score, learner, fit_intercept, budget, rows.parts
+        parts_of = None if precision == FAST else rows.parts
+        given = kind.score, learner, fit_intercept, budget, precision, parts_of
         return _exactly(data, masks, grid, *given)
 
     found_at = found_by or exactly
@@ -249,7 +260,8 @@ def held_out_predictions(
 
 def _chosen(masks: Folds) -> list[np.ndarray]:
     """Return the rows that each fold holds out."""
-    return [rows[there] for rows, there in zip(*masks.held_rows, strict=True)]
+    each = zip(*map(np.asarray, masks.held_rows), strict=True)
+    return [rows[there] for rows, there in each]
 
 
 def _without_padding(
@@ -320,15 +332,23 @@ def _exactly(
     learner: Learner,
     fit_intercept: bool,
     budget: float | None,
+    precision: str = FULL,
     parts_of: PartsOf | None = None,
 ) -> tuple[Float[Array, "k L *score"], Route]:
     (m, n), t, k = data.X.shape, data.Y.shape[1], len(masks.held)
     # Other folds are factorised one at a time, as all rows are.
     shared = learner is untouched and masks.is_partition
     asked = "folds" if shared else "path"
-    made = plan(m, n, t, len(grid), k, data.X.dtype, asked=asked, budget=budget)
-    given = score, learner, fit_intercept, made
-    return score_folds(data, masks, grid, *given, parts_of=parts_of)
+
+    def planned(budget: float | None) -> Plan:
+        how: Any = {"asked": asked, "budget": budget, "precision": precision}
+        return plan(m, n, t, len(grid), k, data.X.dtype, **how)
+
+    def scored(made: Plan) -> tuple[Float[Array, "k L *score"], Route]:
+        given = score, learner, fit_intercept, made
+        return score_folds(data, masks, grid, *given, parts_of=parts_of)
+
+    return until_it_fits(scored, planned, budget)
 
 
 def _by_descent(
@@ -344,8 +364,7 @@ def _by_descent(
     weights = jnp.asarray(masks.train) * data.weight
     trained = train(data, y, weights, grid, learner, fit_intercept, options)
     warn_unless_converged(trained, options)
-    held = Held(*map(jnp.asarray, masks.held_rows))
-    return score_trained(data, held, trained, score)
+    return score_trained(data, masks.held_rows, trained, score)
 
 
 def folds_of(data: Data, y: Any, folds: Any, groups: Any) -> Folds:

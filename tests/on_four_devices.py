@@ -9,8 +9,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxridge
 from jaxridge.data import Data
+from jaxridge.folds import Held, numbered
 from jaxridge.shards import _added_up, moments_of_shards
-from jaxridge.sums import _in_jax
 
 M, N, TOLERANCE = 400, 6, 1e-12
 RNG = np.random.default_rng(0)
@@ -67,9 +67,10 @@ if __name__ == "__main__":
         # Rows stay where they are: what is gathered is moments.
         data = Data(*map(shared_out, (X, Y, np.ones(M))))
         held = np.arange(M) // (M // 5) == np.arange(5)[:, None]
-        sums = moments_of_shards(data, held, _in_jax)
+        sums = moments_of_shards(data, held)
         alike("moments", sums, jaxridge.moments_of(X, Y, 5))
-        masks = jax.device_put(held, NamedSharding(MESH, PartitionSpec(None, "rows")))
-        text = _added_up.lower(data, masks, _in_jax, MESH).compile().as_text()
+        sets = Held(*(np.stack([a] * 4) for a in numbered(held[:, : M // 4])))
+        sets = jax.device_put(sets, NamedSharding(MESH, PartitionSpec("rows")))
+        text = _added_up.lower(data, sets, False, MESH).compile().as_text()
         assert f"[{M},{N}]" not in text and f"[{M // 4},{N}]" in text
     print("as on one device")

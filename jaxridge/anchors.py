@@ -1,0 +1,81 @@
+"""Every fold at every penalty from Cholesky factors at a few penalties, the anchors.
+
+A factor takes a small part of the time of an eigendecomposition, and a still smaller
+one on a GPU and where columns are many. G₀ of all rows is inverted at each anchor a; of
+(Gᵢ + λ) θ = cᵢ, for λ near a, (G₀ + a)⁻¹ leaves eigenvalues between λ/a and 1, and
+conjugate gradients do the rest.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import cho_solve
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxridge.conjugate import ALIKE, conjugate_gradients
+from jaxridge.costs import ANCHORS_AT_MOST
+from jaxridge.products import grown, matmul
+
+
+class Anchors(NamedTuple):
+    """G₀, its inverses at the anchors, the penalties near each, and its condition."""
+
+    gram: Float[Array, "n n"]
+    inverses: Float[Array, "a n n"]
+    near: Int[Array, "a g"]  # places in the grid, some more than once
+    condition: Float[Array, ""]
+
+
+def anchors_of(gram: Float[Array, "n n"], lams: Float[Array, " L"]) -> Anchors:
+    """Invert G₀ at anchors, each in the middle of as many penalties."""
+    L, one = len(lams), jnp.eye(len(gram), dtype=gram.dtype)
+    count = min(L, ANCHORS_AT_MOST)
+    places = jnp.minimum(jnp.arange(count * -(-L // count)), L - 1)
+    near = jnp.argsort(lams)[places].reshape(count, -1)
+    noise = jnp.finfo(gram.dtype).eps * len(gram) * jnp.max(jnp.diagonal(gram))
+    ends = jnp.maximum(lams[near[:, jnp.array([0, -1])]], noise)
+    middles = jnp.sqrt(ends[:, 0]) * jnp.sqrt(ends[:, 1])
+
+    def inverted(middle: Array) -> Array:
+        return cho_solve((jnp.linalg.cholesky(gram + middle * one), True), one)
+
+    inverses = jax.lax.map(inverted, middles)
+    least = jnp.min(lams)
+    largest = 1.1 * grown(lambda v: matmul(gram, v), gram)
+    # What is left of the least eigenvalue, if it is not small beside the anchor.
+    smallest = 1 / grown(lambda v: matmul(inverses[0], v), gram) / 1.1 - middles[0]
+    smallest = jnp.where(smallest > 0.1 * middles[0], smallest, 0)
+    bottom = smallest + least
+    worst = jnp.where(bottom > 0, (largest + least) / bottom, jnp.inf)
+    return Anchors(gram, inverses, near, worst)
+
+
+def solved_near(
+    anchors: Anchors,
+    gram: Float[Array, "n n"],
+    right: Float[Array, "n t"],
+    lams: Float[Array, " L"],
+) -> tuple[Float[Array, "L n t"], Bool[Array, ""]]:
+    """Solve a fold's systems at every penalty; return also whether all are solved."""
+    t = right.shape[1]
+
+    def at_anchor(anchor: tuple[Array, Array]) -> tuple[Array, Array]:
+        inverse, near = anchor
+        shift = jnp.repeat(lams[near], t)
+        columns, enough = conjugate_gradients(
+            lambda z: matmul(gram, z) + shift * z,
+            lambda z: matmul(inverse, z),
+            jnp.tile(right, (1, len(near))),
+        )
+        return columns.reshape(-1, len(near), t).swapaxes(0, 1), enough
+
+    found, enough = jax.lax.map(at_anchor, (anchors.inverses, anchors.near))
+    coefs = jnp.zeros((len(lams), *right.shape), right.dtype)
+    places = anchors.near.reshape(-1)
+    coefs = coefs.at[places].set(found.reshape(-1, *right.shape))
+    # Where a direction is in one fold alone, neither system is nearly the other.
+    least = jnp.min(lams) * jnp.eye(len(gram), dtype=gram.dtype)
+    rest = gram - ALIKE * anchors.gram + (1 - ALIKE) * least
+    alike = jnp.all(jnp.isfinite(jnp.linalg.cholesky(rest)))
+    return coefs, jnp.all(enough) & alike

@@ -1,0 +1,199 @@
+"""What each route does, counted: operations, steps, and bytes that it holds.
+
+What they take on a device is for `devices` to say. Counts are of the largest terms, and
+of the small things that happen so often that they tell.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from jaxridge.devices import Work, together
+from jaxridge.routes import (
+    ANCHORS,
+    BLOCKS,
+    CHOLESKY,
+    DUAL,
+    ONE,
+    ONE_A_FOLD,
+    ONE_FOR_ALL,
+    PRIMAL,
+    TRIDIAGONAL,
+    Route,
+)
+
+STEPS = {"float32": 6, "float64": 13}  # of conjugate gradients, to rounding
+ANCHORS_AT_MOST = 8
+STEPS_FROM_ANCHORS = {"float32": 10, "float64": 24}
+
+
+class Sizes(NamedTuple):
+    """What is asked: rows, features, targets, penalties, folds, and their dtype."""
+
+    m: int
+    n: int
+    t: int
+    L: int
+    k: int
+    itemsize: int
+
+
+class Candidate(NamedTuple):
+    """A route and what it is expected to do.
+
+    Bytes are `fixed` ones, and those `each` target takes that is worked on at a time.
+    """
+
+    route: Route
+    work: Work
+    fixed: int
+    each: int
+
+
+def candidates(sizes: Sizes, kind: str, asked: str, tile: int) -> Iterator[Candidate]:
+    """Yield the routes to "folds", "leave-one-out" or a "path" in a dtype.
+
+    So many numbers, a `tile`, are worked on at a time.
+    """
+    if asked != "folds":
+        return _of_all_rows(sizes, kind, asked == "leave-one-out", tile)
+    return (_of_sums if sizes.n <= sizes.m else _of_kernel)(sizes, kind, tile)
+
+
+def _of_all_rows(
+    sizes: Sizes, kind: str, left_out: bool, tile: int
+) -> Iterator[Candidate]:
+    """Yield the one way to factorise all rows."""
+    m, n, t, L, _, size = sizes
+    r, wide = min(m, n), n > m
+    # Rows along the axes, and for each penalty coefficients or residuals of rows.
+    along = 2.0 * m * n * r if left_out else 0
+    each = 2.0 * (m if left_out else n) * r * (t + 1)
+    numbers = 4 * r * r + (n * r + m * n) * wide + 2 * min(tile, m * (n + t))
+    yield Candidate(
+        Route(DUAL if wide else PRIMAL, ONE, kind),
+        together(
+            _sums(sizes), _eigh(r), Work(start=1, calls=L, product=along + L * each)
+        ),
+        size * numbers,
+        size * (2 * r + L),
+    )
+
+
+def _of_sums(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
+    """Yield the ways to solve every fold's system, given the sums of each fold."""
+    m, n, t, L, k, size = sizes
+    square = 2.0 * n * n  # a product with a vector
+    sums = together(_sums(sizes), Work(start=1, bytes=6.0 * k * n * n * size))
+    a, far = min(L, ANCHORS_AT_MOST), STEPS_FROM_ANCHORS[kind]
+    fixed, each = (
+        size * (6 * k + 3) * n * n,
+        size * (4 * k * n + m + 4 * m // k + k * L),
+    )
+    ways = {
+        # Eigenvectors: VᵀC once, and then a number for each penalty.
+        ONE_A_FOLD: (_eigh(n), Work(product=square * t), True, 0, 0),
+        # A cheaper form, and then n steps and two products for each penalty.
+        TRIDIAGONAL: (
+            Work(calls=n / 64, reduction=n**3),
+            Work(product=2 * square * t * L, solves=float(n * t * L)),
+            False,
+            k * n * n,
+            4 * n * L,
+        ),
+        # Gᵢ turned into the axes of all rows, and conjugate gradients.
+        ONE_FOR_ALL: (
+            _eigh(n, 1 / k),
+            Work(
+                calls=STEPS[kind],
+                product=square * (2 * n + STEPS[kind] * t * L),
+                cholesky=n**3 / 3,
+            ),
+            True,
+            3 * n * n,
+            8 * n * L,
+        ),
+        # Inverses at a few penalties, and conjugate gradients from there.
+        ANCHORS: (
+            Work(cholesky=(a / k + 1) * n**3 / 3, product=2 * a / k * n**3),
+            Work(
+                calls=far * a,
+                product=2 * far * square * t * L,
+                bytes=2.0 * far * a * n * n * size,
+            ),
+            False,
+            (a + 2) * n * n,
+            8 * n * L,
+        ),
+        CHOLESKY: (
+            Work(calls=3 * L),
+            Work(cholesky=(L + 1) * n**3 / 3, product=2 * square * t * L),
+            False,
+            2 * n * n,
+            0,
+        ),
+    }
+    for sharing, (factors, fits, axes, numbers, per_target) in ways.items():
+        a_fold = together(factors, fits, _scores(sizes, axes, tile))
+        yield Candidate(
+            Route(PRIMAL, sharing, kind),
+            together(sums, *[a_fold] * k),
+            fixed + size * numbers,
+            each + size * per_target,
+        )
+
+
+def _scores(sizes: Sizes, axes: bool, tile: int) -> Work:
+    """Return the work of scoring one fold's fits, which are V g(λ) a(λ) with `axes`."""
+    m, n, t, L, k, size = sizes
+    h = -(-m // k)
+    predictions = 2.0 * h * n * t * L
+    coefs = 2.0 * n * n * t * L * axes
+    if k * n <= m:  # from sums
+        steps = max(1.0, n * t * L / tile)
+        return Work(calls=steps, product=coefs + 2.0 * n * n * t * L)
+    steps = max(1.0, h * t * L / tile)
+    turned = 2.0 * h * n * n if axes and h <= L * t else coefs
+    return Work(calls=steps, product=turned + predictions, bytes=4.0 * h * n * size)
+
+
+def _of_kernel(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
+    """Yield the ways to leave folds out, given products of all rows."""
+    m, n, t, L, k, size = sizes
+    h = -(-m // k)
+    r = m - h
+    rows = Work(start=1, product=2.0 * m * n * m, bytes=6.0 * m * n * size)
+    fixed = size * (2 * m * n + 4 * m * m)
+    steps = L if h <= t else max(1.0, h * t * L / tile)
+    a_fold = together(
+        _eigh(r),
+        Work(calls=steps, product=2.0 * r * r * (t + h) + 2.0 * L * h * r * t),
+        Work(bytes=5.0 * r * r * size + 2.0 * L * h * r * size * (h <= t)),
+    )
+    yield Candidate(
+        Route(DUAL, ONE_A_FOLD, kind),
+        together(rows, *[a_fold] * k),
+        fixed + size * k * r * m,
+        size * (4 * k * m + m + 4 * h + k * L),
+    )
+    # Products of blocks, and triangular solves, run at a quarter of the rate.
+    blocks = 4 * 6.0 * m * m * h + 2.0 * m * m * t
+    each = Work(calls=k, product=blocks, cholesky=k * h**3 / 3)
+    yield Candidate(
+        Route(DUAL, BLOCKS, kind),
+        together(rows, _eigh(m), *[each] * L),
+        fixed + size * (m * m + 3 * h * h),
+        size * (6 * m + k * L),
+    )
+
+
+def _sums(sizes: Sizes) -> Work:
+    """Return the work of XᵀX (or XXᵀ) and XᵀY, and of some looks at X."""
+    m, n, t, *_, size = sizes
+    smaller = 2.0 * m * n * min(m, n)
+    looks = 4.0 * m * n * size
+    return Work(symmetric=smaller, product=2.0 * m * n * t, bytes=looks)
+
+
+def _eigh(n: int, share: float = 1.0) -> Work:
+    """Return the work of (a share of) one eigendecomposition."""
+    return Work(eigh_step=share * n, eigh_square=share * n**2, eigh_cube=share * n**3)

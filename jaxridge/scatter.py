@@ -1,0 +1,137 @@
+"""Moments of sets of rows where XLA computes: scatter about means, in blocks of rows.
+
+Rows are read where they lie, a block of them at a time; no centred copy of them is
+made. Each block is multiplied at once and blocks are added up in twice the digits, for
+a GPU's float32 sums of products drift with their length. Where a device multiplies
+float64 as fast, blocks are float64 and larger.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxridge import accelerator
+from jaxridge.data import Centre, Data, weighted_rows
+from jaxridge.folds import Held
+from jaxridge.moments import Moments
+from jaxridge.products import gram, matmul
+from jaxridge.tiles import fold
+from jaxridge.twofold import Twofold, zeros
+
+S = TypeVar("S")
+
+SHORT = 2048  # terms, of which a float32 sum has not drifted
+BLOCK_BYTES = 2**27
+
+
+@partial(jax.jit, static_argnames="fast")
+def moments_of_sets(data: Data, sets: Held, fast: bool = False) -> Moments:
+    """Return the moments of each set of rows; `fast` gives up digits of products."""
+
+    def of_set(one: Held) -> Moments:
+        total, x, xx = _design(data, one, fast)
+        y, xy, yy = _cross(data, one, total, x, fast)
+        return Moments(total, x, y, xx, xy, yy)
+
+    return jax.lax.map(of_set, sets)
+
+
+@partial(jax.jit, static_argnames="fast")
+def cross_of_sets(
+    data: Data,
+    sets: Held,
+    total: Float[Array, " k"],
+    x: Float[Array, "k n"],
+    fast: bool = False,
+) -> tuple[Array, Array, Array]:
+    """Return y, xy and yy of sets of rows whose weight and means x are known."""
+
+    def of_set(one: tuple[Held, Array, Array]) -> tuple[Array, Array, Array]:
+        rows, weight, mean = one
+        return _cross(data, rows, weight, mean, fast)
+
+    return jax.lax.map(of_set, (sets, total, x))
+
+
+def _design(data: Data, rows: Held, fast: bool) -> tuple[Array, Array, Array]:
+    """Return Σw, x̄ and Σ w dx dxᵀ of one set of rows."""
+    n, dtype = data.X.shape[1], summed_in(data.X.dtype)
+    total = jnp.sum(_weight(data, rows))
+    x = _mean(data.X, data, rows, total)
+    about = Centre(x, jnp.zeros_like(data.Y[0]))
+
+    def add(sums: Twofold, some: Data) -> Twofold:
+        A, _ = weighted_rows(some, about)
+        return sums.plus(gram(A.astype(dtype), fast))
+
+    xx = _over_blocks(add, zeros((n, n), dtype), data, rows)
+    return total, x, xx.value().astype(x.dtype)
+
+
+def _cross(
+    data: Data, rows: Held, total: Array, x: Array, fast: bool
+) -> tuple[Array, Array, Array]:
+    """Return ȳ, Σ w dx dyᵀ and Σ w dy² of one set of rows."""
+    (n, t), dtype = (data.X.shape[1], data.Y.shape[1]), summed_in(data.X.dtype)
+    y = _mean(data.Y, data, rows, total)
+
+    def add(sums: tuple[Twofold, Twofold], some: Data) -> tuple[Twofold, Twofold]:
+        A, B = (a.astype(dtype) for a in weighted_rows(some, Centre(x, y)))
+        xy, yy = sums
+        return xy.plus(matmul(A.T, B, fast)), yy.plus(jnp.sum(B**2, axis=0))
+
+    start = zeros((n, t), dtype), zeros((t,), dtype)
+    xy, yy = _over_blocks(add, start, data, rows)
+    return y, xy.value().astype(y.dtype), yy.value().astype(y.dtype)
+
+
+def _mean(
+    of: Float[Array, "m c"], data: Data, rows: Held, total: Array
+) -> Float[Array, " c"]:
+    """Return Σ w a / Σ w, 0 without weight, as differences from a row that counts.
+
+    See `data.weighted_mean` for what that is good for.
+    """
+    origin = of[rows.rows[jnp.argmax(_weight(data, rows) > 0)]]
+    columns = data._replace(X=of, Y=of[:, :0])
+
+    def add(sums: Twofold, some: Data) -> Twofold:
+        return sums.plus(jnp.sum(some.weight[:, None] * (some.X - origin), axis=0))
+
+    sums = _over_blocks(add, zeros(origin.shape, of.dtype), columns, rows).value()
+    mean = origin + sums / jnp.where(total > 0, total, 1)
+    return jnp.where(total > 0, mean, 0)
+
+
+def _over_blocks(step: Callable[[S, Data], S], start: S, data: Data, rows: Held) -> S:
+    """Return the state after a step with each block of a set's rows that count."""
+
+    def take(state: S, weight: Array, at: Array) -> S:
+        def step_there(state: S) -> S:
+            i = at[:, 0]
+            return step(state, Data(data.X[i], data.Y[i], weight))
+
+        return jax.lax.cond(jnp.any(weight > 0), step_there, lambda s: s, state)
+
+    at = rows.rows[:, None]
+    least = terms_at_once(data.X.dtype, data.X.shape[1] + data.Y.shape[1])
+    return fold(take, start, _weight(data, rows), at, least=least, at_once=0)
+
+
+def _weight(data: Data, rows: Held) -> Float[Array, " h"]:
+    return jnp.where(rows.counts, data.weight[rows.rows], 0)
+
+
+def summed_in(dtype: Any) -> Any:
+    """Return the dtype in which products of numbers are made and added up."""
+    return jnp.float64 if accelerator.has_fast_doubles() else dtype
+
+
+def terms_at_once(dtype: Any, width: int) -> int:
+    """Return how many terms one product may have, each of `width` numbers."""
+    large = max(SHORT, BLOCK_BYTES // (8 * width))
+    return large if summed_in(dtype) == jnp.float64 else SHORT

@@ -1,0 +1,34 @@
+"""Sums of many terms in twice the digits: a number, and what rounding took from it.
+
+The error of a float32 sum grows with the number of its terms. The error of *one*
+addition is itself a float32 number, known exactly (Knuth 1969, section 4.2.2); kept and
+added up apart, it gives the sum of however many terms as if in twice the digits.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class Twofold(NamedTuple):
+    """The unevaluated sum of `high` and a much smaller `low`."""
+
+    high: Float[Array, "*shape"]
+    low: Float[Array, "*shape"]
+
+    def plus(self, term: Float[Array, "*shape"]) -> "Twofold":
+        """Return the sum with one more term."""
+        high = self.high + term
+        part = high - self.high
+        lost = (self.high - (high - part)) + (term - part)
+        return Twofold(high, self.low + lost)
+
+    def value(self) -> Float[Array, "*shape"]:
+        """Return the sum, rounded once."""
+        return self.high + self.low
+
+
+def zeros(shape: tuple[int, ...], dtype: Any) -> Twofold:
+    """Return a sum of no terms."""
+    return Twofold(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))

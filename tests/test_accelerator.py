@@ -1,0 +1,251 @@
+"""What is done where another device computes: a CPU can stand for it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import problem
+
+import jaxridge
+from jaxridge import accelerator, plans, sent, validation
+from jaxridge.moments import Moments
+from jaxridge.routes import Route
+
+LAMS = np.array([0.5, 30.0, 3.0])
+TALL, WIDE = problem(60, 5, 3, weighted=True), problem(11, 30, 3, weighted=True)
+OUT_OF_MEMORY = "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes."
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    """Let the CPU pass for a GPU, of which plans know the prices."""
+    jax.clear_caches()
+    with monkeypatch.context() as patch:
+        patch.setattr(accelerator, "is_used", lambda: True)
+        patch.setattr(plans, "place", lambda device: ("gpu", 2**33))
+        yield patch
+    jax.clear_caches()
+
+
+@pytest.fixture
+def little_room(pretended):
+    """Let rows be too large for the device, and be sent there a few at a time."""
+    pretended.setattr(accelerator, "free_bytes", lambda device: 1000)
+    pretended.setattr(sent, "TILE_BYTES", 500)
+
+
+def answers(data):
+    """Return what the functions say of rows that are scored, chosen by and fitted."""
+    X, Y, weight = data[:3]
+    given = {"weight": weight}
+    scores = {
+        function.__name__: function(X, Y, LAMS, **given).mean
+        for function in (
+            jaxridge.cross_validate,
+            jaxridge.leave_one_out,
+            jaxridge.gcv,
+            jaxridge.evidence,
+        )
+    }
+    shuffled = np.random.default_rng(0).permutation(len(X)) % 3
+    return scores | {
+        "shuffled": jaxridge.cross_validate(X, Y, LAMS, shuffled, **given).per_fold,
+        "mae": jaxridge.cross_validate(X, Y, LAMS, 3, scoring="mae", **given).mean,
+        "path": jaxridge.path(X, Y, LAMS, **given).params,
+        "moments": jaxridge.moments_of(X, Y, 3, **given),
+        "model": jaxridge.Ridge(3.0).fit(X, Y, weight).coef_,
+    }
+
+
+def assert_alike(found, expected, rtol):
+    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
+    for one, other in pairs:
+        size = np.abs(other).max()
+        np.testing.assert_allclose(one, other, rtol=rtol, atol=rtol * size)
+
+
+DATA = {"tall": TALL, "wide": WIDE}
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return {name: answers(data) for name, data in DATA.items()}
+
+
+@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-11), (np.float32, 1e-4)])
+def test_every_function_answers_as_on_a_cpu(expected, pretended, name, dtype, rtol):
+    found = answers(DATA[name].astype(dtype))
+    for what, value in expected[name].items():
+        assert_alike(found[what], value, rtol)
+
+
+def test_arrays_are_not_copied_back_to_be_checked(pretended):
+    with jax.enable_x64(True):
+        X, y = jnp.asarray(TALL.X), jnp.asarray(TALL.y)
+        assert accelerator.holds(X)
+        with jax.transfer_guard_device_to_host("allow"):
+            jaxridge.cross_validate(X, y, LAMS, 3)
+        with pytest.raises(ValueError, match=r"`X` must be finite, got nan at index"):
+            jaxridge.cross_validate(X.at[3, 1].set(jnp.nan), y, LAMS, 3)
+        with pytest.raises(ValueError, match="leave the range of float64"):
+            jaxridge.cross_validate(X * 1e200, y, LAMS, 3)
+
+
+def test_rows_that_do_not_fit_are_sent_in_tiles(expected, little_room):
+    X, Y, weight = TALL[:3]
+    ids = np.arange(len(X)) % 3
+    for folds in (3, ids):
+        found = jaxridge.moments_of(X, Y, folds, weight=weight)
+        scores = jaxridge.cross_validate(X, Y, LAMS, folds, weight=weight)
+        by_sums = jaxridge.cross_validate(found, None, LAMS)
+        np.testing.assert_allclose(scores.per_fold, by_sums.per_fold, rtol=1e-9)
+    assert_alike(
+        jaxridge.moments_of(X, Y, 3, weight=weight),
+        expected["tall"]["moments"],
+        rtol=1e-11,
+    )
+
+
+def test_scores_that_need_rows_there_say_that_they_do_not_fit(little_room):
+    with pytest.raises(MemoryError, match="`X` does not fit on the device"):
+        jaxridge.cross_validate(TALL.X, TALL.y, LAMS, 3, scoring="mae")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(np.nan, "`X` must be finite, got nan at index"), (1e200, "leave the range of")],
+)
+def test_values_of_rows_that_stay_outside_are_seen_in_their_sums(
+    little_room, value, message
+):
+    X = TALL.X.copy()
+    X[31, 2] = value
+    with pytest.raises(ValueError, match=message):
+        jaxridge.cross_validate(X, TALL.y, LAMS, 3)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray], ids=["NumPy", "JAX"])
+def test_batches_are_sent(pretended, kind):
+    with jax.enable_x64(kind is not np.asarray):
+        X, Y, weight = map(kind, TALL[:3])
+        cuts = (slice(0, 7), slice(7, 7), slice(7, 40), slice(40, None))
+        ids = np.arange(len(X)) % 3
+        found = jaxridge.moments_of_batches(
+            ((X[c], Y[c], weight[c], ids[c]) for c in cuts), 3
+        )
+        expected = jaxridge.moments_of(X, Y, ids, weight=weight)
+    assert isinstance(found, Moments)
+    assert isinstance(found.xx, np.ndarray if kind is np.asarray else jax.Array)
+    assert_alike(found, expected, rtol=1e-11)
+
+
+def test_batches_are_made_under_the_settings_of_whoever_makes_them(pretended):
+    seen = []
+
+    def batches():
+        for _ in range(3):
+            seen.append(jnp.asarray(np.ones(2)).dtype)
+            yield TALL.X, TALL.y
+
+    assert jaxridge.moments_of_batches(batches(), 3).xx.dtype == np.float64
+    assert set(seen) == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize(
+    ("batches", "error", "message"),
+    [
+        ([], ValueError, "`batches` yielded no rows"),
+        ([(TALL.X, TALL.y), (TALL.X[:, :2], TALL.y)], ValueError, "number 1 has"),
+        ([(TALL.X, TALL.y), (TALL.X * np.nan, TALL.y)], ValueError, "must be finite"),
+        ([(TALL.X, TALL.y * np.inf)], ValueError, "`y` must be finite"),
+    ],
+)
+def test_batches_that_cannot_be_are_refused(pretended, batches, error, message):
+    with pytest.raises(error, match=message):
+        jaxridge.moments_of_batches(batches, 3)
+
+
+def test_a_batch_in_which_no_row_counts_adds_nothing(pretended):
+    X, Y, _ = TALL[:3]
+    none = [(X, Y, np.zeros(len(X))), (X, Y)]
+    found = jaxridge.moments_of_batches(none, 3)
+    # Rows are dealt out to folds in turn, those that do not count too.
+    ids = (len(X) + np.arange(len(X))) % 3
+    assert_alike(found, jaxridge.moments_of(X, Y, ids), rtol=1e-11)
+
+
+def failing(above, tried):
+    """Return `score_folds` of a device that has so many bytes, and count the tries."""
+    real = validation.score_folds
+
+    def score_folds(*args, **given):
+        tried.append(args[6].bytes)
+        if tried[-1] > above:
+            raise jax.errors.JaxRuntimeError(OUT_OF_MEMORY)
+        return real(*args, **given)
+
+    return score_folds
+
+
+def test_out_of_memory_becomes_a_smaller_tile(monkeypatch):
+    data = problem(400, 5, 3000)
+    expected = jaxridge.cross_validate(data.X, data.y, LAMS, 3).mean
+    tried = []
+    monkeypatch.setattr(validation, "score_folds", failing(600_000, tried))
+    found = jaxridge.cross_validate(data.X, data.y, LAMS, 3).mean
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    assert len(tried) > 1 and (np.diff(np.log2(tried)) <= -1).all()
+
+
+def test_out_of_memory_at_any_size_is_an_error_of_ours(monkeypatch):
+    monkeypatch.setattr(validation, "score_folds", failing(-1, []))
+    with pytest.raises(MemoryError, match="ran out of memory, and `budget` of"):
+        jaxridge.cross_validate(TALL.X, TALL.y, LAMS, 3)
+
+    def other(*args, **given):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+    monkeypatch.setattr(validation, "score_folds", other)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+        jaxridge.cross_validate(TALL.X, TALL.y, LAMS, 3)
+
+
+def test_out_of_memory_where_there_are_no_tiles_is_an_error_of_ours(monkeypatch):
+    def none_left(*args):
+        raise jax.errors.JaxRuntimeError(OUT_OF_MEMORY)
+
+    monkeypatch.setattr(jaxridge.paths, "answer", none_left)
+    with pytest.raises(MemoryError, match="ran out of memory in `path`"):
+        jaxridge.path(TALL.X, TALL.y, LAMS)
+
+
+def test_fast_products_are_a_choice_that_the_route_tells(pretended):
+    X, Y, weight = TALL.astype(np.float32)
+    given = {"weight": weight, "precision": "fast"}
+    lams = np.array([100.0, 1000.0])
+    found = jaxridge.cross_validate(X, Y, lams, 3, **given)
+    assert str(found.route).endswith("float32, fast products")
+    rows = WIDE.astype(np.float32)[:2]
+    wide = jaxridge.cross_validate(*rows, [1e3], 3, precision="fast")
+    assert str(wide.route).endswith("float32, fast products")
+    # Not where much might be lost, not of float64, and not unasked.
+    uneven = X * np.float32([1, 1, 1, 1, 0.01])
+    for one in (
+        jaxridge.cross_validate(uneven, Y, [1e-3], 3, **given),
+        jaxridge.cross_validate(*TALL[:2], lams, 3, precision="fast"),
+        jaxridge.cross_validate(X, Y, lams, 3),
+    ):
+        assert "fast" not in str(one.route)
+    with pytest.raises(ValueError, match="`precision` must be one of full, fast"):
+        jaxridge.cross_validate(X, Y, lams, 3, precision="tf32")
+
+
+def test_fast_products_are_full_ones_on_a_cpu():
+    X, Y, _ = TALL.astype(np.float32)
+    fast, full = (
+        jaxridge.cross_validate(X, Y, LAMS, 3, precision=precision)
+        for precision in ("fast", "full")
+    )
+    np.testing.assert_array_equal(fast.per_fold, full.per_fold)
+    assert fast.route == full.route == Route(*vars(full.route).values())

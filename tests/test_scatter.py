@@ -1,0 +1,65 @@
+"""Sums of products of many rows: as exact as their dtype, and with derivatives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from jaxridge.data import Data
+from jaxridge.folds import numbered
+from jaxridge.products import gram
+from jaxridge.scatter import cross_of_sets, moments_of_sets
+from jaxridge.sums import moments_of
+from jaxridge.twofold import zeros
+
+RNG = np.random.default_rng(0)
+
+
+def test_a_twofold_sum_of_a_million_terms_is_rounded_once():
+    terms = RNG.uniform(0.5, 1.5, (1_000_000, 1)).astype(np.float32)
+    exact = terms.astype(np.float64).sum()
+
+    def plainly(sums, term):
+        return sums + term, None
+
+    def kept(sums, term):
+        return sums.plus(term), None
+
+    plain = jax.lax.scan(plainly, jnp.zeros(1, np.float32), terms)[0]
+    found = jax.lax.scan(kept, zeros((1,), np.float32), terms)[0].value()
+    assert abs(float(found[0]) / exact - 1) < 1e-7 < abs(float(plain[0]) / exact - 1)
+
+
+def test_a_million_rows_do_not_drift():
+    m, n = 1_000_000, 3
+    X = RNG.standard_normal((m, n), np.float32) + np.float32(2)
+    data = Data(X, X[:, :1], np.ones(m, np.float32))
+    sets = numbered(np.arange(m) % 2 == np.arange(2)[:, None])
+    found = jax.tree.map(np.asarray, moments_of_sets(data, sets))
+    for fold in range(2):
+        A = X[fold::2].astype(np.float64)
+        mean, A = A.mean(axis=0), A - A.mean(axis=0)
+        np.testing.assert_allclose(found.x[fold], mean, rtol=1e-7)
+        exact = A.T @ A
+        assert np.abs(found.xx[fold] - exact).max() < 1e-6 * np.abs(exact).max()
+        assert np.abs(found.xy[fold] - exact[:, :1]).max() < 1e-6 * exact.max()
+    y, xy, yy = cross_of_sets(data, sets, found.weight, found.x)
+    np.testing.assert_array_equal(xy, found.xy)
+    np.testing.assert_array_equal(yy, found.yy)
+    np.testing.assert_array_equal(y, found.y)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_gram_has_derivatives(fast):
+    with jax.enable_x64(True):
+        A = jnp.asarray(RNG.normal(size=(6, 3)))
+        np.testing.assert_allclose(gram(A, fast), A.T @ A, rtol=1e-14)
+        check_grads(lambda A: gram(A, fast), (A,), order=2)
+
+
+def test_moments_have_derivatives():
+    with jax.enable_x64(True):
+        X, y = (jnp.asarray(RNG.normal(size=size)) for size in ((8, 2), (8,)))
+        check_grads(lambda X, y: moments_of(X, y, 2).xx, (X, y), order=1)
+        check_grads(lambda X, y: moments_of(X, y, 2).xy, (X, y), order=1)
