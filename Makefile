@@ -32,6 +32,10 @@ demo: .venv/installed
 	@echo
 	$(BIN)/jaxridge fit --test 0.2 --out jaxridge-demo/diabetes
 
+.venv/installed-rivals: .venv/installed-dev
+	$(BIN)/python -m pip install --quiet --editable ".[rivals]"
+	@touch $@
+
 # What keeps one core busy runs beside its like; the unit tests take both.
 test: lint
 	$(MAKE) -j2 --output-sync types notebooks
@@ -70,19 +74,19 @@ bench-toy: .venv/installed-dev
 	$(BIN)/python -m pytest benchmarks --toy -q --benchmark-columns=median
 
 # A record says what it was made of: the commit, and if the tree was clean.
-bench: .venv/installed-dev
+bench: .venv/installed-rivals
 	mkdir -p $(RECORDS)/latest
 	$(BIN)/python -m pytest benchmarks -q -m "not full and not gpu" \
 		--benchmark-columns=median --benchmark-json=$(RECORDS)/latest/quick.json
 	$(BIN)/python -m benchmarks.show $(RECORDS)/latest/quick.json
 
-bench-full: .venv/installed-dev
+bench-full: .venv/installed-rivals
 	mkdir -p $(RECORDS)/latest
 	$(BIN)/python -m pytest benchmarks -q -m "not gpu" \
 		--benchmark-columns=median --benchmark-json=$(RECORDS)/latest/full.json
 	$(BIN)/python -m benchmarks.show $(RECORDS)/latest/full.json
 
-bench-gpu: .venv/installed-dev
+bench-gpu: .venv/installed-rivals
 	mkdir -p $(RECORDS)/latest
 	$(BIN)/python -m pytest benchmarks -q -m gpu -rs \
 		--benchmark-columns=median --benchmark-json=$(RECORDS)/latest/gpu.json

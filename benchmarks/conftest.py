@@ -2,14 +2,26 @@
 
 import os
 import platform
-from importlib.metadata import version
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import jax
 import pytest
+from threadpoolctl import threadpool_info
 
-PACKAGES = ("jaxridge", "jax", "jaxlib", "numpy", "scikit-learn", "himalaya")
+PACKAGES = (
+    "jaxridge",
+    "jax",
+    "jaxlib",
+    "numpy",
+    "scikit-learn",
+    "himalaya",
+    "fracridge",
+    "torch",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,13 +55,28 @@ def pytest_benchmark_update_machine_info(config: Any, machine_info: dict) -> Non
         device=jax.devices()[0].device_kind,
         platform=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
-        versions={name: version(name) for name in PACKAGES},
+        threads={
+            pool["internal_api"]: pool["num_threads"] for pool in threadpool_info()
+        },
+        versions=dict(_versions()),
     )
 
 
 def pytest_benchmark_update_commit_info(config: Any, commit_info: dict) -> None:
     for name in set(commit_info) - {"id", "dirty"}:
         commit_info.pop(name)
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            yield name, version(name)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    here = jax.default_backend() != "cpu" or item.config.getoption("--toy")
+    if item.get_closest_marker("gpu") and not here:
+        pytest.skip("needs an accelerator, and JAX sees only the CPU")
 
 
 def _cpu_model() -> str:

@@ -6,6 +6,7 @@ No figure on it comes from anywhere else; a test compares the page with the reco
 import json
 from pathlib import Path
 
+from benchmarks.prices import in_words, switch_table, switches, timed
 from benchmarks.show import (
     contested,
     coverage,
@@ -73,6 +74,9 @@ def _section(path: Path) -> str:
         ]
     if found:
         parts.append(f"The plan is off by {how_far(found):.0%} in the median.")
+    routes = timed(record)
+    if routes:
+        parts += [switch_table(switches(routes), "github"), in_words(routes)]
     if path.with_suffix(".png").exists():
         parts.append(f"![what was measured](records/{path.stem}.png)")
     return "\n\n".join(parts) + "\n"

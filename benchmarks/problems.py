@@ -35,12 +35,20 @@ class SweepProblem(NamedTuple):
         return X, y, lams, rates
 
 
+# On a GPU: 100 penalties, and 1,000.
+LARGE_SWEEPS = tuple(
+    SweepProblem(f"sweep-100000x1000-{L}", 100_000, 1000, n_lams=L, steps=200)
+    for L in (100, 1000)
+)
 SWEEP = SweepProblem("sweep-10000x500", 10_000, 500, n_lams=100, steps=200)
 TOY_SWEEP = SweepProblem("sweep-toy", 100, 5, n_lams=4, steps=20)
 
 
 class ScoreProblem(NamedTuple):
-    """Penalties to score, for each target, by folds or by leaving one row out."""
+    """Penalties to score, for each target, by folds or by leaving one row out.
+
+    Or to fit all rows at, with no folds.
+    """
 
     name: str
     n_samples: int
@@ -51,6 +59,7 @@ class ScoreProblem(NamedTuple):
     dtype: str
     rivals: tuple[str, ...]
     seed: int = 0
+    asked: str = "scores"  # or "path", coefficients of all rows
 
     def make(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return X, Y and the penalties.
@@ -78,27 +87,55 @@ def _rows(m: int, n: int, dtype: str, *rivals: str) -> ScoreProblem:
     return ScoreProblem(f"rows-{m}x{n}-{dtype}", m, n, 1, 100, 0, dtype, rivals)
 
 
-FACE = "jaxridge.RidgeCV"
-SEARCHES = (FACE, "GridSearchCV", "GridSearchCV, 2 jobs")
+def _path(m: int, n: int, t: int, L: int, dtype: str, *rivals: str) -> ScoreProblem:
+    name = f"path-{m}x{n}x{t}-{dtype}"
+    return ScoreProblem(name, m, n, t, L, 0, dtype, rivals, asked="path")
+
+
+US, FACE = "jaxridge", "jaxridge.RidgeCV"
+BOTH = (US, FACE)
+ALL = "himalaya, all at once"
+SEARCHES = (*BOTH, "GridSearchCV", "GridSearchCV, 2 jobs")
+FITS = ("jaxridge.path", "loop of Ridge", "loop of jnp.linalg.solve", "fracridge")
 EXACT = {
-    "folds": _folds(20_000, 500, 1, 100, "float32", *SEARCHES, "limit"),
+    "folds": _folds(20_000, 500, 1, 100, "float32", *SEARCHES, ALL, "limit"),
     "folds-double": _folds(20_000, 500, 1, 100, "float64", *SEARCHES, "limit"),
-    "rows": _rows(20_000, 500, "float32", FACE, "RidgeCV", "limit"),
-    "rows-double": _rows(20_000, 500, "float64", FACE, "RidgeCV", "limit"),
-    "wide-gram": _folds(20_000, 2000, 1, 100, "float64", "limit"),
-    "targets": _folds(2000, 500, 5000, 20, "float32", FACE, "himalaya"),
-    "targets-wide": _folds(1000, 2000, 3000, 20, "float32", FACE, "himalaya"),
+    "rows": _rows(20_000, 500, "float32", *BOTH, "RidgeCV", "limit"),
+    "rows-double": _rows(20_000, 500, "float64", *BOTH, "RidgeCV", "limit"),
+    "wide-gram": _folds(20_000, 2000, 1, 100, "float64", US, "limit"),
+    "targets": _folds(2000, 500, 5000, 20, "float32", *BOTH, "himalaya"),
+    "targets-wide": _folds(1000, 2000, 3000, 20, "float32", *BOTH, "himalaya"),
+    "path": _path(20_000, 500, 1, 100, "float64", *FITS, "limit"),
+    "path-targets": _path(2000, 500, 1000, 20, "float32", *FITS, "limit"),
     "diabetes": ScoreProblem(
-        "diabetes-rows", 442, 10, 1, 100, 0, "float64", (FACE, "RidgeCV", "limit")
+        "diabetes-rows", 442, 10, 1, 100, 0, "float64", (*BOTH, "RidgeCV", "limit")
     ),
 }
-TOY_EXACT = {
-    name: problem._replace(
-        name=f"{problem.name}-toy",
-        n_samples=40 if problem.n_samples > problem.n_features else 20,
-        n_features=8 if problem.n_samples > problem.n_features else 30,
-        n_targets=min(problem.n_targets, 3),
-        n_lams=5,
-    )
-    for name, problem in EXACT.items()
+# What a GPU is asked: the limit is one product and eigenvectors there.
+THERE = (US, "limit on the device")
+VOXELS = (US, "himalaya, torch_cuda")
+GPU = {
+    "folds-1000": _folds(100_000, 1000, 1, 100, "float64", *THERE),
+    "folds-4096-double": _folds(100_000, 4096, 1, 100, "float64", *THERE),
+    "folds-4096": _folds(200_000, 4096, 1, 100, "float32", *THERE),
+    "folds-8192": _folds(100_000, 8192, 1, 100, "float32", *THERE),
+    "targets": _folds(3000, 1000, 30_000, 20, "float32", *VOXELS)._replace(folds=3),
+    "targets-wide": _folds(1000, 2000, 20_000, 20, "float32", *VOXELS),
+    "targets-kernel": _folds(
+        3000, 20_000, 10_000, 20, "float32", US, "himalaya, torch_cuda, kernel"
+    ),
+    "targets-widest": _folds(3000, 100_000, 100_000, 20, "float32", US),
 }
+TOY_EXACT, TOY_GPU = (
+    {
+        name: problem._replace(
+            name=f"{problem.name}-toy",
+            n_samples=40 if problem.n_samples > problem.n_features else 20,
+            n_features=8 if problem.n_samples > problem.n_features else 30,
+            n_targets=min(problem.n_targets, 3),
+            n_lams=5,
+        )
+        for name, problem in problems.items()
+    }
+    for problems in (EXACT, GPU)
+)

@@ -20,6 +20,9 @@ class Contender(NamedTuple):
     error: float | None
     same_penalty: float | None
     working_bytes: float | None
+    transfer_seconds: float | None
+    route: str | None
+    failed: str | None
 
 
 def problems(record: dict) -> dict[str, dict[str, Any]]:
@@ -52,6 +55,17 @@ def coverage(record: dict, style: str = "simple") -> str:
     ]
     headers = ["share held at 90 %", "splits", "jackknife+", "posterior"]
     return tabulate(rows, headers, tablefmt=style)
+
+
+TOLD = (
+    "compile_seconds",
+    "error_against_float64",
+    "same_penalty",
+    "working_bytes",
+    "transfer_seconds",
+    "route",
+    "failed",
+)
 
 
 class Growth(NamedTuple):
@@ -133,20 +147,17 @@ def contenders(record: dict, problem: str) -> list[Contender]:
     found = [
         Contender(
             name,
-            np.array([case["stats"]["median"] for case in cases]),
-            *(
-                cases[0]["extra_info"].get(key)
-                for key in (
-                    "compile_seconds",
-                    "error_against_float64",
-                    "same_penalty",
-                    "working_bytes",
-                )
-            ),
+            np.array([_seconds(case) for case in cases]),
+            *(cases[0]["extra_info"].get(key) for key in TOLD),
         )
         for name, cases in rounds.items()
     ]
     return sorted(found, key=lambda one: -np.median(one.seconds))
+
+
+def _seconds(case: dict) -> float:
+    """Return the median of a case, scaled up if a part of the work was timed."""
+    return case["stats"]["median"] * case["extra_info"].get("part_of", 1)
 
 
 def table(record: dict, problem: str, style: str = "simple") -> str:
@@ -156,7 +167,8 @@ def table(record: dict, problem: str, style: str = "simple") -> str:
     does not count for or against anyone; a contender timed once is compared with all
     rounds of the others.
     """
-    found = contenders(record, problem)
+    everyone = contenders(record, problem)
+    found = [one for one in everyone if one.failed is None]
     rows = [
         (
             one.name,
@@ -169,31 +181,44 @@ def table(record: dict, problem: str, style: str = "simple") -> str:
         )
         for one in found
     ]
+    rows = [(one.name, one.failed) for one in everyone if one.failed] + rows
     headers = ["", "seconds", "range"]
     headers += [f"times faster than {other.name}" for other in found[:-1]]
-    headers += ["compiling", "error"]
-    if any(one.working_bytes for one in found):
-        headers += ["same penalty", "working MB"]
-    formats = ("", ".4g", ".2g", *[".3g"] * (len(found) - 1), ".2f", "", ".2%", ".3g")
+    headers += ["compiling", "error", *(heading for heading, _ in _known(found))]
+    formats = ("", ".4g", ".2g", *[".3g"] * (len(found) - 1), ".2f", "")
+    formats += tuple(style for _, style in _known(found))
     width = 14 if style == "simple" else None  # Markdown has no headers of many lines
     how = {"floatfmt": formats, "tablefmt": style, "maxheadercolwidths": width}
     return tabulate(rows, headers, **how)
 
 
+def _known(found: list[Contender]) -> list[tuple[str, str]]:
+    """Return headings, and formats, of what is told of some contender."""
+    known = []
+    if any(one.working_bytes for one in found):
+        known += [("same penalty", ""), ("working MB", ".3g")]
+    if any(one.transfer_seconds for one in found):
+        known += [("sending", ".2g"), ("route", "")]
+    return known
+
+
 def _if_known(found: list[Contender], one: Contender) -> list[Any]:
-    if not any(other.working_bytes for other in found):
-        return []
-    same = one.same_penalty
-    size = one.working_bytes
-    return [
-        "" if same is None or np.isnan(same) else f"{same:.2%}",
-        "" if size is None else size / 1e6,
-    ]
+    same, size = one.same_penalty, one.working_bytes
+    told = {
+        "same penalty": "" if same is None or np.isnan(same) else f"{same:.2%}",
+        "working MB": "" if size is None else size / 1e6,
+        "sending": "" if one.transfer_seconds is None else one.transfer_seconds,
+        "route": one.route or "",
+    }
+    return [told[heading] for heading, _ in _known(found)]
 
 
 def _ratio(slow: Contender, fast: Contender) -> float | str:
     if slow is fast or np.median(slow.seconds) < np.median(fast.seconds):
         return ""
+    rounds = {len(slow.seconds), len(fast.seconds)} - {1}
+    if len(rounds) > 1:  # not in turns
+        return float(np.median(slow.seconds) / np.median(fast.seconds))
     return float(np.median(slow.seconds / fast.seconds))
 
 
@@ -204,9 +229,11 @@ def title(record: dict, problem: dict[str, Any]) -> str:
     if problem.get("n_targets", 1) > 1:
         what.append(f"{problem['n_targets']} targets")
     what.append(f"{problem['n_lams']} penalties")
-    if "steps" in problem:
+    if problem.get("asked") == "path":
+        what.append("coefficients")
+    elif "steps" in problem:
         what.append(f"{problem['steps']} steps")
-    if "folds" in problem:
+    elif "folds" in problem:
         folds = problem["folds"]
         what.append(f"{folds} folds" if folds else "each row left out")
     return f"{', '.join(what)}; {machine['cores']} cores of {machine['cpu']}"
@@ -218,7 +245,8 @@ def picture(record: dict, path: Path) -> None:
     figure = Figure(figsize=(8, 1 + 1.5 * len(names)), layout="constrained")
     axes = np.atleast_1d(figure.subplots(len(names), 1))
     for ax, (name, problem) in zip(axes, names.items(), strict=True):
-        _points(ax, contenders(record, name)[::-1])
+        found = [one for one in contenders(record, name) if one.failed is None]
+        _points(ax, found[::-1])
         ax.set_title(title(record, problem), fontsize="small")
     axes[-1].set_xlabel("seconds (median)")
     figure.savefig(path, dpi=110)

@@ -1,0 +1,226 @@
+"""Contenders at a problem: called in turn, judged by float64, and put on record."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from sklearn.model_selection import KFold
+
+from benchmarks.memory import working_bytes
+from benchmarks.problems import ScoreProblem
+from benchmarks.rivals import RIVALS, Answer, Call, failure_of
+from jaxridge.placement import placed
+
+# A call of these takes so long that it is not repeated.
+SLOW = (
+    "GridSearchCV",
+    "GridSearchCV, 2 jobs",
+    "RidgeCV",
+    "himalaya",
+    "himalaya, all at once",
+    "loop of Ridge",
+    "loop of jnp.linalg.solve",
+)
+OURS = ("jaxridge", "jaxridge.path")
+FAILURES = (ImportError, MemoryError, RuntimeError, ValueError, BrokenProcessPool)
+
+
+class Failed(NamedTuple):
+    """How a rival failed, in a line."""
+
+    how: str
+
+
+class Arena(NamedTuple):
+    """A problem, its arrays, and the answer in float64."""
+
+    problem: ScoreProblem
+    data: tuple[Any, ...]
+    truth: np.ndarray
+    transfer_seconds: float
+
+
+class Warm(NamedTuple):
+    """A contender that has been called once, unless it is slow: what that told."""
+
+    call: Call
+    answer: Any
+    compile_seconds: float
+    working_bytes: float | None
+
+
+def arena(problem: ScoreProblem, on_device: bool = False) -> Arena:
+    """Make a problem's arrays, and see how long it takes to put them on the device.
+
+    They stay there, and are judged there, if contenders are to find them there.
+    """
+    X, Y, lams = problem.make()
+    with jax.enable_x64(True):
+        started = time.perf_counter()
+        there = jax.block_until_ready((placed(X), placed(Y)))
+        seconds = time.perf_counter() - started
+        if on_device:
+            truth = scores_on_device(*there, lams, problem.folds)
+            return Arena(problem, (*there, lams, problem.folds), truth, seconds)
+    truth = (coefs if problem.asked == "path" else scores)(X, Y, lams, problem.folds)
+    return Arena(problem, (X, Y, lams, problem.folds), truth, seconds)
+
+
+def warm(rival: str, arena: Arena, compiling: list[float]) -> Warm:
+    """Make a contender ready, and call it once if that does not take too long."""
+    before = sum(compiling)
+    try:
+        call = RIVALS[rival](*arena.data)
+    except FAILURES as error:
+        failed = Failed(failure_of(error))
+        return Warm(lambda: None, failed, 0.0, None)
+    slow = rival in SLOW and not arena.problem.name.startswith("diabetes")
+    answer = None if slow else attempted(call)
+    spent = sum(compiling) - before
+    ours = rival in OURS and not isinstance(answer, Failed)
+    return Warm(call, answer, spent, working_bytes(call) if ours else None)
+
+
+def attempted(call: Call) -> Any:
+    """Return the answer of a call, or how it failed."""
+    try:
+        return call()
+    except FAILURES as error:
+        return Failed(failure_of(error))
+
+
+def contest(
+    benchmark: Any, rival: str, turn: int, arena: Arena, ready: Warm, rounds: int = 1
+) -> None:
+    """Time a contender that is ready, see that ours are right, and record it all."""
+    kept: list[Any] = [ready.answer]
+    if not isinstance(ready.answer, Failed):
+        benchmark.pedantic(lambda: kept.append(attempted(ready.call)), rounds=rounds)
+    else:
+        benchmark.pedantic(lambda: None)
+    answer = kept[-1]
+    error, same = judged(answer, arena)
+    if rival in OURS:
+        assert error is not None
+        assert error < (1e-9 if arena.problem.dtype == "float64" else 1e-3)
+    if benchmark.stats is not None:
+        benchmark.extra_info.update(
+            problem=arena.problem._asdict(),
+            contender=rival,
+            round=turn,
+            compile_seconds=ready.compile_seconds,
+            transfer_seconds=arena.transfer_seconds if rival in OURS else None,
+            error_against_float64=error,
+            same_penalty=same,
+            working_bytes=ready.working_bytes,
+            route=answer.route if isinstance(answer, Answer) else "",
+            failed=answer.how if isinstance(answer, Failed) else None,
+        )
+
+
+def judged(answer: Any, arena: Arena) -> tuple[float | None, float]:
+    """Return the error of an answer, and the share of targets with the penalty chosen.
+
+    The error is relative: of each score, or of coefficients to the largest.
+    """
+    if not isinstance(answer, Answer):
+        return None, float("nan")
+    if answer.coef is not None:
+        size = np.abs(arena.truth).max()
+        return float(np.abs(answer.coef - arena.truth).max() / size), float("nan")
+    best = arena.data[2][np.argmin(arena.truth, axis=0)]
+    same = float(np.mean(np.isclose(np.ravel(answer.chosen), best, rtol=1e-4)))
+    if answer.scores is None:
+        return None, same
+    found = np.reshape(answer.scores, arena.truth.shape)
+    return float(np.max(np.abs(found - arena.truth) / arena.truth)), same
+
+
+def scores(X: Any, Y: Any, lams: Any, folds: int) -> np.ndarray:
+    """Return mean squared held-out errors (L, t), from float64 NumPy."""
+    X, Y = np.float64(X), np.float64(Y)
+    if not folds:
+        return _left_out(X, Y, lams)
+    per_fold = []
+    for train, held in KFold(folds).split(X):
+        x, y = X[train].mean(axis=0), Y[train].mean(axis=0)
+        U, s, Vt = np.linalg.svd(X[train] - x, full_matrices=False)
+        rows, along = (X[held] - x) @ Vt.T, U.T @ (Y[train] - y)
+        per_fold.append(
+            [
+                ((rows * (s / (s**2 + lam)) @ along + y - Y[held]) ** 2).mean(axis=0)
+                for lam in lams
+            ]
+        )
+    return np.mean(per_fold, axis=0)
+
+
+def scores_on_device(X: Any, Y: Any, lams: Any, folds: int) -> np.ndarray:
+    """Return the same where the rows are, by eigenvectors of products in float64."""
+    per_fold = []
+    for train, held in KFold(folds).split(X):
+        rows, others = (X[i].astype(jnp.float64) for i in (train, held))
+        x, y = rows.mean(axis=0), Y[train].astype(jnp.float64).mean(axis=0)
+        A, B, H = rows - x, Y[train] - y, others - x
+        if A.shape[0] >= A.shape[1]:
+            values, V = jnp.linalg.eigh(A.T @ A)
+            along, turned = V.T @ (A.T @ B), H @ V
+        else:
+            values, V = jnp.linalg.eigh(A @ A.T)
+            along, turned = V.T @ B, (H @ A.T) @ V
+        per_fold.append(
+            [
+                np.asarray(
+                    ((turned / (values + lam) @ along + y - Y[held]) ** 2).mean(axis=0)
+                )
+                for lam in lams
+            ]
+        )
+    return np.mean(per_fold, axis=0)
+
+
+def coefs(X: Any, Y: Any, lams: Any, folds: int) -> np.ndarray:
+    """Return coefficients (L, n, t), from float64 NumPy."""
+    X, Y = np.float64(X), np.float64(Y)
+    U, s, Vt = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
+    along = U.T @ (Y - Y.mean(axis=0))
+    return np.array([Vt.T @ ((s / (s**2 + lam))[:, None] * along) for lam in lams])
+
+
+def _left_out(X: np.ndarray, Y: np.ndarray, lams: Any) -> np.ndarray:
+    U, s, _ = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
+    B = Y - Y.mean(axis=0)
+    along, found = U.T @ B, []
+    for lam in lams:
+        shrink = s**2 / (s**2 + lam)
+        kept = 1 - U**2 @ shrink - 1 / len(X)
+        found.append((((B - U * shrink @ along) / kept[:, None]) ** 2).mean(axis=0))
+    return np.array(found)
+
+
+def kept_arenas(
+    problems: dict[str, ScoreProblem],
+    compiling: list[float],
+    on_device: bool = False,
+) -> tuple[Callable[[str], Arena], Callable[[str, str], Warm]]:
+    """Return functions that make arenas, one in memory at a time, and contenders."""
+    made: dict[str, Arena] = {}
+    ready: dict[tuple[str, str], Warm] = {}
+
+    def arena_of(name: str) -> Arena:
+        if name not in made:
+            made.clear()
+            ready.clear()
+            made[name] = arena(problems[name], on_device)
+        return made[name]
+
+    def ready_for(name: str, rival: str) -> Warm:
+        if (name, rival) not in ready:
+            ready[name, rival] = warm(rival, arena_of(name), compiling)
+        return ready[name, rival]
+
+    return arena_of, ready_for

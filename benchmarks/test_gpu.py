@@ -1,0 +1,180 @@
+"""On a GPU: exact scores, descent, sums of products, and rows that do not fit there.
+
+Arrays are there before the clock starts, but those of the stream. `--toy` runs tiny
+sizes of the same wherever it is called.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.lax.linalg import symmetric_product
+
+import jaxridge
+from benchmarks.contest import contest, kept_arenas
+from benchmarks.problems import GPU, LARGE_SWEEPS, TOY_GPU, TOY_SWEEP
+from benchmarks.test_sweep import jitted_loop, vmapped
+from jaxridge import accelerator
+from jaxridge.data import Data
+from jaxridge.folds import numbered
+from jaxridge.scatter import moments_of_sets
+
+pytestmark = pytest.mark.gpu
+ROUNDS = 3
+
+
+@pytest.fixture(scope="module")
+def arenas(toy: bool, compiling: list[float]) -> Any:
+    return kept_arenas(TOY_GPU if toy else GPU, compiling, on_device=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "rival", "turn"),
+    [
+        (name, rival, turn)
+        for name, problem in GPU.items()
+        for turn in range(ROUNDS)
+        for rival in problem.rivals
+    ],
+)
+def test_exact_on_gpu(
+    benchmark: Any, name: str, rival: str, turn: int, arenas: Any, toy: bool
+) -> None:
+    if toy and (turn or name not in ("folds-4096", "targets-kernel")):
+        pytest.skip("one round of two problems is enough")
+    arena_of, ready_for = arenas
+    with jax.enable_x64(arena_of(name).problem.dtype == "float64"):
+        contest(benchmark, rival, turn, arena_of(name), ready_for(name, rival))
+
+
+SWEEPS: dict[str, Callable[..., Any]] = {
+    "loop over the jitted fit": jitted_loop,
+    "vmapped": vmapped(compress=False),
+    "vmapped, compressed rows": vmapped(compress=True),
+}
+
+
+@pytest.mark.parametrize("contender", SWEEPS)
+@pytest.mark.parametrize("problem", LARGE_SWEEPS, ids=lambda problem: problem.name)
+def test_sweep_on_gpu(
+    benchmark: Any, problem: Any, contender: str, compiling: list[float], toy: bool
+) -> None:
+    if toy and problem is not LARGE_SWEEPS[0]:
+        pytest.skip("one problem is enough")
+    made = TOY_SWEEP if toy else problem
+    X, y, lams, rates = made.make()
+    fit = SWEEPS[contender](X, y, lams, rates, made.steps)
+    before = sum(compiling)
+    if "loop" not in contender or toy:
+        fit()
+    spent = sum(compiling) - before
+    benchmark.pedantic(fit, rounds=1 if "loop" in contender else ROUNDS)
+    if benchmark.stats is not None:
+        benchmark.extra_info.update(
+            problem=made._asdict(), contender=contender, compile_seconds=spent
+        )
+
+
+def _moments(X: Any, fast: bool) -> Any:
+    m = len(X)
+    data = Data(X, X[:, :1], jnp.ones(m, X.dtype))
+    sets = numbered(np.ones((1, m), bool))
+    return lambda: moments_of_sets(data, sets, fast).xx[0]
+
+
+GRAMS: dict[str, Callable[[Any], Callable[[], Any]]] = {
+    "jaxridge, scatter": lambda X: _moments(X, False),
+    "jaxridge, scatter, fast": lambda X: _moments(X, True),
+    "jnp.matmul": lambda X: _jitted(lambda X: jnp.matmul(X.T, X), X),
+    "jnp.matmul, highest": lambda X: _jitted(
+        lambda X: jnp.matmul(X.T, X, precision="highest"), X
+    ),
+    "symmetric_product": lambda X: _jitted(
+        lambda X: symmetric_product(X.T, jnp.zeros((X.shape[1],) * 2, X.dtype)), X
+    ),
+}
+
+
+def _jitted(function: Callable[[Any], Any], X: Any) -> Callable[[], Any]:
+    compiled = jax.jit(function)
+    return lambda: compiled(X)
+
+
+@pytest.mark.parametrize("contender", GRAMS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gram_on_gpu(benchmark: Any, contender: str, dtype: str, toy: bool) -> None:
+    m, n = (5000, 8) if toy else (1_000_000, 1000)
+    with jax.enable_x64(True):
+        X = jax.random.normal(jax.random.key(0), (m, n), dtype)
+        call = GRAMS[contender](X)
+        found = jnp.tril(jax.block_until_ready(call()))
+        blocks = jnp.array_split(X, max(1, m // 10_000))
+        exact = sum(b.T @ b for b in (block.astype(jnp.float64) for block in blocks))
+        if "scatter" in contender:
+            exact -= m * jnp.outer(X.mean(axis=0), X.mean(axis=0))
+        error = jnp.abs(jnp.tril(found - exact)).max() / jnp.abs(exact).max()
+        if contender == "jaxridge, scatter":
+            assert error < 1e-6
+        benchmark.pedantic(lambda: jax.block_until_ready(call()), rounds=ROUNDS)
+    if benchmark.stats is not None:
+        benchmark.extra_info.update(
+            problem={
+                "name": f"gram-{m}x{n}-{dtype}",
+                "n_samples": m,
+                "n_features": n,
+                "n_lams": 0,
+                "dtype": dtype,
+            },
+            contender=contender,
+            compile_seconds=0.0,
+            error_against_float64=float(error),
+        )
+
+
+@pytest.mark.parametrize("contender", ["device_put alone", "jaxridge, sent"])
+def test_stream_on_gpu(benchmark: Any, contender: str, toy: bool) -> None:
+    """Send twice the memory of the device, tiles of it over and over."""
+    rows, n, folds = (200, 5, 5) if toy else (2**18, 1000, 5)
+    size = 2 * accelerator.free_bytes(jax.devices()[0])
+    count = 4 if toy else max(4, size // (rows * n * 4))
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((rows, n), np.float32)
+    y = X[:, 0] + rng.standard_normal(rows, np.float32)
+    lams = np.geomspace(1e-2, 1e6, 100)
+
+    def tiles() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for _ in range(count):
+            yield X, y
+
+    def sent() -> None:
+        for tile in tiles():
+            last = jax.device_put(tile)
+        jax.block_until_ready(last)
+
+    def scored() -> None:
+        sums = jaxridge.moments_of_batches(tiles(), folds)
+        jaxridge.cross_validate(sums, None, lams)
+
+    call = sent if contender == "device_put alone" else scored
+    started = time.perf_counter()
+    if toy or contender != "device_put alone":
+        jaxridge.moments_of_batches([(X, y)], folds)  # compiles
+    spent = time.perf_counter() - started
+    benchmark.pedantic(call, rounds=1)
+    if benchmark.stats is not None:
+        benchmark.extra_info.update(
+            problem={
+                "name": f"sent-{rows * count}x{n}",
+                "n_samples": rows * count,
+                "n_features": n,
+                "n_lams": len(lams),
+                "folds": folds,
+                "dtype": "float32",
+            },
+            contender=contender,
+            compile_seconds=spent,
+        )
