@@ -2,8 +2,8 @@
 
 A factor takes a small part of the time of an eigendecomposition, and a still smaller
 one on a GPU and where columns are many. G₀ of all rows is inverted at each anchor a; of
-(Gᵢ + λ) θ = cᵢ, for λ near a, (G₀ + a)⁻¹ leaves eigenvalues between λ/a and 1, and
-conjugate gradients do the rest.
+(Gᵢ + λ) θ = cᵢ, for λ near a, (G₀ + a)⁻¹ leaves eigenvalues between about λ/a and 1,
+and conjugate gradients do the rest.
 """
 
 from typing import NamedTuple
@@ -30,8 +30,9 @@ class Anchors(NamedTuple):
 def anchors_of(gram: Float[Array, "n n"], lams: Float[Array, " L"]) -> Anchors:
     """Invert G₀ at anchors, each in the middle of as many penalties."""
     L, one = len(lams), jnp.eye(len(gram), dtype=gram.dtype)
-    count = min(L, ANCHORS_AT_MOST)
-    places = jnp.minimum(jnp.arange(count * -(-L // count)), L - 1)
+    each = -(-L // ANCHORS_AT_MOST)
+    count = -(-L // each)
+    places = jnp.minimum(jnp.arange(count * each), L - 1)
     near = jnp.argsort(lams)[places].reshape(count, -1)
     noise = jnp.finfo(gram.dtype).eps * len(gram) * jnp.max(jnp.diagonal(gram))
     ends = jnp.maximum(lams[near[:, jnp.array([0, -1])]], noise)
@@ -42,10 +43,10 @@ def anchors_of(gram: Float[Array, "n n"], lams: Float[Array, " L"]) -> Anchors:
 
     inverses = jax.lax.map(inverted, middles)
     least = jnp.min(lams)
-    largest = 1.1 * grown(lambda v: matmul(gram, v), gram)
-    # What is left of the least eigenvalue, if it is not small beside the anchor.
-    smallest = 1 / grown(lambda v: matmul(inverses[0], v), gram) / 1.1 - middles[0]
-    smallest = jnp.where(smallest > 0.1 * middles[0], smallest, 0)
+    # Power steps tell both to a small factor.
+    largest = 2 * grown(lambda v: matmul(gram, v), gram)
+    smallest = 0.5 / grown(lambda v: matmul(inverses[0], v), gram) - middles[0]
+    smallest = jnp.where(smallest > middles[0], smallest, 0)
     bottom = smallest + least
     worst = jnp.where(bottom > 0, (largest + least) / bottom, jnp.inf)
     return Anchors(gram, inverses, near, worst)

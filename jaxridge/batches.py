@@ -1,7 +1,7 @@
 """Moments of rows that come in batches, and are never in memory at once."""
 
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, TypeVar
 
 import jax
@@ -17,7 +17,6 @@ from jaxridge.sums import fold_moments
 T = TypeVar("T")
 
 Batch = tuple[Any, Any, Any, np.ndarray]  # X, y, weight, masks of folds
-NOTHING = "`batches` yielded no rows: pass at least one batch of them"
 
 
 def moments_of_batches(batches: Iterable[tuple[Any, ...]], folds: int = 5) -> Moments:
@@ -55,42 +54,45 @@ def moments_of_batches(batches: Iterable[tuple[Any, ...]], folds: int = 5) -> Mo
     [3. 3.]
     """
     checked = _checked(batches, checks.count("folds", folds, 2))
-    if accelerator.is_used():
-        return _sent(checked)
+    first = list(islice(checked, 1))
+    if not first:
+        raise ValueError("`batches` yielded no rows: pass at least one batch of them")
+    is_jax = any(isinstance(a, jax.Array) for a in first[0][1])
+    checked = _put_back(first, checked)
+    if accelerator.is_used() and not is_jax:
+        return _sent(lambda: checked, jnp.result_type(float) == jnp.float64)
     sums: Moments | None = None
     for number, batch in checked:
         part = moments_of_batch(*batch)
         if sums is not None:
             _alike(number, part.xy.shape[1:], sums.xy.shape[1:])
         sums = part if sums is None else sums + part
-    if sums is None:
-        raise ValueError(NOTHING)
+    assert sums is not None
     return sums
 
 
-def _sent(checked: Iterator[tuple[int, Batch]]) -> Moments:
-    """Return the same where another device computes: each batch is sent there.
+def _put_back(first: list[T], rest: Iterator[T]) -> Iterator[T]:
+    """Yield the first, of which nothing is kept, and the rest."""
+    yield first.pop()
+    yield from rest
 
-    NumPy's digits are kept, as the border keeps them; whoever yields batches does so
-    under the settings that it knows.
+
+@in_kind_of_input
+def _sent(checked: Callable[[], Iterator[tuple[int, Batch]]], doubles: bool) -> Moments:
+    """Return the same of NumPy's batches where another device computes.
+
+    Each is sent there. Whoever yields them does so under the setting it had before.
     """
-    first = next(checked, None)
-    if first is None:
-        raise ValueError(NOTHING)
-    doubles = jnp.result_type(float) == jnp.float64
-    is_jax = any(isinstance(a, jax.Array) for a in first[1])
 
     def tiles() -> Iterator[Tile]:
         shape = None
-        for number, (X, y, weight, held) in chain([first], _under(doubles, checked)):
+        for number, (X, y, weight, held) in _under(doubles, checked()):
             rows = as_tile(X, y, weight)
             shape = shape or (rows.X.shape[1], rows.Y.shape[1])
             _alike(number, (rows.X.shape[1], rows.Y.shape[1]), shape)
             yield rows, held
 
-    with jax.enable_x64(doubles or not is_jax):
-        sums = moments_of_tiles(tiles())
-    return sums if is_jax else jax.tree.map(np.asarray, sums)
+    return moments_of_tiles(tiles())
 
 
 def _under(doubles: bool, batches: Iterator[T]) -> Iterator[T]:

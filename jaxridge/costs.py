@@ -21,6 +21,7 @@ from jaxridge.routes import (
     Route,
 )
 
+BATCHED = 512  # columns, of which a GPU factorises systems of all penalties at once
 STEPS = {"float32": 6, "float64": 13}  # of conjugate gradients, to rounding
 ANCHORS_AT_MOST = 8
 STEPS_FROM_ANCHORS = {"float32": 10, "float64": 24}
@@ -66,7 +67,7 @@ def _of_all_rows(
     m, n, t, L, _, size = sizes
     r, wide = min(m, n), n > m
     # Rows along the axes, and for each penalty coefficients or residuals of rows.
-    along = 2.0 * m * n * r if left_out else 0
+    along = 2.0 * m * n * r if left_out or wide else 0
     each = 2.0 * (m if left_out else n) * r * (t + 1)
     numbers = 4 * r * r + (n * r + m * n) * wide + 2 * min(tile, m * (n + t))
     yield Candidate(
@@ -84,7 +85,7 @@ def _of_sums(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
     m, n, t, L, k, size = sizes
     square = 2.0 * n * n  # a product with a vector
     sums = together(_sums(sizes), Work(start=1, bytes=6.0 * k * n * n * size))
-    a, far = min(L, ANCHORS_AT_MOST), STEPS_FROM_ANCHORS[kind]
+    a, far = -(-L // -(-L // ANCHORS_AT_MOST)), STEPS_FROM_ANCHORS[kind]
     fixed, each = (
         size * (6 * k + 3) * n * n,
         size * (4 * k * n + m + 4 * m // k + k * L),
@@ -126,12 +127,17 @@ def _of_sums(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
         ),
         CHOLESKY: (
             Work(calls=3 * L),
+            # Triangular solutions run at half the rate of products.
             Work(cholesky=(L + 1) * n**3 / 3, product=2 * square * t * L),
             False,
-            2 * n * n,
+            (3 * L if n <= BATCHED else 2) * n * n,
             0,
         ),
     }
+    # Predictions, or errors, and where rows are read what is made of those held out.
+    h = -(-m // k)
+    formed = 3 * min(tile, (n if k * n <= m else h) * t * L)
+    fixed += size * (formed + 3 * h * n * (k * n > m))
     for sharing, (factors, fits, axes, numbers, per_target) in ways.items():
         a_fold = together(factors, fits, _scores(sizes, axes, tile))
         yield Candidate(

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from jaxridge import accelerator, checks
 from jaxridge.placement import placed
+from jaxridge.threads import few_for
 from jaxridge.tiles import View, as_stored, column_sums
 
 # What public functions take: anything that NumPy makes an array of, and tracers. Which
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 else:
     ArrayLike = Any
 
+Stay = Callable[[np.ndarray], bool]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -77,12 +79,28 @@ def in_kind_of_input(function: Callable[P, R]) -> Callable[P, R]:
     return face
 
 
-def as_floats(*, missing: str = "", stay: str = "", **arrays: Any) -> list[Array]:
+def on_a_cpu(_: np.ndarray) -> bool:
+    """Let NumPy rows stay where a CPU computes."""
+    return not accelerator.is_used()
+
+
+def if_too_large(X: np.ndarray) -> bool:
+    """Let them stay also where they are too large for the accelerator that does.
+
+    They can only be added up, so that there must be more rows than columns.
+    """
+    many = X.ndim == 2 and X.shape[0] >= X.shape[1]
+    return on_a_cpu(X) or (many and accelerator.is_too_large(X))
+
+
+def as_floats(
+    *, missing: str = "", stay: Stay | None = None, **arrays: Any
+) -> list[Array]:
     """Return the named arrays as finite JAX arrays of one float dtype, the widest.
 
     Integers and bools count as float64 (float32 where JAX holds the data and x64 is
     off), as do Python numbers and lists, float16 and bfloat16 as float32. The array
-    named by `missing` may hold NaN.
+    named by `missing` may hold NaN. Where `stay` says so, `X` of NumPy's remains that.
 
     Raises
     ------
@@ -92,7 +110,10 @@ def as_floats(*, missing: str = "", stay: str = "", **arrays: Any) -> list[Array
         For NaN and infinity, and for NumPy float64 beside JAX arrays while x64 is off.
     """
     given, dtype = _numeric(arrays)
-    ready = {name: _placed(a, dtype, name == stay) for name, a in given.items()}
+    ready = {
+        name: _placed(a, dtype, stay if name == "X" else None)
+        for name, a in given.items()
+    }
     for name, array in ready.items():
         if not stays_outside(array):
             checks.finite(name, array, missing=name == missing)
@@ -112,7 +133,7 @@ def _numeric(arrays: dict[str, Any]) -> tuple[dict[str, Any], Any]:
 
 
 def as_data(
-    X: Any, y: Any, weight: Any = None, missing: bool = False, stay: str = ""
+    X: Any, y: Any, weight: Any = None, missing: bool = False, stay: Stay | None = None
 ) -> Data:
     """Check, convert and lift: targets become (m, t), absent weights become ones.
 
@@ -147,7 +168,9 @@ def as_tile(X: Any, y: Any, weight: Any = None) -> Data:
     rows: Any = [np.asarray(a).astype(dtype, copy=False) for a in found.values()]
     if there:
         return _lifted(*rows)
-    return _lifted(*rows[:2])._replace(weight=rows[2])
+    # Of the right shape, and of no weight.
+    X, Y, none = rows
+    return _lifted(X, Y, np.ones_like(none))._replace(weight=none)
 
 
 def _lifted(X: Any, Y: Any, weight: Any = None) -> Data:
@@ -162,23 +185,28 @@ def _lifted(X: Any, Y: Any, weight: Any = None) -> Data:
 
 
 def as_data_to_square(
-    X: Any, y: Any, weight: Any = None, missing: bool = False
+    X: Any,
+    y: Any,
+    weight: Any = None,
+    missing: bool = False,
+    stay: Stay = on_a_cpu,
 ) -> Data:
     """Do as `as_data`, and refuse what has no square in its dtype.
 
     On a CPU a NumPy `X` stays where it is: XLA would copy it, which takes as long as
-    multiplying XᵀX, and sums over rows are made by NumPy there. One that is too large
-    for the accelerator stays too; who makes sums of it looks at its values.
+    multiplying XᵀX, and sums over rows are made by NumPy there. One that stays outside
+    of an accelerator is not looked at; who makes sums of it does that.
 
     Raises
     ------
     TypeError, ValueError
         As `as_data`, and for numbers too large or too small.
     """
-    data = as_data(X, y, weight, missing, stay="X")
-    if not stays_outside(data.X):
-        checks.squarable("X", data.X, data.weight)
-    checks.squarable("y", data.Y, data.weight)
+    data = as_data(X, y, weight, missing, stay)
+    with few_for(*data.X.shape):
+        if not stays_outside(data.X):
+            checks.squarable("X", data.X, data.weight)
+        checks.squarable("y", data.Y, data.weight)
     checks.squarable("weight", data.weight, 1)
     return data
 
@@ -289,13 +317,11 @@ def _as_array(name: str, array: Any) -> Any:
         ) from None
 
 
-def _placed(array: Any, dtype: Any, stays: bool) -> Any:
-    if stays and isinstance(array, np.ndarray):
-        if not accelerator.is_used() or accelerator.is_too_large(array):
-            return np.asarray(array, dtype)
-    if isinstance(array, np.ndarray):
-        return placed(np.asarray(array, dtype))
-    return jnp.asarray(array, dtype)
+def _placed(array: Any, dtype: Any, stay: Stay | None) -> Any:
+    if not isinstance(array, np.ndarray):
+        return jnp.asarray(array, dtype)
+    converted = np.asarray(array, dtype)
+    return converted if stay and stay(converted) else placed(converted)
 
 
 def _float_dtype(name: str, given: Any, array: Any) -> Any:

@@ -19,6 +19,7 @@ from jaxridge.products import matmul
 from jaxridge.routes import DUAL, ONE, PRIMAL, SVD, Route
 from jaxridge.spectrum import Spectrum, condition, gain, of_axes, of_data, of_products
 from jaxridge.sums import fold_moments, moments_of_all
+from jaxridge.threads import few_for
 from jaxridge.tiles import fold
 
 R = TypeVar("R")
@@ -43,15 +44,16 @@ class Known(NamedTuple):
 
 def known(data: Data, fit_intercept: bool) -> Known:
     """Return rows whose factors, and sums, are kept."""
-    kept: list[Moments] = []
+    kept: list[tuple[np.ndarray, Moments]] = []
 
     def parts(held: np.ndarray) -> Moments:
-        kept[:] = [fold_moments(data, held)]
-        return kept[0]
+        if not (kept and kept[0][0] is held):
+            kept[:] = [(held, fold_moments(data, held))]
+        return kept[0][1]
 
     def made() -> tuple[Centre, Spectrum]:
         if kept:
-            return _factorised(total(kept[0]), fit_intercept)
+            return _factorised(total(kept[0][1]), fit_intercept)
         return by_products(data, untouched, fit_intercept)
 
     return Known(data, cache(made), parts)
@@ -103,7 +105,8 @@ def answer(
         return sure()
     if data.X.size > SMALL:  # of interest is only that something fits
         plan(m, n, data.Y.shape[1], len(lams), dtype=dtype, asked="path")
-    return by_cheapest(cheap, wide, sure, data, lams)
+    with few_for(m, n):
+        return by_cheapest(cheap, wide, sure, data, lams)
 
 
 def _misses_something(

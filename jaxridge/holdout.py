@@ -94,19 +94,22 @@ def _by_products(
 ) -> tuple[Float[Array, "k L *score"], Route] | None:
     """Score every fold by products of the data, if those keep their digits."""
     m, n = data.X.shape
-    dtype, fast = data.X.dtype, plan.precision == FAST
+    shared = learner is untouched and folds.is_partition
+    dtype, fast = data.X.dtype, plan.precision == FAST and shared
     given = lams, score, fit_intercept, plan
-    if not (learner is untouched and folds.is_partition):
+    if not shared:
         how = score, learner, fit_intercept, plan, PRIMAL if n <= m else DUAL, None
         scored, route = _one_by_one(data, folds, lams, *how)
     elif n <= m:
         scored, route = _by_sums(data, folds, *given, parts_of)
     else:
         scored, route = _by_kernel(data, folds, *given)
-    if is_kept(scored.condition, dtype, fast) and not is_lost(scored.left, dtype):
-        return scored.per_fold, replace(
-            route, dtype=f"{dtype}, {FAST} products" if fast else route.dtype
-        )
+    lost = is_lost(scored.left, dtype)
+    if stays_outside(data.X):  # no rows were there to make up for sums
+        lost = not sums_keep(scored.left, dtype)
+    if is_kept(scored.condition, dtype, fast) and not lost:
+        told = f"{dtype}, {FAST} products" if fast else str(dtype)
+        return scored.per_fold, replace(route, dtype=told)
     if fast:
         exact = replace(plan, precision=FULL)
         again = score, learner, fit_intercept, exact, parts_of
@@ -126,13 +129,21 @@ def _one_by_one(
     rounding: float | None,
 ) -> Scoring:
     """Score folds of any kind from the rows that each trains on."""
-    weights = jnp.asarray(folds.train) * data.weight
-    given = score, learner, fit_intercept, system, rounding
-    found = [
-        by_rows(part, folds.held_rows, weights, lams, *given)
-        for part in _parts(data, plan)
-    ]
+    _refuse_outside(data)
+    held, weights = folds.held_rows, jnp.asarray(folds.train) * data.weight
+    given = held, weights, lams, score, learner, fit_intercept, system, rounding
+    found = [by_rows(part, *given) for part in _parts(data, plan)]
     return _joined(found, plan), Route(system, ONE_A_FOLD, str(data.X.dtype))
+
+
+def _refuse_outside(data: Data) -> None:
+    """Refuse rows that do not fit on the device where it is they that are needed."""
+    if stays_outside(data.X):
+        raise MemoryError(
+            "`X` does not fit on the device, and these scores need its rows there: "
+            'sums over them serve `scoring` "mse" and "r2" of few `folds` that hold each '
+            "row out once, where the fit is not nearly perfect"
+        )
 
 
 def _by_sums(
@@ -153,34 +164,34 @@ def _by_sums(
     fast = plan.precision == FAST
     one_tile = plan.target_tile == plan.sizes.t
     sharing = plan.route.sharing if sharing is None else sharing
-    if one_tile:
-        parts = (parts_of or partial(fold_moments, data, fast=fast))(folds.held)
+    if one_tile and parts_of:
+        parts = parts_of(folds.held)
+    elif one_tile:
+        parts = fold_moments(data, folds.held, fast)
     else:
         parts = fold_moments(data._replace(Y=data.Y[:, :0]), folds.held, fast)
     given = sharing, fit_intercept
     shared = factorised(complements(parts), total(parts), lams, *given, alone=False)
     from_sums_alone = score in OF_SUMS and len(folds.held) * n <= m
-    found, X = [], None
+    found, X, held = [], None, folds.held_rows
     for part in _parts(data, plan):
         sums = parts if one_tile else with_targets(parts, part, folds.held, fast)
         of_fold = shared, sums, complements(sums), jnp.sum(data.weight), lams
         if from_sums_alone:
             scored, holds = _from_sums(*of_fold, *given, score)
-            if sums_keep(scored.left, data.X.dtype):
+            if sums_keep(scored.left, data.X.dtype) or stays_outside(data.X):
                 found.append(scored)
                 continue
-        if stays_outside(data.X):
-            raise MemoryError(
-                "`X` does not fit on the device, and these scores need its rows there: "
-                'use `scoring` "mse" or "r2", or fewer `folds`'
-            )
+        _refuse_outside(data)
         X = placed(data.X) if X is None else X
         rows = part._replace(X=X)
         tile = plan.lam_tile
-        scored, holds = _from_rows(*of_fold, rows, folds.held_rows, *given, score, tile)
+        scored, holds = _from_rows(*of_fold, rows, held, *given, score, tile)
         found.append(scored)
-    if sharing in (ONE_FOR_ALL, ANCHORS) and not holds:
-        others = score, fit_intercept, plan, parts_of, ONE_A_FOLD
+    kept = is_kept(found[-1].condition, data.X.dtype, fast)
+    if sharing in (ONE_FOR_ALL, ANCHORS) and not (holds and kept):
+        again = (lambda _: parts) if one_tile else None
+        others = score, fit_intercept, plan, again, ONE_A_FOLD
         return _by_sums(data, folds, lams, *others)
     return _joined(found, plan), Route(PRIMAL, sharing, str(data.X.dtype))
 

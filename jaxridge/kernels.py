@@ -43,7 +43,8 @@ def kernel_of(
     X, x = data.X, centre_of(data, fit_intercept).x
     if not accelerator.is_used():
         return matmul(X - x, (X - x).T)
-    dtype, width = summed_in(X.dtype), min(X.shape[1], terms_at_once(X.dtype, len(X)))
+    dtype = summed_in(X.dtype, fast)
+    width = min(X.shape[1], terms_at_once(dtype, len(X)))
 
     def add(sums: Twofold, counts: Array, at: Array) -> Twofold:
         columns = dynamic_slice_in_dim(X, at[0, 0], width, 1)

@@ -167,7 +167,10 @@ def plan(
     where, free = place(device)
     limit = _checked_budget(budget) if budget is not None else share_of(free)
     device = device_like(where, kind)
-    found = list(candidates(sizes, kind, asked, device.tile))
+    # Of its numbers three or so are there at a time.
+    tile = max(1, min(device.tile, limit // (8 * sizes.itemsize)))
+    device = device._replace(tile=tile)
+    found = list(candidates(sizes, kind, asked, tile))
     made = _cheapest(found, sizes, device, limit)
     fast = precision == FAST and kind == "float32" and where != "cpu"
     return replace(made, precision=FAST if fast else FULL)
@@ -196,8 +199,12 @@ def until_it_fits(
                 raise
         try:
             made = planned(made.bytes / 2)
-        except MemoryError as error:
-            raise MemoryError(f"the device ran out of memory, and {error}") from None
+        except MemoryError:
+            raise MemoryError(
+                f"the device ran out of memory, also with no more than "
+                f"{_in_words(made.bytes)} to work in: pass fewer rows or targets at a "
+                "time, float32, or sums over the rows (`moments_of`)"
+            ) from None
 
 
 def _cheapest(found: list[Candidate], sizes: Sizes, device: Device, limit: int) -> Plan:

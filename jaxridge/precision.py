@@ -30,7 +30,7 @@ LEAST_RESIDUAL = 1e-2
 
 # The rounding of the operands of a GPU's fast products, TF32, and the share of an
 # answer that may be lost to it at worst; at random it is a small part of that.
-FAST_ROUNDING, FAST_LOSS = 2.0**-11, 0.05
+FAST_ROUNDING, FAST_LOSS = 2.0**-11, 0.5
 # The rounding of float32 numbers, which they keep when computed with in float64.
 SINGLE = float(np.finfo(np.float32).eps)
 

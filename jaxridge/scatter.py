@@ -59,7 +59,7 @@ def cross_of_sets(
 
 def _design(data: Data, rows: Held, fast: bool) -> tuple[Array, Array, Array]:
     """Return Σw, x̄ and Σ w dx dxᵀ of one set of rows."""
-    n, dtype = data.X.shape[1], summed_in(data.X.dtype)
+    n, dtype = data.X.shape[1], summed_in(data.X.dtype, fast)
     total = jnp.sum(_weight(data, rows))
     x = _mean(data.X, data, rows, total)
     about = Centre(x, jnp.zeros_like(data.Y[0]))
@@ -68,7 +68,7 @@ def _design(data: Data, rows: Held, fast: bool) -> tuple[Array, Array, Array]:
         A, _ = weighted_rows(some, about)
         return sums.plus(gram(A.astype(dtype), fast))
 
-    xx = _over_blocks(add, zeros((n, n), dtype), data, rows)
+    xx = _over_blocks(add, zeros((n, n), dtype), data, rows, dtype)
     return total, x, xx.value().astype(x.dtype)
 
 
@@ -76,7 +76,7 @@ def _cross(
     data: Data, rows: Held, total: Array, x: Array, fast: bool
 ) -> tuple[Array, Array, Array]:
     """Return ȳ, Σ w dx dyᵀ and Σ w dy² of one set of rows."""
-    (n, t), dtype = (data.X.shape[1], data.Y.shape[1]), summed_in(data.X.dtype)
+    (n, t), dtype = (data.X.shape[1], data.Y.shape[1]), summed_in(data.X.dtype, fast)
     y = _mean(data.Y, data, rows, total)
 
     def add(sums: tuple[Twofold, Twofold], some: Data) -> tuple[Twofold, Twofold]:
@@ -85,7 +85,7 @@ def _cross(
         return xy.plus(matmul(A.T, B, fast)), yy.plus(jnp.sum(B**2, axis=0))
 
     start = zeros((n, t), dtype), zeros((t,), dtype)
-    xy, yy = _over_blocks(add, start, data, rows)
+    xy, yy = _over_blocks(add, start, data, rows, dtype)
     return y, xy.value().astype(y.dtype), yy.value().astype(y.dtype)
 
 
@@ -102,13 +102,18 @@ def _mean(
     def add(sums: Twofold, some: Data) -> Twofold:
         return sums.plus(jnp.sum(some.weight[:, None] * (some.X - origin), axis=0))
 
-    sums = _over_blocks(add, zeros(origin.shape, of.dtype), columns, rows).value()
-    mean = origin + sums / jnp.where(total > 0, total, 1)
+    sums = _over_blocks(add, zeros(origin.shape, of.dtype), columns, rows, of.dtype)
+    mean = origin + sums.value() / jnp.where(total > 0, total, 1)
     return jnp.where(total > 0, mean, 0)
 
 
-def _over_blocks(step: Callable[[S, Data], S], start: S, data: Data, rows: Held) -> S:
-    """Return the state after a step with each block of a set's rows that count."""
+def _over_blocks(
+    step: Callable[[S, Data], S], start: S, data: Data, rows: Held, dtype: Any
+) -> S:
+    """Return the state after a step with each block of a set's rows that count.
+
+    Blocks are as long as sums in this dtype may be.
+    """
 
     def take(state: S, weight: Array, at: Array) -> S:
         def step_there(state: S) -> S:
@@ -118,7 +123,7 @@ def _over_blocks(step: Callable[[S, Data], S], start: S, data: Data, rows: Held)
         return jax.lax.cond(jnp.any(weight > 0), step_there, lambda s: s, state)
 
     at = rows.rows[:, None]
-    least = terms_at_once(data.X.dtype, data.X.shape[1] + data.Y.shape[1])
+    least = terms_at_once(dtype, data.X.shape[1] + data.Y.shape[1])
     return fold(take, start, _weight(data, rows), at, least=least, at_once=0)
 
 
@@ -126,12 +131,12 @@ def _weight(data: Data, rows: Held) -> Float[Array, " h"]:
     return jnp.where(rows.counts, data.weight[rows.rows], 0)
 
 
-def summed_in(dtype: Any) -> Any:
+def summed_in(dtype: Any, fast: bool) -> Any:
     """Return the dtype in which products of numbers are made and added up."""
-    return jnp.float64 if accelerator.has_fast_doubles() else dtype
+    return jnp.float64 if accelerator.has_fast_doubles() and not fast else dtype
 
 
 def terms_at_once(dtype: Any, width: int) -> int:
-    """Return how many terms one product may have, each of `width` numbers."""
-    large = max(SHORT, BLOCK_BYTES // (8 * width))
-    return large if summed_in(dtype) == jnp.float64 else SHORT
+    """Return how many terms a product in a dtype may have, each of `width` numbers."""
+    large = max(SHORT, BLOCK_BYTES // (8 * max(1, width)))
+    return large if dtype == jnp.float64 else SHORT

@@ -1,8 +1,8 @@
 """Moments of rows in the memory of the CPU, sent to the device a tile at a time.
 
 Sending rows takes longer than adding them up there, so the next tile is on its way
-while one is being added up, and nothing comes back before the end. No more than a few
-tiles are on the device at a time, however many rows there are.
+while one is being added up, and nothing but a few numbers comes back before the end. No
+more than a few tiles are on the device at a time, however many rows there are.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
 from jaxridge import checks
 from jaxridge.data import Data
@@ -44,22 +44,44 @@ def moments_of_tiles(tiles: Iterable[Tile], fast: bool = False) -> Moments:
     ------
     ValueError
         For NaN and infinity, and for numbers whose squares leave the range of their
-        dtype: told by the sums of a tile, which alone are looked at.
+        dtype: told by a sum over each tile, which alone is looked at.
     """
     sums: Moments | None = None
+    ahead: Tile | None = None
     under_way: deque[tuple[Array, Data]] = deque()
     for rows, held in tiles:
-        folds = np.flatnonzero(held.any(axis=1))
-        part = moments_of_sets(jax.device_put(rows), _sets(held[folds]), fast)
-        if sums is None:
-            sums = _nothing_like(part, len(held))
-        sums, is_finite = _with_part(sums, part, folds)
-        under_way.append((is_finite, rows))
-        if len(under_way) > UNDER_WAY:
-            _settle(*under_way.popleft())
-    for tile in under_way:
-        _settle(*tile)
+        there = jax.device_put(rows)
+        if ahead is not None:  # while these are on their way
+            sums = _with_tile(sums, *ahead, fast, under_way)
+        # Whoever made them may use their memory again.
+        ahead = jax.block_until_ready(there), held
+    if ahead is not None:
+        sums = _with_tile(sums, *ahead, fast, under_way)
+    for sizes, tile in under_way:
+        _refuse_beyond(sizes, tile)
     assert sums is not None
+    return sums
+
+
+def _with_tile(
+    sums: Moments | None,
+    rows: Data,
+    held: Bool[np.ndarray, "k rows"],
+    fast: bool,
+    under_way: deque[tuple[Array, Data]],
+) -> Moments:
+    """Return the sums with those of one more tile, which is then under way."""
+    folds = np.flatnonzero(held.any(axis=1))
+    part = moments_of_sets(rows, _sets(held[folds]), fast)
+    if sums is None:
+        sums = _nothing_like(part, len(held))
+    elif sums.xx.dtype != part.xx.dtype:
+        wide = jnp.promote_types(sums.xx.dtype, part.xx.dtype)
+        sums = jax.tree.map(lambda a: a.astype(wide), sums)
+    sums = _with_part(sums, part, folds)
+    under_way.append((_sizes(rows), rows))
+    if len(under_way) > UNDER_WAY:
+        _refuse_beyond(*under_way.popleft())
     return sums
 
 
@@ -77,22 +99,30 @@ def _nothing_like(part: Moments, k: int) -> Moments:
 
 
 @partial(jax.jit, donate_argnums=0)
-def _with_part(
-    sums: Moments, part: Moments, folds: Array
-) -> tuple[Moments, Bool[Array, ""]]:
-    """Return the sums with those of some folds, and whether all of these are finite."""
+def _with_part(sums: Moments, part: Moments, folds: Array) -> Moments:
+    """Return the sums with those of some folds."""
     those = jax.tree.map(lambda a: a[folds], sums)
-    new = jax.tree.map(lambda a, b: a.at[folds].set(b), sums, added(those, part))
-    return new, jnp.all(
-        jnp.stack([jnp.all(jnp.isfinite(a)) for a in vars(part).values()])
+    return jax.tree.map(lambda a, b: a.at[folds].set(b), sums, added(those, part))
+
+
+@jax.jit
+def _sizes(rows: Data) -> Float[Array, "2 2"]:
+    """Return the largest number in X and in Y, and the sum of squares of each."""
+    most = jnp.max(rows.weight)
+    most = jnp.where(most > 0, most, 1)
+    each = rows.X, rows.Y
+    return jnp.array(
+        [[jnp.max(jnp.abs(a), initial=0), jnp.sum(a**2) * most] for a in each]
     )
 
 
-def _settle(is_finite: Array, rows: Data) -> None:
-    """Wait for a tile, and refuse what made its sums infinite."""
-    if bool(is_finite):
+def _refuse_beyond(sizes: Array, rows: Data) -> None:
+    """Wait for a tile, and refuse values that its sums cannot have been made of."""
+    limits = np.finfo(rows.X.dtype)
+    least = limits.tiny / limits.eps
+    largest, squares = np.asarray(sizes).T
+    if ((largest == 0) | ((least <= squares) & (squares <= 1 / least))).all():
         return
     for name, values in (("X", rows.X), ("y", rows.Y)):
         checks.finite(name, values)
         checks.squarable(name, values, rows.weight)
-    raise ValueError("`X`: sums over these rows leave the range of their dtype")

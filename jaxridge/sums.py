@@ -12,6 +12,7 @@ from jaxridge.data import (
     ArrayLike,
     Data,
     as_data_to_square,
+    if_too_large,
     in_kind_of_input,
     stays_outside,
 )
@@ -69,7 +70,7 @@ def moments_of(
     array([[1.],
            [4.]])
     """
-    data = as_data_to_square(X, y, weight)
+    data = as_data_to_square(X, y, weight, stay=if_too_large)
     masks = split(folds, y, groups)
     if not masks.is_partition:
         raise ValueError(
@@ -88,7 +89,7 @@ def fold_moments(
     """
     if are_shared_out(data.X):
         return moments_of_shards(data, held, fast)
-    if stays_outside(data.X):
+    if stays_outside(data.X) and not checks.any_traced(data):
         return moments_of_tiles(tiles_of(data, held), fast)
     if _is_for_xla(data):
         return moments_of_sets(data, numbered(held), fast)
@@ -100,6 +101,8 @@ def with_targets(
     design: Moments, data: Data, held: Bool[np.ndarray, "k m"], fast: bool = False
 ) -> Moments:
     """Return the moments of folds whose rows' own, without targets, are known."""
+    if stays_outside(data.X):
+        return fold_moments(data, held, fast)
     if _is_for_xla(data):
         of_sets = numbered(held), design.weight, design.x
         y, xy, yy = cross_of_sets(data, *of_sets, fast)
@@ -114,7 +117,7 @@ def with_targets(
 
 def moments_of_all(data: Data) -> Moments:
     """Return the moments of all rows, as one set."""
-    if are_shared_out(data.X) or _is_for_xla(data):
+    if _is_for_xla(data):
         parts = fold_moments(data, np.ones((1, len(data.X)), bool))
         return jax.tree.map(lambda a: a[0], parts)
     return _moments_in_numpy(data, np.arange(len(data.X)))

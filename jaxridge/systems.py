@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float
 from jaxridge import accelerator
 from jaxridge.anchors import Anchors, anchors_of, solved_near
 from jaxridge.conjugate import ALIKE, conjugate_gradients
+from jaxridge.costs import BATCHED
 from jaxridge.held import Fit
 from jaxridge.moments import Moments, about_centre
 from jaxridge.products import grown, matmul
@@ -187,7 +188,8 @@ def _by_cholesky(sums: Moments, lams: Array, fit_intercept: bool) -> Solved:
         return cho_solve((jnp.linalg.cholesky(xx + lam * one), True), xy)
 
     # Many at a time are what a GPU likes, and what XLA on a CPU is slow at.
-    at = coef if accelerator.is_used() else sequential_vmap(coef)
+    many = accelerator.is_used() and len(xx) <= BATCHED
+    at = coef if many else sequential_vmap(coef)
 
     def middle(i: Array) -> tuple[float, Array]:
         return 1.0, at(lams[i])

@@ -21,7 +21,9 @@ from jaxridge.data import (
     as_data_to_square,
     as_penalty,
     drop_target_axis,
+    if_too_large,
     in_kind_of_input,
+    on_a_cpu,
 )
 from jaxridge.factors import Known, known
 from jaxridge.filled import UNTOUCHED, Filling
@@ -35,6 +37,7 @@ from jaxridge.products import FAST, FULL
 from jaxridge.routes import DESCENT, ONE_A_FOLD, PRIMAL, Route
 from jaxridge.rules import StepOptions
 from jaxridge.scoring import Score, called, is_defined, predictions, scoring_of
+from jaxridge.threads import few_for
 from jaxridge.training import score_trained, train, warn_unless_converged
 
 METHODS = ("exact", "descent")
@@ -104,8 +107,8 @@ def cross_validate(
     precision : "full" or "fast"
         "fast" lets a GPU multiply float32 rows in TF32, which rounds each number to 11
         bits and is several times faster; elsewhere it is "full". Scores then have some
-        three digits, and the route says so. Where penalties are so small that a
-        twentieth of an answer might be lost, "full" is used all the same.
+        three digits, and the route says so. Where penalties are so small, beside the
+        rows, that half of an answer is lost at worst, all is done again in "full".
     **options
         Those of `descend`, for ``method="descent"``.
 
@@ -167,12 +170,14 @@ def cross_validate(
     if isinstance(X, Moments):
         given = {"y": y, "groups": groups, "weight": weight, "budget": budget}
         given["folds"] = None if np.array_equal(folds, FOLDS) else folds
+        given["precision"] = None if precision == FULL else precision
         _nothing_but_moments(given | {"prepare": prepare, **options})
         if method != "exact":
             raise ValueError(f'`method` must be "exact" for Moments, got {method!r}')
         return scores_of_moments(X, lams, scoring, fit_intercept)
     learner = _learner(prepare)
-    data = as_data_to_square(X, y, weight, missing=prepare is not None)
+    stay = if_too_large if method == "exact" and prepare is None else on_a_cpu
+    data = as_data_to_square(X, y, weight, prepare is not None, stay)
     masks = folds_of(data, y, folds, groups)
     score = scoring_of(scoring).score
 
@@ -204,8 +209,8 @@ def scores_by_folds(
     data, kind = rows.data, scoring_of(scoring)
 
     def exactly(grid: Array) -> tuple[Array, Route]:
-        parts_of = None if precision == FAST else rows.parts
-        given = kind.score, learner, fit_intercept, budget, precision, parts_of
+        of_plan = budget, precision, None if precision == FAST else rows.parts
+        given = kind.score, learner, fit_intercept, *of_plan
         return _exactly(data, masks, grid, *given)
 
     found_at = found_by or exactly
@@ -260,8 +265,7 @@ def held_out_predictions(
 
 def _chosen(masks: Folds) -> list[np.ndarray]:
     """Return the rows that each fold holds out."""
-    each = zip(*map(np.asarray, masks.held_rows), strict=True)
-    return [rows[there] for rows, there in each]
+    return [np.flatnonzero(mask) for mask in masks.held]
 
 
 def _without_padding(
@@ -348,7 +352,8 @@ def _exactly(
         given = score, learner, fit_intercept, made
         return score_folds(data, masks, grid, *given, parts_of=parts_of)
 
-    return until_it_fits(scored, planned, budget)
+    with few_for(m, n):
+        return until_it_fits(scored, planned, budget)
 
 
 def _by_descent(

@@ -1,10 +1,12 @@
 """What every test runs under: fixed examples, no windows, no skipping in silence."""
 
 import os
+from pathlib import Path
 
 import hypothesis
 import jax
 import pytest
+from matplotlib.figure import Figure
 
 from jaxridge.cli import main
 
@@ -38,8 +40,23 @@ def away(tmp_path, tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture
-def run(capsys):
-    """Run the command line, and return (exit code, standard output, error)."""
+def drawn():
+    """Have the pictures of a run of the command line drawn: see `run`."""
+
+
+def blank(figure, path, **options):
+    """Write a picture of nothing: to draw one takes longer than to fit it."""
+    Path(path).write_bytes(b"\x89PNG, not drawn")
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, request):
+    """Run the command line, and return (exit code, standard output, error).
+
+    What is plotted is plotted, but drawn only for tests that ask for `drawn`.
+    """
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(Figure, "savefig", blank)
 
     def run(*args):
         with pytest.raises(SystemExit) as ended:

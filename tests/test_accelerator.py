@@ -1,5 +1,8 @@
 """What is done where another device computes: a CPU can stand for it."""
 
+from dataclasses import replace
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +10,7 @@ import pytest
 from helpers import problem
 
 import jaxridge
-from jaxridge import accelerator, plans, sent, validation
+from jaxridge import accelerator, checks, plans, sent, validation
 from jaxridge.moments import Moments
 from jaxridge.routes import Route
 
@@ -80,12 +83,24 @@ def test_every_function_answers_as_on_a_cpu(expected, pretended, name, dtype, rt
         assert_alike(found[what], value, rtol)
 
 
+def noticed(function, shapes):
+    """Return a function that notes the shapes of what it is given."""
+
+    def noticing(array, *rest, **options):
+        shapes.append(np.shape(array))
+        return function(array, *rest, **options)
+
+    return noticing
+
+
 def test_arrays_are_not_copied_back_to_be_checked(pretended):
     with jax.enable_x64(True):
         X, y = jnp.asarray(TALL.X), jnp.asarray(TALL.y)
         assert accelerator.holds(X)
-        with jax.transfer_guard_device_to_host("allow"):
-            jaxridge.cross_validate(X, y, LAMS, 3)
+        copied = []
+        pretended.setattr(checks.np, "asarray", noticed(np.asarray, copied))
+        jaxridge.cross_validate(X, y, LAMS, 3)
+        assert X.shape not in copied
         with pytest.raises(ValueError, match=r"`X` must be finite, got nan at index"):
             jaxridge.cross_validate(X.at[3, 1].set(jnp.nan), y, LAMS, 3)
         with pytest.raises(ValueError, match="leave the range of float64"):
@@ -200,7 +215,7 @@ def test_out_of_memory_becomes_a_smaller_tile(monkeypatch):
 
 def test_out_of_memory_at_any_size_is_an_error_of_ours(monkeypatch):
     monkeypatch.setattr(validation, "score_folds", failing(-1, []))
-    with pytest.raises(MemoryError, match="ran out of memory, and `budget` of"):
+    with pytest.raises(MemoryError, match="ran out of memory, also with no more than"):
         jaxridge.cross_validate(TALL.X, TALL.y, LAMS, 3)
 
     def other(*args, **given):
@@ -249,3 +264,24 @@ def test_fast_products_are_full_ones_on_a_cpu():
     )
     np.testing.assert_array_equal(fast.per_fold, full.per_fold)
     assert fast.route == full.route == Route(*vars(full.route).values())
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_targets_come_in_tiles_there_too(expected, pretended, request, outside):
+    if outside:
+        request.getfixturevalue("little_room")
+    in_twos = partial(replace, target_tile=2)
+    pretended.setattr(validation, "plan", lambda *a, **k: in_twos(plans.plan(*a, **k)))
+    X, Y, weight = TALL[:3]
+    found = jaxridge.cross_validate(X, Y, LAMS, weight=weight)
+    np.testing.assert_allclose(found.mean, expected["tall"]["cross_validate"], 1e-9)
+
+
+def test_float32_rows_outside_that_sums_lose_are_added_up_in_float64(little_room):
+    X, Y, _ = TALL[:3]
+    Y = X @ np.ones((5, 1)) + 0.05 * Y[:, :1]
+    X, Y = X.astype(np.float32), Y.astype(np.float32)
+    found = jaxridge.cross_validate(X, Y, [1e-3], 3)
+    assert found.route.raised and found.route.dtype == "float64"
+    exact = jaxridge.cross_validate(np.float64(X), np.float64(Y), [1e-3], 3)
+    np.testing.assert_allclose(found.mean, exact.mean, rtol=1e-3)

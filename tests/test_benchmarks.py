@@ -5,7 +5,18 @@ import json
 import numpy as np
 
 from benchmarks.page import HERE, PAGE, page
-from benchmarks.show import Growth, growths, how_far
+from benchmarks.prices import (
+    errors,
+    fitted,
+    in_words,
+    switch_table,
+    switches,
+    timed,
+)
+from benchmarks.rivals import failure_of
+from benchmarks.show import Growth, growths, how_far, table
+from jaxridge.costs import Sizes, candidates
+from jaxridge.devices import EACH, TILE, seconds_of
 
 
 def test_the_page_is_that_of_the_records():
@@ -29,3 +40,60 @@ def test_exponents_are_of_the_last_decade():
     case["extra_info"]["scaling"] |= dict.fromkeys(keys, 1.0) | {"route": "dual"}
     (found,) = growths({"benchmarks": [case]})
     assert found.seconds.tolist() == [2.0] and found.routes == ["dual"]
+
+
+def timings(each, dtype="float64"):
+    """Return a record of what every route takes at some sizes, at given prices."""
+    cases = []
+    for m, n, t, L, k in [
+        (4000, 50, 1, 20, 5),
+        (900, 300, 9, 7, 3),
+        (80, 500, 2, 9, 4),
+    ]:
+        for one in candidates(Sizes(m, n, t, L, k, 8), dtype, "folds", TILE["cpu"]):
+            seconds = seconds_of(one.work, each)
+            what = {"asked": "folds", "dtype": dtype, "sizes": [m, n, t, L, k]}
+            what |= {"system": one.route.system, "sharing": one.route.sharing}
+            cases.append({"stats": {"median": seconds}, "extra_info": {"route": what}})
+    return {"benchmarks": cases}
+
+
+def test_prices_are_found_from_what_they_make():
+    each = EACH["cpu", "float64"]._replace(start=5e-3, product=3e-11)
+    cases = timed(timings(each))
+    assert len(cases) == 12
+    assert errors(cases, fitted(cases)).max() < 0.05
+    assert errors(cases, each).max() < 1e-12
+
+
+def test_a_plan_that_takes_a_slower_route_is_told():
+    record = timings(EACH["cpu", "float64"])
+    found = switches(timed(record))
+    assert [one.slower for one in found] == [1, 1, 1]
+    taken = min(record["benchmarks"][:5], key=lambda case: case["stats"]["median"])
+    taken["stats"]["median"] *= 1000
+    slower = switches(timed(record))[0]
+    assert slower.slower > 1 and slower.fastest.sharing in switch_table([slower])
+    assert "takes the fastest route 2 times" in in_words(timed(record))
+
+
+def test_a_rival_that_fails_is_in_the_table():
+    problem = {"name": "p", "n_samples": 3, "n_features": 2, "n_lams": 1}
+    cases = [
+        {
+            "stats": {"median": seconds},
+            "extra_info": {"problem": problem, "contender": name, "failed": failed},
+        }
+        for name, seconds, failed in (
+            ("slow", 4.0, None),
+            ("fast", 2.0, None),
+            ("large", 1.0, "out of memory"),
+        )
+    ]
+    for case in cases:
+        case["extra_info"]["compile_seconds"] = 0.0
+    shown = table({"benchmarks": cases}, "p")
+    assert "out of memory" in shown and "times faster" in shown
+    assert failure_of(MemoryError()) == failure_of(RuntimeError("RESOURCE_EXHAUSTED: "))
+    assert failure_of(ImportError("torch")) == "not installed"
+    assert failure_of(ValueError("no\nlines")) == "ValueError: no"

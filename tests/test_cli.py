@@ -100,7 +100,7 @@ def test_fit_is_scikit_learns_pipeline_refitted_in_every_fold(run):
 
 
 @pytest.mark.parametrize("method", ["descent", "exact"])
-def test_fit_without_a_file_fits_the_diabetes_data(run, method):
+def test_fit_without_a_file_fits_the_diabetes_data(run, drawn, method):
     code, out, _ = run("fit", "--out", "out", "--method", method, "--test", "0.2")
     assert code == 0
     for text in (
@@ -115,6 +115,8 @@ def test_fit_without_a_file_fits_the_diabetes_data(run, method):
     wanted = {"result.json", "coefficients.csv", "scores.csv"}
     wanted |= {"validation.png", "coefficients.png", "model.safetensors"}
     assert {p.name for p in Path("out").iterdir()} == wanted
+    for picture in Path("out").glob("*.png"):
+        assert picture.read_bytes().startswith(b"\x89PNG\r")
     assert len(read("out/scores.csv")) == 100
     assert len(read("out/coefficients.csv")) == 11
 
@@ -152,7 +154,7 @@ def test_test_rows_of_another_file_give_the_error_of_predict(run):
     assert only(result)["lam"] == only(result)["lam_1se"]
 
 
-def test_several_targets_are_each_fitted_as_if_alone(run):
+def test_several_targets_are_each_fitted_as_if_alone(run, drawn):
     columns = numbers() | {"z": numbers(seed=2)["y"] + numbers()["a"] ** 2}
     write("data.csv", **columns)
     base = ("--lambdas", "1e-2:1e3:9", "--interval", "0.8", "--out")
@@ -321,7 +323,7 @@ def test_other_failures_are_one_line_too(run, monkeypatch):
     assert (code, err) == (1, "jaxridge: MemoryError: no room at all\n")
 
 
-def test_demo_shows_the_tutorial(run):
+def test_demo_shows_the_tutorial(run, drawn):
     code, out, _ = run("demo", "--out", "pictures")
     assert code == 0
     assert "autodiff - by hand: at most" in out and "closed form" in out
@@ -617,7 +619,7 @@ def test_a_file_that_is_read_is_not_overwritten(run, away, name):
     assert Path(name).read_bytes() == before
 
 
-def test_names_with_dollars_are_shown_as_they_are(run):
+def test_names_with_dollars_are_shown_as_they_are(run, drawn):
     columns = numbers()
     names = {"a": r"$\frac a$", "b": "cost $", "y": r"$\frac y$"}
     write("data.csv", **{names[key]: values for key, values in columns.items()})

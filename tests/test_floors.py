@@ -16,6 +16,7 @@ FLOORS = (
         "products",
         "progress",
         "routes",
+        "threads",
         "tiles",
         "twofold",
         "version",

@@ -60,5 +60,5 @@ def test_a_device_without_room_says_so_in_our_words():
         pytest.skip("the device does not tell how much memory it has")
     # Rows that fit once, and not three times.
     X = jnp.ones((1000, int(stats["bytes_limit"] * 0.4 / 4000)), np.float32)
-    with pytest.raises(MemoryError, match="ran out of memory in `path`"):
+    with pytest.raises(MemoryError, match="ran out of memory in `path`|is too small"):
         jaxridge.path(X, X[:, 0], LAMS)

@@ -104,6 +104,33 @@ def test_every_route_in_single_precision(planned, system, sharing):
     np.testing.assert_allclose(found.per_fold, refitted(data, True, squares), rtol=1e-3)
 
 
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-9), (np.float32, 1e-4)])
+def test_anchors_stand_for_many_penalties_in_any_order(planned, dtype, rtol):
+    data = problem(300, 20, 2, weighted=True)
+    X, Y, weight = data.astype(dtype)
+    lams = np.random.default_rng(0).permutation(np.geomspace(1e-2, 1e4, 30))
+    lams = np.concatenate([lams, lams[:3], [0.0]])
+    found = []
+    for sharing in (ANCHORS, ONE_A_FOLD):
+        planned(PRIMAL, sharing, 2)
+        found.append(cross_validate(X, Y, lams, FOLDS, weight=weight))
+        assert found[-1].route == Route(PRIMAL, sharing, np.dtype(dtype).name)
+    np.testing.assert_allclose(found[0].per_fold, found[1].per_fold, rtol=rtol)
+
+
+def test_anchors_give_way_where_a_fold_is_unlike_the_others(planned):
+    planned(PRIMAL, ANCHORS, 5)
+    X = TALL.X.copy()
+    X[:, 1] = 0
+    X[np.arange(40) % 3 == 0, 1] = 1  # in one fold alone
+    ids = np.where(np.arange(40) % 3 == 0, 0, 1 + np.arange(40) % 2)
+    found = cross_validate(X, TALL.y, [1e-8, 1.0], ids)
+    assert found.route.sharing != ANCHORS
+    planned(PRIMAL, ONE_A_FOLD, 5)
+    expected = cross_validate(X, TALL.y, [1e-8, 1.0], ids)
+    np.testing.assert_allclose(found.per_fold, expected.per_fold, rtol=1e-9)
+
+
 @pytest.mark.parametrize(("system", "sharing"), ROUTES)
 def test_every_route_compiles_once(planned, system, sharing):
     planned(system, sharing, 2)

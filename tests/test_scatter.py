@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
+from jaxridge import accelerator
 from jaxridge.data import Data
 from jaxridge.folds import numbered
 from jaxridge.products import gram
@@ -48,6 +49,22 @@ def test_a_million_rows_do_not_drift():
     np.testing.assert_array_equal(xy, found.xy)
     np.testing.assert_array_equal(yy, found.yy)
     np.testing.assert_array_equal(y, found.y)
+
+
+def test_where_doubles_are_free_float32_rows_are_added_up_in_them(monkeypatch):
+    jax.clear_caches()
+    monkeypatch.setattr(accelerator, "has_fast_doubles", lambda: True)
+    with jax.enable_x64(True):
+        X = RNG.standard_normal((5000, 4), np.float32)
+        data = Data(X, X[:, :1], np.ones(len(X), np.float32))
+        sets = numbered(np.ones((1, len(X)), bool))
+        found = moments_of_sets(data, sets)
+        text = moments_of_sets.lower(data, sets, fast=True).as_text()
+    jax.clear_caches()
+    A = np.float64(X - np.asarray(found.x[0]))
+    assert found.xx.dtype == np.float32
+    np.testing.assert_array_equal(found.xx[0], (A.T @ A).astype(np.float32))
+    assert "f64" not in text  # what a GPU multiplies fastest is float32
 
 
 @pytest.mark.parametrize("fast", [False, True])

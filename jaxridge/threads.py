@@ -1,0 +1,59 @@
+"""One thread for BLAS where there is little to multiply.
+
+After a product the threads of OpenBLAS spin for some milliseconds in wait of the next
+one. XLA has threads of its own, and NumPy and SciPy (whose LAPACK XLA calls) a BLAS
+each: on small problems they take the cores from each other for longer than they work.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
+from typing import Any
+
+import scipy.linalg  # noqa: F401 (loads the BLAS that XLA calls)
+from threadpoolctl import ThreadpoolController
+
+LITTLE = 8e8  # FLOP
+NARROW = 200  # rows or columns, whichever is less
+LEAST = 1e4  # numbers, of fewer of which BLAS itself makes no work for threads
+
+_lock = threading.Lock()
+_inside: list[int] = []
+_before: list[int] = []
+
+
+def few_for(m: int, n: int) -> AbstractContextManager[None]:
+    """Return a context in which BLAS has one thread, if m × n numbers are few."""
+    little = 2.0 * m * n * min(m, n) < LITTLE and min(m, n) < NARROW
+    return _one_thread() if little and m * n > LEAST else nullcontext()
+
+
+@cache
+def _libraries() -> list[Any]:
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Limit BLAS from the first to come in until the last has gone out.
+
+    How many threads there are is the process's; callers may be threads of it.
+    """
+    with _lock:
+        if not _inside:
+            _before[:] = [library.get_num_threads() for library in _libraries()]
+            _set([1] * len(_before))
+        _inside.append(threading.get_ident())
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside.pop()
+            if not _inside:
+                _set(_before)
+
+
+def _set(counts: list[int]) -> None:
+    for library, count in zip(_libraries(), counts, strict=True):
+        library.set_num_threads(count)

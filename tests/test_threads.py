@@ -1,0 +1,55 @@
+"""BLAS has one thread on small problems, and its own again afterwards."""
+
+from threading import Thread
+
+import pytest
+
+from jaxridge import threads
+
+
+@pytest.fixture
+def two():
+    """Give BLAS two threads, whatever the process was told."""
+    before = counts()
+    threads._set([2] * len(before))
+    yield
+    threads._set(before)
+
+
+def counts():
+    return [library.get_num_threads() for library in threads._libraries()]
+
+
+def test_blas_has_one_thread_until_the_last_has_gone_out(two):
+    assert counts() and set(counts()) == {2}
+    outer, inner = threads.few_for(4000, 100), threads.few_for(2000, 50)
+    with outer:
+        assert set(counts()) == {1}
+        with inner:
+            assert set(counts()) == {1}
+        assert set(counts()) == {1}
+    assert set(counts()) == {2}
+
+
+def test_threads_that_overlap_leave_it_as_it_was(two):
+    first, second = threads.few_for(4000, 100), threads.few_for(4000, 100)
+    first.__enter__()
+    other = Thread(target=second.__enter__)
+    other.start()
+    other.join()
+    first.__exit__(None, None, None)
+    assert set(counts()) == {1}
+    second.__exit__(None, None, None)
+    assert set(counts()) == {2}
+
+
+def test_it_is_so_after_an_error_too(two):
+    with pytest.raises(ZeroDivisionError), threads.few_for(4000, 100):
+        1 / 0  # noqa: B018
+    assert set(counts()) == {2}
+
+
+@pytest.mark.parametrize(("m", "n"), [(20_000, 500), (10, 10), (10**7, 50), (900, 900)])
+def test_large_and_tiny_problems_are_left_alone(two, m, n):
+    with threads.few_for(m, n):
+        assert set(counts()) == {2}
