@@ -12,11 +12,12 @@ from sklearn.model_selection import KFold
 
 from benchmarks.memory import working_bytes
 from benchmarks.problems import ScoreProblem
-from benchmarks.rivals import RIVALS, Answer, Call, failure_of
+from benchmarks.rivals import RIVALS, TENTH, Answer, Call, failure_of
 from jaxridge.placement import placed
 
 # A call of these takes so long that it is not repeated.
 SLOW = (
+    "GridSearchCV, a tenth × 10",
     "GridSearchCV",
     "GridSearchCV, 2 jobs",
     "RidgeCV",
@@ -64,7 +65,7 @@ def arena(problem: ScoreProblem, on_device: bool = False) -> Arena:
         there = jax.block_until_ready((placed(X), placed(Y)))
         seconds = time.perf_counter() - started
         if on_device:
-            truth = scores_on_device(*there, lams, problem.folds)
+            truth = scores(*there, lams, problem.folds)
             return Arena(problem, (*there, lams, problem.folds), truth, seconds)
     truth = (coefs if problem.asked == "path" else scores)(X, Y, lams, problem.folds)
     return Arena(problem, (X, Y, lams, problem.folds), truth, seconds)
@@ -119,6 +120,7 @@ def contest(
             working_bytes=ready.working_bytes,
             route=answer.route if isinstance(answer, Answer) else "",
             failed=answer.how if isinstance(answer, Failed) else None,
+            part_of=TENTH if rival.endswith("× 10") else 1,
         )
 
 
@@ -141,45 +143,27 @@ def judged(answer: Any, arena: Arena) -> tuple[float | None, float]:
 
 
 def scores(X: Any, Y: Any, lams: Any, folds: int) -> np.ndarray:
-    """Return mean squared held-out errors (L, t), from float64 NumPy."""
-    X, Y = np.float64(X), np.float64(Y)
+    """Return mean squared held-out errors (L, t) by refits in float64.
+
+    Where the rows are: by NumPy or, on a device, by XLA. By eigenvectors of products,
+    as rows are well conditioned here.
+    """
     if not folds:
-        return _left_out(X, Y, lams)
+        return _left_out(np.float64(X), np.float64(Y), lams)
+    xp: Any = jnp if isinstance(X, jax.Array) else np
     per_fold = []
     for train, held in KFold(folds).split(X):
-        x, y = X[train].mean(axis=0), Y[train].mean(axis=0)
-        U, s, Vt = np.linalg.svd(X[train] - x, full_matrices=False)
-        rows, along = (X[held] - x) @ Vt.T, U.T @ (Y[train] - y)
-        per_fold.append(
-            [
-                ((rows * (s / (s**2 + lam)) @ along + y - Y[held]) ** 2).mean(axis=0)
-                for lam in lams
-            ]
-        )
-    return np.mean(per_fold, axis=0)
-
-
-def scores_on_device(X: Any, Y: Any, lams: Any, folds: int) -> np.ndarray:
-    """Return the same where the rows are, by eigenvectors of products in float64."""
-    per_fold = []
-    for train, held in KFold(folds).split(X):
-        rows, others = (X[i].astype(jnp.float64) for i in (train, held))
-        x, y = rows.mean(axis=0), Y[train].astype(jnp.float64).mean(axis=0)
+        rows, others = (X[i].astype(xp.float64) for i in (train, held))
+        x, y = rows.mean(axis=0), Y[train].astype(xp.float64).mean(axis=0)
         A, B, H = rows - x, Y[train] - y, others - x
         if A.shape[0] >= A.shape[1]:
-            values, V = jnp.linalg.eigh(A.T @ A)
+            values, V = xp.linalg.eigh(A.T @ A)
             along, turned = V.T @ (A.T @ B), H @ V
         else:
-            values, V = jnp.linalg.eigh(A @ A.T)
+            values, V = xp.linalg.eigh(A @ A.T)
             along, turned = V.T @ B, (H @ A.T) @ V
-        per_fold.append(
-            [
-                np.asarray(
-                    ((turned / (values + lam) @ along + y - Y[held]) ** 2).mean(axis=0)
-                )
-                for lam in lams
-            ]
-        )
+        errors = (turned / (values + lam) @ along + y - Y[held] for lam in lams)
+        per_fold.append([np.asarray((e**2).mean(axis=0)) for e in errors])
     return np.mean(per_fold, axis=0)
 
 

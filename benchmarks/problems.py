@@ -95,7 +95,7 @@ def _path(m: int, n: int, t: int, L: int, dtype: str, *rivals: str) -> ScoreProb
 US, FACE = "jaxridge", "jaxridge.RidgeCV"
 BOTH = (US, FACE)
 ALL = "himalaya, all at once"
-SEARCHES = (*BOTH, "GridSearchCV", "GridSearchCV, 2 jobs")
+SEARCHES = (*BOTH, "GridSearchCV, a tenth × 10", "GridSearchCV", "GridSearchCV, 2 jobs")
 FITS = ("jaxridge.path", "loop of Ridge", "loop of jnp.linalg.solve", "fracridge")
 EXACT = {
     "folds": _folds(20_000, 500, 1, 100, "float32", *SEARCHES, ALL, "limit"),

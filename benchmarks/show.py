@@ -172,7 +172,7 @@ def table(record: dict, problem: str, style: str = "simple") -> str:
     rows = [
         (
             one.name,
-            np.median(one.seconds),
+            f"{np.median(one.seconds):.4g}",
             np.ptp(one.seconds),
             *(_ratio(other, one) for other in found[:-1]),
             one.compiling,
@@ -181,11 +181,13 @@ def table(record: dict, problem: str, style: str = "simple") -> str:
         )
         for one in found
     ]
-    rows = [(one.name, one.failed) for one in everyone if one.failed] + rows
     headers = ["", "seconds", "range"]
     headers += [f"times faster than {other.name}" for other in found[:-1]]
     headers += ["compiling", "error", *(heading for heading, _ in _known(found))]
-    formats = ("", ".4g", ".2g", *[".3g"] * (len(found) - 1), ".2f", "")
+    for one in everyone:
+        if one.failed is not None:
+            rows.append((one.name, one.failed, *[""] * (len(headers) - 2)))
+    formats = ("", "", ".2g", *[".3g"] * (len(found) - 1), ".2f", "")
     formats += tuple(style for _, style in _known(found))
     width = 14 if style == "simple" else None  # Markdown has no headers of many lines
     how = {"floatfmt": formats, "tablefmt": style, "maxheadercolwidths": width}

@@ -15,13 +15,12 @@ from benchmarks.contest import SLOW, contest, kept_arenas
 from benchmarks.problems import EXACT, TOY_EXACT
 
 ROUNDS = 5
-LONG = ("GridSearchCV, 2 jobs", "himalaya, all at once")
+LONG = ("GridSearchCV", "GridSearchCV, 2 jobs", "himalaya, all at once")
 
 
 def _is_long(name: str, rival: str, turn: int) -> bool:
     """Whether a case is left to the full run."""
-    again = rival == "GridSearchCV" and name == "folds-double"
-    return turn > 0 or name == "wide-gram" or again or rival in LONG
+    return turn > 0 or rival in LONG
 
 
 CASES = [
