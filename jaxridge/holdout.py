@@ -141,8 +141,8 @@ def _refuse_outside(data: Data) -> None:
     if stays_outside(data.X):
         raise MemoryError(
             "`X` does not fit on the device, and these scores need its rows there: "
-            'sums over them serve `scoring` "mse" and "r2" of few `folds` that hold each '
-            "row out once, where the fit is not nearly perfect"
+            'sums over them serve `scoring` "mse" and "r2" of few `folds` that hold '
+            "each row out once, where the fit is not nearly perfect"
         )
 
 
