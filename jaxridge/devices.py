@@ -40,7 +40,7 @@ def seconds_of(work: Work, each: Work) -> float:
     return float(sum(map(mul, work, each)))
 
 
-# Fitted to timings of every route (`python -m benchmarks.prices`).
+# On two cores, fitted to timings of every route (`python -m benchmarks.prices`).
 EACH = {
     ("cpu", "float64"): Work(
         start=2e-3,

@@ -106,7 +106,7 @@ def cross_validate(
         Where the device runs out of it all the same, less is used, in smaller tiles.
     precision : "full" or "fast"
         "fast" lets a GPU multiply float32 rows in TF32, which rounds each number to 11
-        bits and is several times faster; elsewhere it is "full". Scores then have some
+        bits and is made for speed; elsewhere it is "full". Scores then have some
         three digits, and the route says so. Where penalties are so small, beside the
         rows, that half of an answer is lost at worst, all is done again in "full".
     **options
