@@ -75,8 +75,9 @@ def expected():
     return {name: answers(data) for name, data in DATA.items()}
 
 
-@pytest.mark.parametrize("name", DATA)
-@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-11), (np.float32, 1e-4)])
+@pytest.mark.parametrize(
+    ("name", "dtype", "rtol"), [("tall", np.float64, 1e-11), ("wide", np.float32, 1e-4)]
+)
 def test_every_function_answers_as_on_a_cpu(expected, pretended, name, dtype, rtol):
     found = answers(DATA[name].astype(dtype))
     for what, value in expected[name].items():
