@@ -21,6 +21,7 @@ from jaxridge.routes import (
     Route,
 )
 
+HALF_WAY = 0.2  # what a tridiagonal form has of the small steps to eigenvectors
 BATCHED = 512  # columns, of which a GPU factorises systems of all penalties at once
 STEPS = {"float32": 6, "float64": 13}  # of conjugate gradients, to rounding
 ANCHORS_AT_MOST = 8
@@ -95,7 +96,12 @@ def _of_sums(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
         ONE_A_FOLD: (_eigh(n), Work(product=square * t), True, 0, 0),
         # A cheaper form, and then n steps and two products for each penalty.
         TRIDIAGONAL: (
-            Work(calls=n / 64, reduction=n**3),
+            Work(
+                calls=n / 64,
+                eigh_step=HALF_WAY * n,
+                eigh_square=HALF_WAY * n**2,
+                reduction=n**3,
+            ),
             Work(product=2 * square * t * L, solves=float(n * t * L)),
             False,
             k * n * n,
