@@ -14,6 +14,7 @@ from benchmarks.show import (
     growth_table,
     growths,
     how_far,
+    how_far_bytes,
     picture,
     problems,
     table,
@@ -73,7 +74,10 @@ def _section(path: Path) -> str:
             growth_table(growth, "github"),
         ]
     if found:
-        parts.append(f"The plan is off by {how_far(found):.0%} in the median.")
+        parts.append(
+            f"What the plan says of seconds is off by {how_far(found):.0%} in the "
+            f"median, and of bytes by {how_far_bytes(found):.0%}."
+        )
     routes = timed(record)
     if routes:
         parts += [switch_table(switches(routes), "github"), in_words(routes)]

@@ -106,6 +106,12 @@ def growths(record: dict) -> list[Growth]:
     ]
 
 
+def how_far_bytes(found: list[Growth]) -> float:
+    """Return the median relative error of what was planned to be held."""
+    ratios = np.concatenate([one.predicted_bytes / one.working_bytes for one in found])
+    return float(np.median(np.abs(ratios - 1)))
+
+
 def growth_table(growth: Growth, style: str = "simple") -> str:
     """Return the values of one size, and what they cost, measured and predicted."""
     rows = [
