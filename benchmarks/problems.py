@@ -96,7 +96,13 @@ US, FACE = "jaxridge", "jaxridge.RidgeCV"
 BOTH = (US, FACE)
 ALL = "himalaya, all at once"
 SEARCHES = (*BOTH, "GridSearchCV, a tenth × 10", "GridSearchCV", "GridSearchCV, 2 jobs")
-FITS = ("jaxridge.path", "loop of Ridge", "loop of jnp.linalg.solve", "fracridge")
+LOOPS = ("loop of Ridge", "loop of jnp.linalg.solve")
+FITS = (
+    "jaxridge.path",
+    *(f"{one}, a tenth × 10" for one in LOOPS),
+    *LOOPS,
+    "fracridge",
+)
 EXACT = {
     "folds": _folds(20_000, 500, 1, 100, "float32", *SEARCHES, ALL, "limit"),
     "folds-double": _folds(20_000, 500, 1, 100, "float64", *SEARCHES, "limit"),

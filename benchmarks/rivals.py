@@ -240,6 +240,8 @@ RIVALS: dict[str, Callable[..., Call]] = {
     "jaxridge.path": our_path,
     "loop of Ridge": loop_of_ridge,
     "loop of jnp.linalg.solve": loop_of_solves,
+    "loop of Ridge, a tenth × 10": a_tenth(loop_of_ridge),
+    "loop of jnp.linalg.solve, a tenth × 10": a_tenth(loop_of_solves),
     "fracridge": fractions,
     "limit": limit,
     "limit on the device": limit_on_device,
