@@ -173,7 +173,8 @@ def loop_of_ridge(X: Any, Y: Any, lams: Any, folds: int) -> Call:
 
     def call() -> Answer:
         fits = [Ridge(lam, solver="cholesky").fit(X, Y).coef_ for lam in lams]
-        return Answer(coef=np.array(fits).swapaxes(1, 2))
+        coef = np.reshape(fits, (len(lams), Y.shape[1], X.shape[1]))
+        return Answer(coef=coef.swapaxes(1, 2))
 
     return call
 
