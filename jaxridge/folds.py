@@ -44,10 +44,13 @@ class Folds(NamedTuple):
         return numbered(self.train)
 
 
-def numbered(masks: Bool[np.ndarray, "k m"]) -> Held:
-    """Return the rows that each mask marks, by their numbers."""
+def numbered(masks: Bool[np.ndarray, "k m"], length: int = 1) -> Held:
+    """Return the rows that each mask marks, by their numbers, in sets of some length.
+
+    It is that of the largest, and at least `length`.
+    """
     sizes = masks.sum(axis=1)
-    counts = np.arange(max(1, sizes.max(initial=0))) < sizes[:, None]
+    counts = np.arange(sizes.max(initial=length)) < sizes[:, None]
     rows = np.zeros(counts.shape, np.int32)
     rows[counts] = np.nonzero(masks)[1]
     made: Any = Held

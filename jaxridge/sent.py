@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxridge import checks
 from jaxridge.data import Data
-from jaxridge.folds import Held
+from jaxridge.folds import numbered
 from jaxridge.moments import Moments, added
 from jaxridge.scatter import moments_of_sets
 
@@ -72,7 +72,8 @@ def _with_tile(
 ) -> Moments:
     """Return the sums with those of one more tile, which is then under way."""
     folds = np.flatnonzero(held.any(axis=1))
-    part = moments_of_sets(rows, _sets(held[folds]), fast)
+    # Sets of one length for all tiles of one length, so that little is compiled.
+    part = moments_of_sets(rows, numbered(held[folds], held.shape[1]), fast)
     if sums is None:
         sums = _nothing_like(part, len(held))
     elif sums.xx.dtype != part.xx.dtype:
@@ -83,15 +84,6 @@ def _with_tile(
     if len(under_way) > UNDER_WAY:
         _refuse_beyond(*under_way.popleft())
     return sums
-
-
-def _sets(held: Bool[np.ndarray, "k rows"]) -> Held:
-    """Return sets of one length for all tiles of one length, whatever is in them."""
-    rows, counts = np.zeros(held.shape, np.int32), np.zeros(held.shape, bool)
-    for number, mask in enumerate(held):
-        mine = np.flatnonzero(mask)
-        rows[number, : len(mine)], counts[number, : len(mine)] = mine, True
-    return Held(jnp.asarray(rows), jnp.asarray(counts))
 
 
 def _nothing_like(part: Moments, k: int) -> Moments:

@@ -188,8 +188,16 @@ def cross_validate(
 
     rows, how = known(data, fit_intercept), (scoring, fit_intercept, learner)
     by = None if method == "exact" else descended
-    work: Any = {"budget": budget, "precision": precision}
-    return scores_by_folds(rows, y, lams, masks, *how, **work, found_by=by)
+    return scores_by_folds(
+        rows,
+        y,
+        lams,
+        masks,
+        *how,
+        budget=budget,
+        precision=precision,
+        found_by=by,
+    )
 
 
 def scores_by_folds(
@@ -345,8 +353,10 @@ def _exactly(
     asked = "folds" if shared else "path"
 
     def planned(budget: float | None) -> Plan:
-        how: Any = {"asked": asked, "budget": budget, "precision": precision}
-        return plan(m, n, t, len(grid), k, data.X.dtype, **how)
+        sizes = m, n, t, len(grid), k
+        return plan(
+            *sizes, data.X.dtype, asked=asked, budget=budget, precision=precision
+        )
 
     def scored(made: Plan) -> tuple[Float[Array, "k L *score"], Route]:
         given = score, learner, fit_intercept, made

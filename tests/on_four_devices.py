@@ -5,6 +5,7 @@ How many devices a CPU stands for is settled before JAX starts, so in a process 
 
 import jax
 import numpy as np
+from helpers import scores_of_all_kinds
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxridge
@@ -35,16 +36,7 @@ def alike(name, found, expected):
 def answers(X, Y, weight):
     """Return what every function says of the rows."""
     given = {"weight": weight}
-    scores = {
-        function.__name__: function(X, Y, LAMS, **given).mean
-        for function in (
-            jaxridge.cross_validate,
-            jaxridge.leave_one_out,
-            jaxridge.gcv,
-            jaxridge.evidence,
-        )
-    }
-    return scores | {
+    return scores_of_all_kinds(X, Y, LAMS, **given) | {
         "moments": jaxridge.moments_of(X, Y, 5, **given),
         "one row in seven": jaxridge.cross_validate(
             X, Y, LAMS, np.arange(M) % 7, scoring="mae", **given

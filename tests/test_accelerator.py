@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import problem
+from helpers import problem, scores_of_all_kinds
 
 import jaxridge
 from jaxridge import accelerator, checks, plans, sent, validation
@@ -41,17 +41,8 @@ def answers(data):
     """Return what the functions say of rows that are scored, chosen by and fitted."""
     X, Y, weight = data[:3]
     given = {"weight": weight}
-    scores = {
-        function.__name__: function(X, Y, LAMS, **given).mean
-        for function in (
-            jaxridge.cross_validate,
-            jaxridge.leave_one_out,
-            jaxridge.gcv,
-            jaxridge.evidence,
-        )
-    }
     shuffled = np.random.default_rng(0).permutation(len(X)) % 3
-    return scores | {
+    return scores_of_all_kinds(X, Y, LAMS, **given) | {
         "shuffled": jaxridge.cross_validate(X, Y, LAMS, shuffled, **given).per_fold,
         "mae": jaxridge.cross_validate(X, Y, LAMS, 3, scoring="mae", **given).mean,
         "path": jaxridge.path(X, Y, LAMS, **given).params,
