@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxridge import accelerator, checks
+from jaxridge.tiles import TILE
 
 SHARE = 4  # the part of the free memory that is the default budget: one in so many
 LEAST_BUDGET = 2**26
@@ -96,10 +97,6 @@ EACH = {
         bytes=1 / 2.5e12,
     ),
 }
-
-
-# Numbers to work on at a time: what a CPU's cache holds, and what fills a GPU.
-TILE = {"cpu": 2**20, "gpu": 2**26}
 
 
 class Device(NamedTuple):

@@ -12,7 +12,7 @@ which cancels where the fit is good: eps · s / error of it is rounding.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +20,16 @@ from jaxtyping import Array, Float
 
 from jaxridge.data import Centre, Data
 from jaxridge.moments import Moments
+from jaxridge.nodes import Nodes
 from jaxridge.products import matmul
 from jaxridge.scoring import OF_SUMS, Score, score_about, squared_error
-from jaxridge.tiles import at_once, column_sums
+from jaxridge.spectrum import gain
+from jaxridge.tiles import at_once, column_sums, tile
+
+R = TypeVar("R")
+# Scores of predictions, and the squared error as a part of the targets' square.
+Judged = tuple[Float[Array, "*score"], Float[Array, " t"]]
+NARROW = 128  # targets, fewer of which make a product of matrices slow
 
 
 class Scored(NamedTuple):
@@ -37,21 +44,36 @@ class Scored(NamedTuple):
     left: Float[Array, " k"]
 
 
+class Few(NamedTuple):
+    """g at a few nodes, a, and the shares in the fit at each penalty (see `nodes`)."""
+
+    gains: Float[Array, "r R"]
+    along: Float[Array, "r t"]
+    shares: Float[Array, "L R"]
+
+
+def few_of(
+    values: Float[Array, " r"], along: Float[Array, "r t"], nodes: Nodes | None
+) -> Few | None:
+    """Return the gains 1/(s² + λ) at nodes, if there are any."""
+    if nodes is None:
+        return None
+    lams, shares = map(jnp.asarray, nodes)
+    return Few(gain(values[:, None], lams), along, shares)
+
+
 class Fit(NamedTuple):
     """Coefficients of one fold at every penalty: V, and g and a at penalty number i."""
 
     centre: Centre
     axes: Float[Array, "n r"] | None
     middle: Callable[[Array], tuple[Float[Array, " r"] | float, Float[Array, "r t"]]]
-
-    def along(self, i: Array) -> Float[Array, "r t"]:
-        """Return g(λ) a(λ)."""
-        gain, along = self.middle(i)
-        return along if isinstance(gain, float) else gain[:, None] * along
+    few: Few | None = None
 
     def coef(self, i: Array) -> Float[Array, "n t"]:
         """Return θ(λ)."""
-        along = self.along(i)
+        gain, along = self.middle(i)
+        along = along if isinstance(gain, float) else gain[:, None] * along
         return along if self.axes is None else matmul(self.axes, along)
 
 
@@ -74,9 +96,11 @@ def from_rows(
     def predicted(i: Array) -> Array:
         if not turned:
             return matmul(about, fit.coef(i))
-        if len(about) > t:
-            return matmul(about, fit.along(i))
         gain, along = fit.middle(i)
+        if isinstance(gain, float):
+            return matmul(about, along)
+        if len(about) > t:
+            return matmul(about, gain[:, None] * along)
         return matmul(about * gain, along)
 
     # About the centre, so that a large mean of the targets costs no digits.
@@ -84,17 +108,66 @@ def from_rows(
     square = squared_error(dy, jnp.zeros_like(dy), held.weight)
     square = jnp.where(square > 0, square, 1)
 
-    def one(i: Array) -> tuple[Array, Array]:
-        prediction = predicted(i)
+    def judged(prediction: Array, dy: Array, square: Array, middle: Array) -> Judged:
         left = squared_error(dy, prediction, held.weight) / square
-        return score_about(fit.centre.y, score, dy, prediction, held.weight), left
+        return score_about(middle, score, dy, prediction, held.weight), left
 
-    # Many targets make a product large enough, and rows are scaled one at a time.
-    tile = 1 if turned and len(about) <= t else lam_tile
-    scores, left = jax.lax.map(one, jnp.arange(n_lams), batch_size=tile)
+    of_targets = dy, square, fit.centre.y
+    if turned and fit.few is not None:
+        numbers = 2 * lam_tile * dy.size
+        scores, left = _by_few(about, fit.few, judged, of_targets, numbers)
+    else:
+        # Many targets make a product large enough; rows are scaled one at a time.
+        scores, left = jax.lax.map(
+            lambda i: judged(predicted(i), *of_targets),
+            jnp.arange(n_lams),
+            batch_size=1 if turned and len(about) <= t else lam_tile,
+        )
     squares = column_sums(lambda x: (x - fit.centre.x) ** 2, held.weight, held.X)
     spread = squares / jnp.sum(held.weight)
     return scores, _beside_means(jnp.min(left, axis=0), fit.centre, spread, square)
+
+
+def _by_few(
+    rows: Float[Array, "h r"],
+    few: Few,
+    judged: Callable[..., R],
+    of_targets: tuple[Array, ...],
+    numbers: int,
+) -> R:
+    """Judge the predictions at every penalty, made of those at the nodes.
+
+    Of so many targets at a time that those at the nodes are about so many `numbers`.
+    """
+    t = few.along.shape[1]
+    size = max(NARROW, numbers // (len(rows) * few.gains.shape[1]))
+    count = -(-t // min(t, size))
+    each = -(-t // count)
+
+    def apart(a: Array) -> Array:
+        """Return targets in parts of equal size, the last one repeated in the last."""
+        ends = [(0, 0)] * (a.ndim - 1) + [(0, count * each - t)]
+        parts = jnp.pad(a, ends, mode="edge").reshape(*a.shape[:-1], count, each)
+        return jnp.moveaxis(parts, -2, 0)
+
+    def together(a: Array) -> Array:
+        return jnp.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], count * each)[..., :t]
+
+    def some(part: tuple[Array, ...]) -> R:
+        along, *others = part
+        each = few.gains[:, :, None] * along[:, None]  # (r, R, targets)
+        nodes = matmul(rows, each.reshape(len(each), -1))
+        nodes = nodes.reshape(-1, *each.shape[1:])
+
+        def one(share: Array) -> R:
+            # A sum that is written out becomes one loop with what is made of it.
+            prediction = sum(c * nodes[:, j] for j, c in enumerate(share))
+            return judged(prediction, *others)
+
+        return jax.lax.map(one, few.shares)
+
+    found = jax.lax.map(some, jax.tree.map(apart, (few.along, *of_targets)))
+    return jax.tree.map(together, found)
 
 
 def from_sums(
@@ -106,12 +179,23 @@ def from_sums(
     C = part.xy + part.weight * jnp.outer(dx, dy)
     square = part.yy + part.weight * dy**2
 
+    def error_of(coef: Array, image: Array, C: Array, square: Array) -> Array:
+        return jnp.maximum(jnp.sum(coef * (image - 2 * C), axis=0) + square, 0)
+
     def one(i: Array) -> Array:
         coef = fit.coef(i)
-        error = jnp.sum(coef * (matmul(G, coef) - 2 * C), axis=0) + square
-        return jnp.maximum(error, 0)
+        return error_of(coef, matmul(G, coef), C, square)
 
-    errors = jax.lax.map(one, jnp.arange(n_lams), batch_size=at_once(C.size))
+    def judged(both: Array, C: Array, square: Array) -> Array:
+        coef, image = jnp.split(both, 2)
+        return error_of(coef, image, C, square)
+
+    n, t = C.shape
+    if fit.few is not None and fit.axes is not None and n <= n_lams * t:
+        both = jnp.concatenate([fit.axes, matmul(G, fit.axes)])  # θ and Gθ, along axes
+        errors = _by_few(both, fit.few, judged, (C, square), tile())
+    else:
+        errors = jax.lax.map(one, jnp.arange(n_lams), batch_size=at_once(C.size))
     # A target that is 0 leaves nothing, and there is nothing to lose.
     left = jnp.where(square > 0, jnp.min(errors, axis=0) / square, 1)
     square = jnp.where(square > 0, square, 1)

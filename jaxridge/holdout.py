@@ -22,6 +22,7 @@ from jaxridge.filled import UNTOUCHED, Filling
 from jaxridge.folds import Folds, Held
 from jaxridge.held import Fit, Scored, from_rows, from_sums, rows_of
 from jaxridge.moments import Moments, complements, left_out, total
+from jaxridge.nodes import nodes_for
 from jaxridge.placement import placed
 from jaxridge.plans import Plan
 from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost, sums_keep
@@ -172,6 +173,9 @@ def _by_sums(
         parts = fold_moments(data._replace(Y=data.Y[:, :0]), folds.held, fast)
     given = sharing, fit_intercept
     shared = factorised(complements(parts), total(parts), lams, *given, alone=False)
+    if sharing == ONE_A_FOLD:
+        flop = 2.0 * min(m, 2 * len(folds.held) * n) * n * plan.sizes.t
+        shared = shared[0], nodes_for(shared[0][0].values, lams, flop)
     from_sums_alone = score in OF_SUMS and len(folds.held) * n <= m
     found, X, held = [], None, folds.held_rows
     for part in _parts(data, plan):
@@ -217,8 +221,10 @@ def _by_kernel(
         ]
     else:
         each = kernels.factorised(K, w, train, held, jnp.min(lams), fit_intercept)
+        nodes = nodes_for(each.values, lams, 2.0 * each.others.size * plan.sizes.t)
+        how = *given, plan.lam_tile, nodes
         found = [
-            kernels.scored(each, part.Y, w, train, held, *given, plan.lam_tile)
+            kernels.scored(each, part.Y, w, train, held, *how)
             for part in _parts(data, plan)
         ]
     return _joined(found, plan), Route(DUAL, sharing, str(data.X.dtype))

@@ -17,7 +17,8 @@ from jaxtyping import Array, Float
 from jaxridge import accelerator
 from jaxridge.data import Centre, Data, centre_of, weighted_mean
 from jaxridge.folds import Held
-from jaxridge.held import Fit, Scored, from_rows
+from jaxridge.held import Fit, Scored, few_of, from_rows
+from jaxridge.nodes import Nodes
 from jaxridge.products import gram, matmul
 from jaxridge.scatter import summed_in, terms_at_once
 from jaxridge.scoring import Score
@@ -83,6 +84,8 @@ def factorised(
         none = len(values) - jnp.sum(w > 0) + fit_intercept
         smallest = values[jnp.minimum(none, len(values) - 1)]
         worst = (jnp.max(values) + least) / (smallest + least)
+        # Nothing lies along those, so that they may have any value but a new least one.
+        values = jnp.where(values > 0, jnp.maximum(values, smallest), 0)
         return values, left, matmul(across * root, left), worst
 
     return Kernels(*jax.lax.map(one_fold, (train, held)))
@@ -99,6 +102,7 @@ def scored(
     score: Score,
     fit_intercept: bool,
     lam_tile: int,
+    nodes: Nodes | None = None,
 ) -> Scored:
     """Score the held-out rows of each fold."""
 
@@ -111,6 +115,7 @@ def scored(
             Centre(jnp.zeros_like(values), middle),
             None,
             lambda i: (gain(values, lams[i]), along),
+            few_of(values, along, nodes),
         )
         rest = Data(others, Y[some], jnp.where(there, weight[some], 0))
         scores, least = from_rows(rest, fit, len(lams), score, lam_tile)

@@ -20,8 +20,9 @@ from jaxridge import accelerator
 from jaxridge.anchors import Anchors, anchors_of, solved_near
 from jaxridge.conjugate import ALIKE, conjugate_gradients
 from jaxridge.costs import BATCHED
-from jaxridge.held import Fit
+from jaxridge.held import Fit, few_of
 from jaxridge.moments import Moments, about_centre
+from jaxridge.nodes import Nodes
 from jaxridge.products import grown, matmul
 from jaxridge.routes import ANCHORS, CHOLESKY, ONE_A_FOLD, ONE_FOR_ALL, TRIDIAGONAL
 from jaxridge.spectrum import (
@@ -64,7 +65,7 @@ def factorised(
     `alone` says that the sums are all there is: no rows can bring lost digits back.
     """
     if sharing == CHOLESKY:
-        return (), ()
+        return (), None
     least = jnp.min(lams)
     if sharing in (ONE_FOR_ALL, ANCHORS):
         _, xx, xy = about_centre(whole, fit_intercept)
@@ -81,7 +82,7 @@ def factorised(
         spectrum = of_products_above(xx, xy, least)
         return spectrum, _condition(spectrum, least)
 
-    return jax.lax.map(one_fold, training), ()
+    return jax.lax.map(one_fold, training), None
 
 
 def solved(
@@ -99,7 +100,7 @@ def solved(
     """
     if sharing == ONE_A_FOLD:
         spectrum, worst = of_fold
-        return _by_spectrum(spectrum, worst, sums, lams, fit_intercept)
+        return _by_spectrum(spectrum, worst, of_all, sums, lams, fit_intercept)
     if sharing == TRIDIAGONAL:
         reduced, worst = of_fold
         return _by_tridiagonal(reduced, worst, sums, lams, fit_intercept)
@@ -115,7 +116,12 @@ def _condition(spectrum: Spectrum, least: Array) -> Array:
 
 
 def _by_spectrum(
-    spectrum: Spectrum, worst: Array, sums: Moments, lams: Array, fit_intercept: bool
+    spectrum: Spectrum,
+    worst: Array,
+    nodes: Nodes | None,
+    sums: Moments,
+    lams: Array,
+    fit_intercept: bool,
 ) -> Solved:
     centre, _, xy = about_centre(sums, fit_intercept)
     projected = spectrum.along
@@ -123,7 +129,10 @@ def _by_spectrum(
         projected = matmul(spectrum.right.T, xy)
 
     fit = Fit(
-        centre, spectrum.right, lambda i: (gain(spectrum.values, lams[i]), projected)
+        centre,
+        spectrum.right,
+        lambda i: (gain(spectrum.values, lams[i]), projected),
+        few_of(spectrum.values, projected, nodes),
     )
     return Solved(fit, worst, jnp.asarray(True))
 

@@ -11,8 +11,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-TILE_BYTES = 8 * 2**20
-NUMBERS_AT_ONCE = 2**20
+from jaxridge import accelerator
+
+# Numbers to work on at a time: what a CPU's cache holds, and what fills a GPU.
+TILE = {"cpu": 2**20, "gpu": 2**26}
 
 # Rows as they are to be fitted, from rows as they are stored: an elementwise function.
 View = Callable[[Float[Array, "m n"]], Float[Array, "m n"]]
@@ -20,9 +22,14 @@ View = Callable[[Float[Array, "m n"]], Float[Array, "m n"]]
 S = TypeVar("S")
 
 
+def tile() -> int:
+    """Return how many numbers to work on at a time where JAX computes."""
+    return TILE["gpu" if accelerator.is_used() else "cpu"]
+
+
 def at_once(size: int) -> int:
     """Return how many results of `size` numbers each to form at a time."""
-    return max(1, NUMBERS_AT_ONCE // size)
+    return max(1, tile() // size)
 
 
 def as_stored(X: Float[Array, "m n"]) -> Float[Array, "m n"]:
@@ -36,27 +43,28 @@ def fold(
     weight: Float[Array, " m"],
     *arrays: Float[Array, "m _"],
     least: int = 1,
-    at_once: int = TILE_BYTES,
+    at_once: int | None = None,
 ) -> S:
     """Return ``step(...step(step(state, first tile), second tile)...)``.
 
     `step` takes the state, the tile's weights and its rows of each array. All tiles
     have the same number of rows, at least `least` and else as many as `at_once` bytes
-    hold; the last one is moved back to fit, and the rows that it repeats have weight 0.
+    hold, by default those of `tile` float64 numbers; the last one is moved back to fit,
+    and the rows that it repeats have weight 0.
     """
     m = weight.shape[0]
     row_bytes = sum(a.shape[1] for a in arrays) * weight.dtype.itemsize
-    tile = max(least, at_once // row_bytes)
-    if tile >= m:
+    length = max(least, (8 * tile() if at_once is None else at_once) // row_bytes)
+    if length >= m:
         return step(state, weight, *arrays)
 
     def take(state: S, start: Array) -> tuple[S, None]:
-        first = jnp.minimum(start, m - tile)
-        weights, *rows = (_rows(a, first, tile) for a in (weight, *arrays))
-        weights = jnp.where(first + jnp.arange(tile) >= start, weights, 0)
+        first = jnp.minimum(start, m - length)
+        weights, *rows = (_rows(a, first, length) for a in (weight, *arrays))
+        weights = jnp.where(first + jnp.arange(length) >= start, weights, 0)
         return step(state, weights, *rows), None
 
-    return jax.lax.scan(take, state, jnp.arange(0, m, tile))[0]
+    return jax.lax.scan(take, state, jnp.arange(0, m, length))[0]
 
 
 def _rows(array: Array, first: Array, count: int) -> Array:

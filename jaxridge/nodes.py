@@ -1,0 +1,97 @@
+"""A few penalties that stand for all: every other fit is a combination of theirs.
+
+Along each axis a fit is a multiple of 1/(s² + λ). Take any R penalties λₚ, the nodes,
+and any R numbers σₚ. The rational function of λ with poles at the −σₚ that agrees with
+1/(s² + λ) at every node, Σ cₚ(λ)/(s² + λₚ) with shares
+
+    cₚ(λ) = Πᵣ (λₚ + σᵣ)/(λ + σᵣ) · Πᵣ≠ₚ (λ − λᵣ)/(λₚ − λᵣ),
+
+whatever s² is, errs by the part r(s²)/r(−λ) of it, r(z) = Π (z − σₚ)/(z + λₚ). With
+s² in [a, b] and λ in [c, d] Zolotarev's points make the largest part least, and it is
+below 4 exp(−π² R / log 16γ), γ = (a + d)(b + c)/((a + c)(b + d)) (Beckermann and
+Townsend 2017). A dozen nodes are enough for float32, two dozen for float64, however
+many the penalties. What is paid for each penalty, a product of matrices for each
+target, is then paid for each node.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.special import ellipj, ellipkm1
+
+ROUNDINGS = 4  # that the parts may be large
+WORTH = 1e10  # FLOP, a part of what compiling for another number of nodes takes
+
+
+class Nodes(NamedTuple):
+    """Penalties, and the share that each has in the fit at every penalty asked for."""
+
+    lams: Float[Array | np.ndarray, " R"]
+    shares: Float[Array | np.ndarray, "L R"]
+
+
+def nodes_for(values: Any, lams: Any, flop: float) -> Nodes | None:
+    """Return nodes for the known s² and λ if they save work, which is `flop` for each.
+
+    s² that are 0 have no part in any fit.
+    """
+    grid = np.asarray(lams, np.float64)
+    if flop * len(grid) < WORTH:
+        return None
+    dtype = np.dtype(values.dtype)
+    kept = np.asarray(values, np.float64)
+    kept = kept[kept > 0]
+    part, (c, d) = ROUNDINGS * np.finfo(dtype).eps, (grid.min(), grid.max())
+    if not kept.size or c == d:
+        return None
+    # Below this s² + λ is λ; and intervals must have a length.
+    a = max(kept.min(), part * c)
+    b = max(kept.max(), 1.001 * a)
+    count = np.log(16 * _cross_ratio(a, b, c, d)) * np.log(4 / part) / np.pi**2
+    count = 2 * int(np.ceil(count / 2))  # so that the number seldom changes
+    if flop * (len(grid) - count) < WORTH:
+        return None
+    at, poles = zolotarev(a, b, c, d, count)
+    at = at.astype(dtype)
+    return Nodes(at, _shares(at.astype(np.float64), poles, grid).astype(dtype))
+
+
+def zolotarev(
+    a: float, b: float, c: float, d: float, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the λₚ in [c, d] and σₚ in [a, b] that make the largest error least.
+
+    On [−α, −1] and [1, α] they are ∓α dn((p − ½)K/R), dn Jacobi's of modulus
+    √(1 − 1/α²) and K its quarter period; a map (uz + v)/(wz + x) takes those to
+    [−d, −c] and [a, b], if the two pairs have the same cross-ratio γ.
+    """
+    ratio = _cross_ratio(a, b, c, d)
+    alpha = 2 * ratio - 1 + 2 * np.sqrt(ratio * (ratio - 1))
+    period = ellipkm1(alpha**-2.0)
+    u = (np.arange(count) + 0.5) * period / count
+    # dn is known near 0, and elsewhere by dn(u) dn(K − u) = 1/α.
+    near = ellipj(np.minimum(u, period - u), 1 - alpha**-2.0)[2]
+    z = alpha * np.where(u <= period / 2, near, 1 / (alpha * near))
+    # (T + c)/(T − a) = k (z + 1)/(z − 1), k near 1: b's is that of α, −d's that of −α.
+    above = (alpha * (a + c) - (2 * b + c - a)) / ((b - a) * (alpha + 1))
+    k = 1 + above
+
+    def image(z: np.ndarray) -> np.ndarray:
+        return (c * (z - 1) + k * a * (z + 1)) / (above * z + (k + 1))
+
+    return -image(-z), image(z)
+
+
+def _cross_ratio(a: float, b: float, c: float, d: float) -> float:
+    return (a + d) / (b + d) * ((b + c) / (a + c))
+
+
+def _shares(at: np.ndarray, poles: np.ndarray, lams: np.ndarray) -> np.ndarray:
+    """Return cₚ(λ), (L, R)."""
+    apart = at[:, None] - at
+    np.fill_diagonal(apart, 1)
+    to_poles = (at[:, None] + poles) / (lams[:, None, None] + poles)
+    to_nodes = (lams[:, None, None] - at) / apart
+    to_nodes[:, np.arange(len(at)), np.arange(len(at))] = 1
+    return (to_poles * to_nodes).prod(axis=-1)
