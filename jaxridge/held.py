@@ -12,7 +12,7 @@ which cancels where the fit is good: eps · s / error of it is rounding.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,16 +20,13 @@ from jaxtyping import Array, Float
 
 from jaxridge.data import Centre, Data
 from jaxridge.moments import Moments
-from jaxridge.nodes import Nodes
+from jaxridge.nodes import Few, by_few
 from jaxridge.products import matmul
 from jaxridge.scoring import OF_SUMS, Score, score_about, squared_error
-from jaxridge.spectrum import gain
 from jaxridge.tiles import at_once, column_sums, tile
 
-R = TypeVar("R")
 # Scores of predictions, and the squared error as a part of the targets' square.
 Judged = tuple[Float[Array, "*score"], Float[Array, " t"]]
-NARROW = 128  # targets, fewer of which make a product of matrices slow
 
 
 class Scored(NamedTuple):
@@ -42,24 +39,6 @@ class Scored(NamedTuple):
     per_fold: Float[Array, "k L *score"]
     condition: Float[Array, " k"]
     left: Float[Array, " k"]
-
-
-class Few(NamedTuple):
-    """g at a few nodes, a, and the shares in the fit at each penalty (see `nodes`)."""
-
-    gains: Float[Array, "r R"]
-    along: Float[Array, "r t"]
-    shares: Float[Array, "L R"]
-
-
-def few_of(
-    values: Float[Array, " r"], along: Float[Array, "r t"], nodes: Nodes | None
-) -> Few | None:
-    """Return the gains 1/(s² + λ) at nodes, if there are any."""
-    if nodes is None:
-        return None
-    lams, shares = map(jnp.asarray, nodes)
-    return Few(gain(values[:, None], lams), along, shares)
 
 
 class Fit(NamedTuple):
@@ -115,7 +94,7 @@ def from_rows(
     of_targets = dy, square, fit.centre.y
     if turned and fit.few is not None:
         numbers = 2 * lam_tile * dy.size
-        scores, left = _by_few(about, fit.few, judged, of_targets, numbers)
+        scores, left = by_few(about, fit.few, judged, of_targets, numbers)
     else:
         # Many targets make a product large enough; rows are scaled one at a time.
         scores, left = jax.lax.map(
@@ -126,48 +105,6 @@ def from_rows(
     squares = column_sums(lambda x: (x - fit.centre.x) ** 2, held.weight, held.X)
     spread = squares / jnp.sum(held.weight)
     return scores, _beside_means(jnp.min(left, axis=0), fit.centre, spread, square)
-
-
-def _by_few(
-    rows: Float[Array, "h r"],
-    few: Few,
-    judged: Callable[..., R],
-    of_targets: tuple[Array, ...],
-    numbers: int,
-) -> R:
-    """Judge the predictions at every penalty, made of those at the nodes.
-
-    Of so many targets at a time that those at the nodes are about so many `numbers`.
-    """
-    t = few.along.shape[1]
-    size = max(NARROW, numbers // (len(rows) * few.gains.shape[1]))
-    count = -(-t // min(t, size))
-    each = -(-t // count)
-
-    def apart(a: Array) -> Array:
-        """Return targets in parts of equal size, the last one repeated in the last."""
-        ends = [(0, 0)] * (a.ndim - 1) + [(0, count * each - t)]
-        parts = jnp.pad(a, ends, mode="edge").reshape(*a.shape[:-1], count, each)
-        return jnp.moveaxis(parts, -2, 0)
-
-    def together(a: Array) -> Array:
-        return jnp.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], count * each)[..., :t]
-
-    def some(part: tuple[Array, ...]) -> R:
-        along, *others = part
-        each = few.gains[:, :, None] * along[:, None]  # (r, R, targets)
-        nodes = matmul(rows, each.reshape(len(each), -1))
-        nodes = nodes.reshape(-1, *each.shape[1:])
-
-        def one(share: Array) -> R:
-            # A sum that is written out becomes one loop with what is made of it.
-            prediction = sum(c * nodes[:, j] for j, c in enumerate(share))
-            return judged(prediction, *others)
-
-        return jax.lax.map(one, few.shares)
-
-    found = jax.lax.map(some, jax.tree.map(apart, (few.along, *of_targets)))
-    return jax.tree.map(together, found)
 
 
 def from_sums(
@@ -193,7 +130,7 @@ def from_sums(
     n, t = C.shape
     if fit.few is not None and fit.axes is not None and n <= n_lams * t:
         both = jnp.concatenate([fit.axes, matmul(G, fit.axes)])  # θ and Gθ, along axes
-        errors = _by_few(both, fit.few, judged, (C, square), tile())
+        errors = by_few(both, fit.few, judged, (C, square), tile())
     else:
         errors = jax.lax.map(one, jnp.arange(n_lams), batch_size=at_once(C.size))
     # A target that is 0 leaves nothing, and there is nothing to lose.

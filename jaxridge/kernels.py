@@ -17,8 +17,8 @@ from jaxtyping import Array, Float
 from jaxridge import accelerator
 from jaxridge.data import Centre, Data, centre_of, weighted_mean
 from jaxridge.folds import Held
-from jaxridge.held import Fit, Scored, few_of, from_rows
-from jaxridge.nodes import Nodes
+from jaxridge.held import Fit, Scored, from_rows
+from jaxridge.nodes import Nodes, few_of
 from jaxridge.products import gram, matmul
 from jaxridge.scatter import summed_in, terms_at_once
 from jaxridge.scoring import Score

@@ -26,6 +26,7 @@ from jaxridge.factors import Known, answer, known
 from jaxridge.folds import Folds
 from jaxridge.grids import grid_of_known, on_grid
 from jaxridge.holdout import score_folds
+from jaxridge.nodes import Nodes, nodes_for
 from jaxridge.plans import plan
 from jaxridge.risk import (
     Loss,
@@ -292,7 +293,8 @@ def _spread(
     def question(counted: Array) -> Any:
         def asked(*given: Any) -> tuple[tuple[Spread, Array], Array]:
             own = (a.astype(given[0].X.dtype) for a in (counted, unit))
-            return _left_out(*given, *own, loss, mean)
+            nodes = _nodes(*given)
+            return _left_out(*given, *own, nodes, loss, mean)
 
         return asked
 
@@ -314,7 +316,15 @@ def _spread(
     return joined(others, spread_of(data.weight[hangs], losses)), route
 
 
-@partial(jax.jit, static_argnums=(6, 7))
+def _nodes(data: Data, _: Centre, spectrum: Spectrum, lams: Array) -> Nodes | None:
+    """Return nodes for many targets, unless one of all these is being traced."""
+    if checks.any_traced(spectrum, lams):
+        return None
+    (m, t), r = data.Y.shape, len(spectrum.values)
+    return nodes_for(spectrum.values, lams, 2.0 * m * r * t)
+
+
+@partial(jax.jit, static_argnums=(7, 8))
 def _left_out(
     data: Data,
     centre: Centre,
@@ -322,13 +332,14 @@ def _left_out(
     lams: Array,
     counted: Array,
     unit: Array,
+    nodes: Nodes | None,
     loss: Loss,
     mean: bool,
 ) -> tuple[tuple[Spread, Array], Array]:
     data = data._replace(Y=data.Y / unit)
     centre = centre._replace(y=centre.y / unit)
     spectrum = spectrum._replace(along=spectrum.along / unit)
-    given = data, centre, spectrum, lams, loss, mean, counted
+    given = data, centre, spectrum, lams, loss, mean, counted, nodes
     spread, least = left_out_losses(*given)
     size = loss(jnp.sqrt(unit_of(data, centre)))
     left = jnp.min(spread.mean / size)

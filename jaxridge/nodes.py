@@ -14,14 +14,23 @@ many the penalties. What is paid for each penalty, a product of matrices for eac
 target, is then paid for each node.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import ellipj, ellipkm1
 
+from jaxridge.products import matmul
+from jaxridge.spectrum import gain
+
+T = TypeVar("T")
+
 ROUNDINGS = 4  # that the parts may be large
 WORTH = 1e10  # FLOP, a part of what compiling for another number of nodes takes
+NARROW = 128  # targets, fewer of which make a product of matrices slow
 
 
 class Nodes(NamedTuple):
@@ -29,6 +38,24 @@ class Nodes(NamedTuple):
 
     lams: Float[Array | np.ndarray, " R"]
     shares: Float[Array | np.ndarray, "L R"]
+
+
+class Few(NamedTuple):
+    """g at a few nodes, a, and the shares in the fit at each penalty."""
+
+    gains: Float[Array, "r R"]
+    along: Float[Array, "r t"]
+    shares: Float[Array, "L R"]
+
+
+def few_of(
+    values: Float[Array, " r"], along: Float[Array, "r t"], nodes: Nodes | None
+) -> Few | None:
+    """Return the gains 1/(s² + λ) at nodes, if there are any."""
+    if nodes is None:
+        return None
+    lams, shares = map(jnp.asarray, nodes)
+    return Few(gain(values[:, None], lams), along, shares)
 
 
 def nodes_for(values: Any, lams: Any, flop: float) -> Nodes | None:
@@ -95,3 +122,48 @@ def _shares(at: np.ndarray, poles: np.ndarray, lams: np.ndarray) -> np.ndarray:
     to_nodes = (lams[:, None, None] - at) / apart
     to_nodes[:, np.arange(len(at)), np.arange(len(at))] = 1
     return (to_poles * to_nodes).prod(axis=-1)
+
+
+def by_few(
+    rows: Float[Array, "m r"],
+    few: Few,
+    judged: Callable[..., T],
+    of_targets: tuple[Array, ...],
+    numbers: int,
+    of_lams: tuple[Array, ...] = (),
+) -> T:
+    """Judge rows · g(λ) ∘ a at every penalty, made of those at the nodes.
+
+    Of so many targets at a time that those at the nodes are about so many `numbers`.
+    `judged` is given their columns of `of_targets`, and the penalty's of `of_lams`.
+    """
+    t = few.along.shape[1]
+    size = max(NARROW, numbers // (len(rows) * few.gains.shape[1]))
+    count = -(-t // min(t, size))
+    each = -(-t // count)
+
+    def apart(a: Array) -> Array:
+        """Return targets in parts of equal size, the last one repeated in the last."""
+        ends = [(0, 0)] * (a.ndim - 1) + [(0, count * each - t)]
+        parts = jnp.pad(a, ends, mode="edge").reshape(*a.shape[:-1], count, each)
+        return jnp.moveaxis(parts, -2, 0)
+
+    def together(a: Array) -> Array:
+        return jnp.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], count * each)[..., :t]
+
+    def some(part: tuple[Array, ...]) -> T:
+        along, *others = part
+        each = few.gains[:, :, None] * along[:, None]  # (r, R, targets)
+        nodes = matmul(rows, each.reshape(len(each), -1))
+        nodes = nodes.reshape(-1, *each.shape[1:])
+
+        def one(at: tuple[Array, ...]) -> T:
+            share, *more = at
+            # A sum that is written out becomes one loop with what is made of it.
+            prediction = sum(c * nodes[:, j] for j, c in enumerate(share))
+            return judged(prediction, *others, *more)
+
+        return jax.lax.map(one, (few.shares, *of_lams))
+
+    found = jax.lax.map(some, jax.tree.map(apart, (few.along, *of_targets)))
+    return jax.tree.map(together, found)

@@ -16,17 +16,18 @@ row, d and r have lost their digits: `left_out_losses` tells how small 1 − h b
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxridge.data import Centre, Data, weighted_rows
+from jaxridge.nodes import Nodes, by_few, few_of
 from jaxridge.products import matmul
 from jaxridge.scoring import Score, score_about, squared_error
 from jaxridge.spectrum import Spectrum, coef_at, gain, root_inverse
-from jaxridge.tiles import View, as_stored, at_once, fold
+from jaxridge.tiles import View, as_stored, at_once, fold, tile
 
 Loss = Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]
 
@@ -55,33 +56,62 @@ class Whole(NamedTuple):
     beyond: Bool[Array, ""]  # whether the fit at λ = 0 goes through every row
 
 
-def left_out_errors(
+class LeftOut(NamedTuple):
+    """Some rows along the axes: what their errors at every penalty are made of."""
+
+    left: Float[Array, "m r"]  # U
+    along: Float[Array, "r t"]  # UᵀB
+    rest: Float[Array, "m t"]  # r, 0 where d is
+    fixed: Float[Array, " m"]  # d
+    none: Bool[Array, " m"]  # where d is 0, and λ cancels
+    weight: Float[Array, " m"]
+
+    def below(self, values: Float[Array, " r"], lam: Float[Array, ""]) -> Array:
+        """Return 1 − h, and 1 where a row does not count; less λ where that cancels."""
+        h = matmul(self.left**2, gain(values, lam))
+        return jnp.where(self.weight > 0, self.fixed + self._scale(lam) * h, 1)
+
+    def error(self, lam: Array, below: Array, fitted: Array, rest: Array) -> Array:
+        """Return e/(1 − h) of some targets, given U g UᵀB and r of those."""
+        e = rest + self._scale(lam)[:, None] * fitted
+        # Rows that do not count may have no prediction either.
+        root = jnp.where(self.weight > 0, jnp.sqrt(self.weight), 1)
+        return e / below[:, None] / root[:, None]
+
+    def slack(self, lam: Array, below: Array, whole: Whole) -> Array:
+        """Return 1 − h, 1 where a fit through every row needs no h."""
+        slacks = jnp.where(self.none & (self.weight > 0), lam, 1) * below
+        return jnp.where(whole.beyond, 1, slacks)
+
+    def _scale(self, lam: Array) -> Array:
+        return jnp.where(self.none, 1, lam)  # where λ cancels, any number
+
+
+def rows_left_out(
     weight: Float[Array, " m"],
     rows: tuple[Array, ...],
     centre: Centre,
     spectrum: Spectrum,
     whole: Whole,
     fit_intercept: bool,
-) -> Callable[[Float[Array, ""]], tuple[Float[Array, "m t"], Float[Array, " m"]]]:
-    """Return a function of λ: each row less what all others say of it, and `slack`.
-
-    `rows` are X, Y, and U if that is known; some of all rows, or all.
-    """
-    along = root_inverse(spectrum.values)[:, None] * spectrum.along  # UᵀB
+) -> LeftOut:
+    """Return rows along the axes: X, Y, and U if that is known, of some or all."""
+    along = root_inverse(spectrum.values)[:, None] * spectrum.along
     left, rest = _axes(weight, rows, centre, spectrum, along)
     fixed, none = _fixed_slack(left, weight, whole, fit_intercept)
-    rest = jnp.where(none[:, None], 0, rest)
-    # Rows that do not count may have no prediction either.
-    there = weight > 0
-    root = jnp.where(there, jnp.sqrt(weight), 1)[:, None]
+    return LeftOut(left, along, jnp.where(none[:, None], 0, rest), fixed, none, weight)
+
+
+def left_out_errors(
+    rows: LeftOut, spectrum: Spectrum, whole: Whole
+) -> Callable[[Float[Array, ""]], tuple[Float[Array, "m t"], Float[Array, " m"]]]:
+    """Return a function of λ: each row less what all others say of it, and `slack`."""
 
     def at(lam: Array) -> tuple[Array, Array]:
-        g = gain(spectrum.values, lam)
-        scale = jnp.where(none, 1, lam)  # where λ cancels, any number
-        e = rest + scale[:, None] * matmul(left, g[:, None] * along)
-        below = jnp.where(there, fixed + scale * matmul(left**2, g), 1)
-        slacks = jnp.where(none & there, lam, 1) * below
-        return e / below[:, None] / root, jnp.where(whole.beyond, 1, slacks)
+        below = rows.below(spectrum.values, lam)
+        shrunk = gain(spectrum.values, lam)[:, None] * rows.along
+        errors = rows.error(lam, below, matmul(rows.left, shrunk), rows.rest)
+        return errors, rows.slack(lam, below, whole)
 
     return at
 
@@ -94,11 +124,12 @@ def left_out_losses(
     loss: Loss,
     fit_intercept: bool,
     counted: Float[Array, " m"],
+    nodes: Nodes | None = None,
 ) -> tuple[Spread, Float[Array, ""]]:
     """Return the loss of predicting each row from all others, e/(1 − h).
 
     The spread is that of rows by their weights in `counted`; the number is the smallest
-    `slack` of all.
+    `slack` of all. With `nodes`, U g UᵀB is made of those at the nodes.
     """
     n_lams, t = lams.shape[0], data.Y.shape[1]
     whole = whole_of(data, spectrum, fit_intercept)
@@ -107,14 +138,28 @@ def left_out_losses(
         state: tuple[Spread, Array], weight: Array, counts: Array, *rows: Array
     ) -> tuple[Spread, Array]:
         spread, least = state
-        errors = left_out_errors(weight, rows, centre, spectrum, whole, fit_intercept)
+        counts = jnp.where(weight > 0, counts[:, 0], 0)
+        mine = rows_left_out(weight, rows, centre, spectrum, whole, fit_intercept)
 
-        def at(lam: Array) -> tuple[Array, Array]:
-            error, slacks = errors(lam)
-            return loss(error), jnp.min(slacks)
+        def spread_at(fitted: Array, rest: Array, lam: Array, below: Array) -> Any:
+            return scatter_of(counts, loss(mine.error(lam, below, fitted, rest)))
 
-        losses, slacks = jax.lax.map(at, lams, batch_size=at_once(weight.size * t))
-        here = spread_of(jnp.where(weight > 0, counts[:, 0], 0), losses)
+        def at(given: tuple[Array, Array]) -> Any:
+            shrunk = gain(spectrum.values, given[0])[:, None] * mine.along
+            return spread_at(matmul(mine.left, shrunk), mine.rest, *given)
+
+        of_lams = lams, jax.lax.map(lambda lam: mine.below(spectrum.values, lam), lams)
+        few = few_of(spectrum.values, mine.along, nodes)
+        if few is None:
+            together = at_once(weight.size * t)
+            mean, scatter = jax.lax.map(at, of_lams, batch_size=together)
+        else:
+            of_targets = (mine.rest,)
+            given = few, spread_at, of_targets, tile(), of_lams
+            mean, scatter = by_few(mine.left, *given)
+        some = jnp.sum(counts > 0).astype(counts.dtype)
+        here = Spread(jnp.sum(counts), mean, scatter, some)
+        slacks = jax.vmap(lambda lam, below: mine.slack(lam, below, whole))(*of_lams)
         return joined(spread, here), jnp.minimum(least, jnp.min(slacks))
 
     zero = jnp.zeros((n_lams, t), data.X.dtype)
@@ -141,7 +186,8 @@ def left_out_scores(
     kept = () if spectrum.left is None else (spectrum.left,)
     rows, weight = (data.X, data.Y, *kept), data.weight
     whole = whole_of(data, spectrum, fit_intercept)
-    errors = left_out_errors(weight, rows, centre, spectrum, whole, fit_intercept)
+    of_all = rows_left_out(weight, rows, centre, spectrum, whole, fit_intercept)
+    errors = left_out_errors(of_all, spectrum, whole)
     dy = data.Y - centre.y
 
     def at(lam: Array) -> tuple[Array, Array]:
@@ -334,12 +380,19 @@ def interpolates(data: Data, spectrum: Spectrum, fit_intercept: bool) -> Array:
 
 def spread_of(weight: Float[Array, " m"], losses: Float[Array, "L m t"]) -> Spread:
     """Return the spread of losses over rows of these weights."""
-    total = jnp.sum(weight)
-    w = weight[:, None]
+    mean, scatter = jax.vmap(lambda one: scatter_of(weight, one))(losses)
+    counted = jnp.sum(weight > 0).astype(weight.dtype)
+    return Spread(jnp.sum(weight), mean, scatter, counted)
+
+
+def scatter_of(
+    weight: Float[Array, " m"], losses: Float[Array, "m t"]
+) -> tuple[Float[Array, " t"], Float[Array, " t"]]:
+    """Return the mean of losses over rows of these weights, and their scatter."""
+    total, w = jnp.sum(weight), weight[:, None]
     losses = jnp.where(w > 0, losses, 0)
-    mean = jnp.sum(w * losses, axis=1) / jnp.where(total > 0, total, 1)
-    scatter = jnp.sum(w * (losses - mean[:, None]) ** 2, axis=1)
-    return Spread(total, mean, scatter, jnp.sum(weight > 0).astype(total.dtype))
+    mean = jnp.sum(w * losses, axis=0) / jnp.where(total > 0, total, 1)
+    return mean, jnp.sum(w * (losses - mean) ** 2, axis=0)
 
 
 def joined(a: Spread, b: Spread) -> Spread:

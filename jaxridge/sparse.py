@@ -27,7 +27,7 @@ from jaxridge.data import Centre, in_kind_of_input
 from jaxridge.moments import Moments, about_centre, as_one
 from jaxridge.objective import Params, ParamsPath, squared_residuals
 from jaxridge.precision import warn_if_lost
-from jaxridge.risk import Whole, left_out_errors
+from jaxridge.risk import Whole, left_out_errors, rows_left_out
 from jaxridge.spectrum import Spectrum, of_sums, rank_of
 
 # A column whose mean's square is this many times its variance is centred before.
@@ -200,7 +200,7 @@ def _errors_of_tile(
     fit_intercept: bool,
 ) -> Float[Array, "L m t"]:
     given = (X, Y), centre, spectrum, whole, fit_intercept
-    at = left_out_errors(weight, *given)
+    at = left_out_errors(rows_left_out(weight, *given), spectrum, whole)
     return jax.lax.map(lambda lam: at(lam)[0], lams)
 
 

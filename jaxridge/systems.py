@@ -20,9 +20,9 @@ from jaxridge import accelerator
 from jaxridge.anchors import Anchors, anchors_of, solved_near
 from jaxridge.conjugate import ALIKE, conjugate_gradients
 from jaxridge.costs import BATCHED
-from jaxridge.held import Fit, few_of
+from jaxridge.held import Fit
 from jaxridge.moments import Moments, about_centre
-from jaxridge.nodes import Nodes
+from jaxridge.nodes import Nodes, few_of
 from jaxridge.products import grown, matmul
 from jaxridge.routes import ANCHORS, CHOLESKY, ONE_A_FOLD, ONE_FOR_ALL, TRIDIAGONAL
 from jaxridge.spectrum import (
