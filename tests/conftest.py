@@ -1,5 +1,6 @@
 """What every test runs under: fixed examples, no windows, no skipping in silence."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import jax
 import pytest
 from matplotlib.figure import Figure
 
+from jaxridge import Route, plan, validation
 from jaxridge.cli import main
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -65,3 +67,19 @@ def run(capsys, monkeypatch, request):
         return ended.value.code, out, err
 
     return run
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """Return a function that makes every plan take a route, with tiles of targets."""
+
+    def take(system, sharing, target_tile):
+        def fixed(m, n, t, L, k, dtype, **rest):
+            made = plan(m, n, t, L, k, dtype, **rest)
+            route = Route(system, sharing, str(dtype))
+            tile = min(target_tile, t)
+            return dataclasses.replace(made, route=route, target_tile=tile)
+
+        monkeypatch.setattr(validation, "plan", fixed)
+
+    return take

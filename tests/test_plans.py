@@ -1,7 +1,5 @@
 """Plans: what they choose and say; and that every route gives the same scores."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +8,7 @@ from helpers import compilations, problem
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 
-from jaxridge import Plan, Route, cross_validate, plan, validation
+from jaxridge import Plan, Route, cross_validate, plan
 from jaxridge.routes import (
     ANCHORS,
     BLOCKS,
@@ -34,22 +32,6 @@ ROUTES = [
     (DUAL, ONE_A_FOLD),
     (DUAL, BLOCKS),
 ]
-
-
-@pytest.fixture
-def planned(monkeypatch):
-    """Return a function that makes every plan take a route, with tiles of targets."""
-
-    def take(system, sharing, target_tile):
-        def fixed(m, n, t, L, k, dtype, **rest):
-            made = plan(m, n, t, L, k, dtype, **rest)
-            route = Route(system, sharing, str(dtype))
-            tile = min(target_tile, t)
-            return dataclasses.replace(made, route=route, target_tile=tile)
-
-        monkeypatch.setattr(validation, "plan", fixed)
-
-    return take
 
 
 def refitted(data, fit_intercept, scores_of):

@@ -1,0 +1,190 @@
+"""A few penalties stand for all: as exact as a fit at each."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import brute
+from hypothesis import given
+from hypothesis import strategies as st
+
+import jaxridge
+from jaxridge import holdout, left_out, nodes
+from jaxridge.nodes import nodes_for, zolotarev
+from jaxridge.routes import DUAL, ONE_A_FOLD, PRIMAL
+from jaxridge.spectrum import gain
+
+RNG = np.random.default_rng(0)
+LAMS = np.geomspace(1e-1, 1e4, 80)
+EVER = 1e99  # FLOP, for which nodes are always worth it
+ALLOWED = {"float64": 1e-10, "float32": 1e-4}
+
+
+def spectra(smallest, decades, count=40):
+    return np.geomspace(smallest, smallest * 10.0**decades, count)
+
+
+@given(
+    smallest=st.floats(-8, 8),
+    decades=st.floats(0, 9),
+    least=st.floats(-8, 8),
+    more=st.floats(0.1, 12),
+    zero=st.booleans(),
+    kind=st.sampled_from(["float32", "float64"]),
+)
+def test_every_gain_is_a_combination_of_those_at_nodes(
+    smallest, decades, least, more, zero, kind
+):
+    values = spectra(10.0**smallest, decades).astype(kind)
+    lams = np.geomspace(10.0**least, 10.0 ** (least + more), 1000).astype(kind)
+    lams[0] *= not zero
+    few = nodes_for(values, lams, EVER)
+    assert few.lams.dtype == few.shares.dtype == kind
+    assert few.shares.shape == (1000, len(few.lams))
+    at_nodes = 1 / (np.float64(values)[:, None] + few.lams)
+    expected = 1 / (np.float64(values)[:, None] + lams)
+    apart = np.abs(at_nodes @ np.float64(few.shares).T / expected - 1)
+    assert apart.max() < 40 * np.finfo(kind).eps
+    # Nothing is lost to shares that are large and of both signs.
+    size = at_nodes @ np.abs(np.float64(few.shares).T) / expected
+    assert size.max() < 20
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 9])
+def test_the_largest_error_is_that_of_the_theory_and_no_points_beat_it(count):
+    a, b, c, d = 2.0, 50.0, 0.1, 300.0
+    s, lam = np.geomspace(a, b, 4001), np.geomspace(c, d, 4001)
+
+    def largest(at, poles):
+        def size(z):
+            return np.prod((z[:, None] - poles) / (z[:, None] + at), axis=1)
+
+        return np.abs(size(s)).max() / np.abs(size(-lam)).min()
+
+    at, poles = zolotarev(a, b, c, d, count)
+    assert ((c <= at) & (at <= d)).all() and ((a <= poles) & (poles <= b)).all()
+    best = largest(at, poles)
+    ratio = (a + d) * (b + c) / ((a + c) * (b + d))
+    assert best < 4 * np.exp(-count * np.pi**2 / np.log(16 * ratio))
+    for _ in range(50):
+        moved = (p * np.exp(0.05 * RNG.normal(size=count)) for p in (at, poles))
+        assert largest(*moved) > best * (1 - 1e-6)
+
+
+def test_directions_without_extent_have_no_part():
+    few = nodes_for(np.array([0.0, 3.0, 5.0]), LAMS, EVER)
+    assert len(few.lams) < 20
+    assert nodes_for(np.zeros(3), LAMS, EVER) is None
+    some = gain(jnp.array([0.0, 1.0])[:, None], jnp.asarray(few.lams))
+    assert (np.asarray(some[0]) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "lams", "flop"),
+    [
+        (np.array([1.0, 2.0]), LAMS[:8], EVER / 1e90),  # no fewer than penalties
+        (np.array([1.0, 2.0]), np.full(100, 3.0), EVER),
+        (np.array([1.0, 2.0]), LAMS, 1.0),
+    ],
+    ids=["few penalties", "one penalty", "little work"],
+)
+def test_where_nodes_save_nothing_there_are_none(values, lams, flop):
+    assert nodes_for(values, lams, flop) is None
+
+
+@pytest.fixture
+def used(monkeypatch):
+    """Have nodes used however little they save, a few targets at a time; tell where."""
+    found = []
+
+    def spy(*args):
+        found.append(nodes_for(*args))
+        return found[-1]
+
+    monkeypatch.setattr(nodes, "WORTH", 0)
+    monkeypatch.setattr(nodes, "NARROW", 2)
+    for module in (holdout, left_out):
+        monkeypatch.setattr(module, "nodes_for", spy)
+    return found
+
+
+def rows(m, n, t, kind):
+    X = RNG.normal(size=(m, n)) + 3
+    Y = X @ RNG.normal(size=(n, t)) + RNG.normal(size=(m, t)) * np.arange(1, t + 1)
+    return X.astype(kind), Y.astype(kind), RNG.integers(1, 4, m).astype(kind)
+
+
+def refits(X, Y, weight, folds, judged):
+    """Return mean scores (L, t) by a refit for each fold and penalty."""
+    found = []
+    for k in np.unique(folds):
+        train, held = folds != k, folds == k
+        fits = [brute(X[train], Y[train], lam, weight[train]) for lam in LAMS]
+        predicted = [np.float64(X[held]) @ f.coef + f.intercept for f in fits]
+        found.append([judged(Y[held], p, weight[held]) for p in predicted])
+    return np.mean(found, axis=0)
+
+
+def squared(y, p, w):
+    return np.average((y - p) ** 2, axis=0, weights=w)
+
+
+def absolute(y, p, w):
+    return np.average(np.abs(y - p), axis=0, weights=w)
+
+
+def alike(found, expected, kind):
+    assert found.dtype == kind
+    np.testing.assert_allclose(found, expected, rtol=ALLOWED[kind])
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32"])
+@pytest.mark.parametrize(
+    ("m", "n", "scoring", "judged"),
+    [
+        (40, 9, "mse", squared),  # from rows, as held-out ones are few
+        (60, 5, "mse", squared),  # from sums
+        (60, 5, "mae", absolute),
+        (20, 30, "mse", squared),  # from products of rows
+        (20, 30, "mae", absolute),
+    ],
+)
+def test_scores_of_folds_are_those_of_refits(
+    m, n, scoring, judged, kind, used, planned
+):
+    planned(PRIMAL if n < m else DUAL, ONE_A_FOLD, 4)
+    X, Y, weight = rows(m, n, 5, kind)
+    folds = np.arange(m) % 5
+    expected = refits(X, Y, weight, folds, judged)
+    given = {"weight": weight, "scoring": scoring}
+    found = jaxridge.cross_validate(X, Y, LAMS, folds, **given)
+    assert used[-1] is not None and len(used[-1].lams) < len(LAMS)
+    alike(found.mean, expected, kind)
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32"])
+@pytest.mark.parametrize(("m", "n"), [(30, 6), (12, 20)])
+def test_left_out_rows_are_those_of_refits(m, n, kind, used):
+    X, Y, _ = rows(m, n, 5, kind)
+    for scoring, judged in (("mse", squared), ("mae", absolute)):
+        expected = refits(X, Y, np.ones(m), np.arange(m), judged)
+        found = jaxridge.leave_one_out(X, Y, LAMS, scoring=scoring)
+        assert used[-1] is not None and len(used[-1].lams) < len(LAMS)
+        alike(found.mean, expected, kind)
+
+
+def test_functions_see_predictions_of_every_penalty(used, planned):
+    planned(DUAL, ONE_A_FOLD, 5)
+    X, Y, _ = rows(20, 30, 5, "float64")
+    folds = np.arange(20) % 4
+
+    def score(y, prediction):
+        return -np.median(np.abs(y - prediction))
+
+    found = jaxridge.cross_validate(X, Y, LAMS, folds, scoring=score)
+    assert used[-1] is not None
+
+    def judged(y, p, _):
+        return [score(y[:, j], p[:, j]) for j in range(y.shape[1])]
+
+    expected = refits(X, Y, np.ones(20), folds, judged)
+    np.testing.assert_allclose(found.mean, expected, rtol=1e-9)
