@@ -26,6 +26,10 @@ BATCHED = 512  # columns, of which a GPU factorises systems of all penalties at 
 STEPS = {"float32": 6, "float64": 13}  # of conjugate gradients, to rounding
 ANCHORS_AT_MOST = 8
 STEPS_FROM_ANCHORS = {"float32": 10, "float64": 24}
+# Penalties that stand for all: of five decades, with s² of one or two. They are used
+# where that saves so many FLOP, a part of what another number of them takes to compile.
+NODES = {"float32": 12, "float64": 22}
+WORTH = 1e10
 
 
 class Sizes(NamedTuple):
@@ -69,13 +73,12 @@ def _of_all_rows(
     r, wide = min(m, n), n > m
     # Rows along the axes, and for each penalty coefficients or residuals of rows.
     along = 2.0 * m * n * r if left_out or wide else 0
-    each = 2.0 * (m if left_out else n) * r * (t + 1)
+    at = _multiplied_at(L, 2.0 * m * r * t, kind) if left_out else L
+    fits = 2.0 * (m if left_out else n) * r * (t * at + L)
     numbers = 4 * r * r + (n * r + m * n) * wide + 2 * min(tile, m * (n + t))
     yield Candidate(
         Route(DUAL if wide else PRIMAL, ONE, kind),
-        together(
-            _sums(sizes), _eigh(r), Work(start=1, calls=L, product=along + L * each)
-        ),
+        together(_sums(sizes), _eigh(r), Work(start=1, calls=L, product=along + fits)),
         size * numbers,
         size * (2 * r + L),
     )
@@ -87,13 +90,14 @@ def _of_sums(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
     square = 2.0 * n * n  # a product with a vector
     sums = together(_sums(sizes), Work(start=1, bytes=6.0 * k * n * n * size))
     a, far = -(-L // -(-L // ANCHORS_AT_MOST)), STEPS_FROM_ANCHORS[kind]
+    at = _multiplied_at(L, 2.0 * min(m, 2 * k * n) * n * t, kind)
     fixed, each = (
         size * (6 * k + 3) * n * n,
         size * (4 * k * n + m + 4 * m // k + k * L),
     )
     ways = {
         # Eigenvectors: VᵀC once, and then a number for each penalty.
-        ONE_A_FOLD: (_eigh(n), Work(product=square * t), True, 0, 0),
+        ONE_A_FOLD: (_eigh(n), Work(product=square * t), at, 0, 0),
         # A cheaper form, and then n steps and two products for each penalty.
         TRIDIAGONAL: (
             Work(
@@ -103,7 +107,7 @@ def _of_sums(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
                 reduction=n**3,
             ),
             Work(product=2 * square * t * L, solves=float(n * t * L)),
-            False,
+            0,
             k * n * n,
             4 * n * L,
         ),
@@ -115,7 +119,7 @@ def _of_sums(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
                 product=square * (2 * n + STEPS[kind] * t * L),
                 cholesky=n**3 / 3,
             ),
-            True,
+            L,
             3 * n * n,
             8 * n * L,
         ),
@@ -127,7 +131,7 @@ def _of_sums(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
                 product=2 * far * square * t * L,
                 bytes=2.0 * far * a * n * n * size,
             ),
-            False,
+            0,
             (a + 2) * n * n,
             8 * n * L,
         ),
@@ -135,7 +139,7 @@ def _of_sums(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
             Work(calls=3 * L),
             # Triangular solutions run at half the rate of products.
             Work(cholesky=(L + 1) * n**3 / 3, product=2 * square * t * L),
-            False,
+            0,
             (3 * L if n <= BATCHED else 2) * n * n,
             0,
         ),
@@ -154,18 +158,38 @@ def _of_sums(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
         )
 
 
-def _scores(sizes: Sizes, axes: bool, tile: int) -> Work:
-    """Return the work of scoring one fold's fits, which are V g(λ) a(λ) with `axes`."""
+def _scores(sizes: Sizes, axes: int, tile: int) -> Work:
+    """Return the work of scoring one fold's fits.
+
+    With `axes` they are V g(λ) a(λ), and multiplied at so many penalties.
+    """
     m, n, t, L, k, size = sizes
-    h = -(-m // k)
-    predictions = 2.0 * h * n * t * L
-    coefs = 2.0 * n * n * t * L * axes
+    h, at = -(-m // k), axes or L
     if k * n <= m:  # from sums
         steps = max(1.0, n * t * L / tile)
-        return Work(calls=steps, product=coefs + 2.0 * n * n * t * L)
+        product = 2.0 * n * n * (t * at * (1 + (axes > 0)) + n * (at < L))
+        combined = _combined(2 * n * t, L, at, size)
+        return Work(calls=steps, product=product, bytes=combined)
     steps = max(1.0, h * t * L / tile)
-    turned = 2.0 * h * n * n if axes and h <= L * t else coefs
-    return Work(calls=steps, product=turned + predictions, bytes=4.0 * h * n * size)
+    turned = (2.0 * h * n * n if h <= L * t else 2.0 * n * n * t * L) * (axes > 0)
+    looks = 4.0 * h * n * size + _combined(h * t, L, at, size)
+    return Work(calls=steps, product=turned + 2.0 * h * n * t * at, bytes=looks)
+
+
+def _multiplied_at(L: int, flop: float, kind: str) -> int:
+    """Return at how many of L penalties there is a product, which takes so many FLOP.
+
+    All others are made of those (see `nodes`).
+    """
+    return NODES[kind] if flop * (L - NODES[kind]) > WORTH else L
+
+
+def _combined(numbers: int, L: int, at: int, size: int) -> float:
+    """Return the bytes read to make so many numbers for each of L from a few.
+
+    They are in a cache, whose bytes count as a quarter.
+    """
+    return at * L * numbers * size / 4 if at < L else 0.0
 
 
 def _of_kernel(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
@@ -175,11 +199,13 @@ def _of_kernel(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
     r = m - h
     rows = Work(start=1, product=2.0 * m * n * m, bytes=6.0 * m * n * size)
     fixed = size * (2 * m * n + 4 * m * m)
+    at = _multiplied_at(L, 2.0 * k * h * r * t, kind)
     steps = L if h <= t else max(1.0, h * t * L / tile)
+    scaled = 2.0 * at * h * r * size * (h <= t) + _combined(h * t, L, at, size)
     a_fold = together(
         _eigh(r),
-        Work(calls=steps, product=2.0 * r * r * (t + h) + 2.0 * L * h * r * t),
-        Work(bytes=5.0 * r * r * size + 2.0 * L * h * r * size * (h <= t)),
+        Work(calls=steps, product=2.0 * r * r * (t + h) + 2.0 * at * h * r * t),
+        Work(bytes=5.0 * r * r * size + scaled),
     )
     yield Candidate(
         Route(DUAL, ONE_A_FOLD, kind),

@@ -23,13 +23,13 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import ellipj, ellipkm1
 
+from jaxridge.costs import WORTH
 from jaxridge.products import matmul
 from jaxridge.spectrum import gain
 
 T = TypeVar("T")
 
 ROUNDINGS = 4  # that the parts may be large
-WORTH = 1e10  # FLOP, a part of what compiling for another number of nodes takes
 NARROW = 128  # targets, fewer of which make a product of matrices slow
 
 
