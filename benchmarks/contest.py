@@ -164,7 +164,8 @@ def scores(X: Any, Y: Any, lams: Any, folds: int) -> np.ndarray:
         else:
             values, V = xp.linalg.eigh(A @ A.T)
             along, turned = V.T @ B, (H @ A.T) @ V
-        errors = (turned / (values + lam) @ along + y - Y[held] for lam in lams)
+        shrunk = (along / (values + lam)[:, None] for lam in lams)
+        errors = (turned @ one + y - Y[held] for one in shrunk)
         per_fold.append([np.asarray((e**2).mean(axis=0)) for e in errors])
     return np.mean(per_fold, axis=0)
 

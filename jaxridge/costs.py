@@ -149,7 +149,7 @@ def _of_sums(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
     formed = 3 * min(tile, (n if k * n <= m else h) * t * L)
     fixed += size * (formed + 3 * h * n * (k * n > m))
     for sharing, (factors, fits, axes, numbers, per_target) in ways.items():
-        a_fold = together(factors, fits, _scores(sizes, axes, tile))
+        a_fold = together(factors, fits, _scores(sizes, axes, tile), Work(folds=1))
         yield Candidate(
             Route(PRIMAL, sharing, kind),
             together(sums, *[a_fold] * k),
@@ -168,11 +168,11 @@ def _scores(sizes: Sizes, axes: int, tile: int) -> Work:
     if k * n <= m:  # from sums
         steps = max(1.0, n * t * L / tile)
         product = 2.0 * n * n * (t * at * (1 + (axes > 0)) + n * (at < L))
-        combined = _combined(2 * n * t, L, at, size)
-        return Work(calls=steps, product=product, bytes=combined)
+        looks = _combined(2 * n * t, L, at, size) + n * t * L * size
+        return Work(calls=steps, product=product, bytes=looks)
     steps = max(1.0, h * t * L / tile)
     turned = (2.0 * h * n * n if h <= L * t else 2.0 * n * n * t * L) * (axes > 0)
-    looks = 4.0 * h * n * size + _combined(h * t, L, at, size)
+    looks = (4.0 * n + t * L) * h * size + _combined(h * t, L, at, size)
     return Work(calls=steps, product=turned + 2.0 * h * n * t * at, bytes=looks)
 
 
@@ -205,7 +205,7 @@ def _of_kernel(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
     a_fold = together(
         _eigh(r),
         Work(calls=steps, product=2.0 * r * r * (t + h) + 2.0 * at * h * r * t),
-        Work(bytes=5.0 * r * r * size + scaled),
+        Work(folds=1, bytes=5.0 * r * r * size + scaled),
     )
     yield Candidate(
         Route(DUAL, ONE_A_FOLD, kind),
@@ -225,10 +225,10 @@ def _of_kernel(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
 
 
 def _sums(sizes: Sizes) -> Work:
-    """Return the work of XᵀX (or XXᵀ) and XᵀY, and of some looks at X."""
+    """Return the work of XᵀX (or XXᵀ) and XᵀY, and of some looks at X and Y."""
     m, n, t, *_, size = sizes
     smaller = 2.0 * m * n * min(m, n)
-    looks = 4.0 * m * n * size
+    looks = (4.0 * n + 10.0 * t) * m * size
     return Work(symmetric=smaller, product=2.0 * m * n * t, bytes=looks)
 
 

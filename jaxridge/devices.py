@@ -20,6 +20,7 @@ class Work(NamedTuple):
 
     start: float = 0  # an answer: checks, and programs that are called
     calls: float = 0  # steps of compiled loops
+    folds: float = 0  # sums taken, systems set up, scores begun
     product: float = 0  # FLOP, of matrices
     symmetric: float = 0  # the same of XᵀX, counted as a product
     cholesky: float = 0  # FLOP, of factors
@@ -46,6 +47,7 @@ EACH = {
     ("cpu", "float64"): Work(
         start=0.0078,
         calls=2.6e-06,
+        folds=0,
         product=2.3e-11,
         symmetric=6.6e-11,
         cholesky=1.2e-10,
@@ -59,6 +61,7 @@ EACH = {
     ("cpu", "float32"): Work(
         start=0.0063,
         calls=3.6e-06,
+        folds=0,
         product=7.6e-12,
         symmetric=1.9e-11,
         cholesky=6.2e-11,
@@ -73,6 +76,7 @@ EACH = {
     ("gpu", "float64"): Work(
         start=1e-3,
         calls=2e-5,
+        folds=1e-4,
         product=1 / 55e12,
         symmetric=1 / 70e12,
         cholesky=1 / 8e12,
@@ -86,6 +90,7 @@ EACH = {
     ("gpu", "float32"): Work(
         start=1e-3,
         calls=2e-5,
+        folds=1e-4,
         product=1 / 50e12,
         symmetric=1 / 70e12,
         cholesky=1 / 8e12,

@@ -111,11 +111,11 @@ def leave_one_out(
     Notes
     -----
     One factorisation, then O(m n (n + t R)) time, R being the penalties L or, with many
-    of both them and targets, the dozen or two that stand for all; and O(n² + m) memory beside the rows
-    (O(m n) where n > m, and for a correlation; O(m t L) for a function). Where the fit
-    to all rows interpolates, as any does at ``lam = 0`` with n ≥ m, e and 1 − h are
-    both 0; the score is then the limit λ → 0, which is the error of the minimum-norm
-    fit to the other rows. Rows that
+    of both them and targets, the dozen or two that stand for all (`nodes`); and
+    O(n² + m) memory beside the rows (O(m n) where n > m, and for a correlation;
+    O(m t L) for a function). Where the fit to all rows interpolates, as any does at
+    ``lam = 0`` with n ≥ m, e and 1 − h are both 0; the score is then the limit λ → 0,
+    which is the error of the minimum-norm fit to the other rows. Rows that
     a fit hangs on alone, 1 − h below 1e-5, at most n, are left out in earnest, a fit
     each. Under `jax.grad` by the penalties too; but `jax.jit` hides the rows, so that
     those cannot be found, and what they add is rounding: call this outside of it.
