@@ -54,7 +54,8 @@ def kernel_of(
 
     every = jnp.arange(X.shape[1])[:, None]
     ones, start = jnp.ones(len(every), X.dtype), zeros((len(X), len(X)), dtype)
-    return fold(add, start, ones, every, least=width, at_once=0).value().astype(X.dtype)
+    columns = {"least": width, "at_once": 0, "parts": 1}
+    return fold(add, start, ones, every, **columns).value().astype(X.dtype)
 
 
 @partial(jax.jit, static_argnames="fit_intercept")

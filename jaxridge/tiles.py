@@ -21,6 +21,8 @@ View = Callable[[Float[Array, "m n"]], Float[Array, "m n"]]
 
 S = TypeVar("S")
 
+PARTS = 8  # as many as there may be devices in a machine
+
 
 def tile() -> int:
     """Return how many numbers to work on at a time where JAX computes."""
@@ -44,6 +46,7 @@ def fold(
     *arrays: Float[Array, "m _"],
     least: int = 1,
     at_once: int | None = None,
+    parts: int = PARTS,
 ) -> S:
     """Return ``step(...step(step(state, first tile), second tile)...)``.
 
@@ -51,31 +54,38 @@ def fold(
     have the same number of rows, at least `least` and else as many as `at_once` bytes
     hold, by default those of `tile` float64 numbers; the last one is moved back to fit,
     and the rows that it repeats have weight 0.
+
+    A tile takes rows from each of so many equal `parts`, if m is a multiple of them:
+    where rows lie on several devices, each works on its own part of every tile.
     """
     m = weight.shape[0]
     row_bytes = sum(a.shape[1] for a in arrays) * weight.dtype.itemsize
     length = max(least, (8 * tile() if at_once is None else at_once) // row_bytes)
     if length >= m:
         return step(state, weight, *arrays)
+    parts = 1 if m % parts else parts
+    part, length = m // parts, -(-length // parts)  # of a part
 
     def take(state: S, start: Array) -> tuple[S, None]:
-        first = jnp.minimum(start, m - length)
-        weights, *rows = (_rows(a, first, length) for a in (weight, *arrays))
-        weights = jnp.where(first + jnp.arange(length) >= start, weights, 0)
-        return step(state, weights, *rows), None
+        first = jnp.minimum(start, part - length)
+        weights, *rows = (_rows(a, first, length, parts) for a in (weight, *arrays))
+        new = jnp.tile(first + jnp.arange(length) >= start, parts)
+        return step(state, jnp.where(new, weights, 0), *rows), None
 
-    return jax.lax.scan(take, state, jnp.arange(0, m, length))[0]
+    return jax.lax.scan(take, state, jnp.arange(0, part, length))[0]
 
 
-def _rows(array: Array, first: Array, count: int) -> Array:
-    """Return `count` rows from `first`, in a layout that is nobody else's business.
+def _rows(array: Array, first: Array, count: int, parts: int) -> Array:
+    """Return `count` rows of each part, in a layout that is nobody else's business.
 
     A factorisation wants its matrix column by column, and XLA would copy all the rows
     into that layout to spare it the copy of a tile. Laid out flat, behind a barrier, a
     tile has one layout only, and the wish stops there.
     """
-    rows = jax.lax.dynamic_slice_in_dim(array, first, count)
-    return jax.lax.optimization_barrier(rows.reshape(-1)).reshape(rows.shape)
+    apart = array.reshape(parts, -1, *array.shape[1:])
+    rows = jax.lax.dynamic_slice_in_dim(apart, first, count, axis=1)
+    flat = jax.lax.optimization_barrier(rows.reshape(-1))
+    return flat.reshape(-1, *array.shape[1:])
 
 
 def column_sums(

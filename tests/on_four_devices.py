@@ -9,8 +9,12 @@ from helpers import scores_of_all_kinds
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxridge
+from jaxridge import tiles
+from jaxridge.criteria import _generalized
 from jaxridge.data import Data
+from jaxridge.factors import known
 from jaxridge.folds import Held, numbered
+from jaxridge.left_out import _left_out
 from jaxridge.shards import _added_up, moments_of_shards
 
 M, N, TOLERANCE = 400, 6, 1e-12
@@ -31,6 +35,12 @@ def alike(name, found, expected):
     for one, other in pairs:
         apart = np.max(np.abs(np.asarray(one) - other)) / np.max(np.abs(other))
         assert apart < TOLERANCE, f"{name}: {apart:.1e}"
+
+
+def stay_apart(function, *args):
+    """Assert that no device sees all rows in a compiled function."""
+    text = function.lower(*args).compile().as_text()
+    assert f"{M},{N}]" not in text and f"[{M // 4},{N}]" in text
 
 
 def answers(X, Y, weight):
@@ -56,13 +66,19 @@ if __name__ == "__main__":
             alike(name, found[name], expected)
         model = jaxridge.RidgeCV(LAMS).fit(shared_out(X), shared_out(Y))
         alike("RidgeCV", model.coef_, jaxridge.RidgeCV(LAMS).fit(X, Y).coef_)
-        # Rows stay where they are: what is gathered is moments.
+        in_one_tile = jaxridge.leave_one_out(X, Y, LAMS).mean
         data = Data(*map(shared_out, (X, Y, np.ones(M))))
         held = np.arange(M) // (M // 5) == np.arange(5)[:, None]
         sums = moments_of_shards(data, held)
         alike("moments", sums, jaxridge.moments_of(X, Y, 5))
         sets = Held(*(np.stack([a] * 4) for a in numbered(held[:, : M // 4])))
         sets = jax.device_put(sets, NamedSharding(MESH, PartitionSpec("rows")))
-        text = _added_up.lower(data, sets, False, MESH).compile().as_text()
-        assert f"[{M},{N}]" not in text and f"[{M // 4},{N}]" in text
+        stay_apart(_added_up, data, sets, False, MESH)
+        tiles.TILE["cpu"] = 2**7  # numbers, so that the rows are many tiles
+        jax.clear_caches()
+        axes = *known(data, True).factors(), jax.numpy.asarray(LAMS)
+        stay_apart(_generalized, data, *axes, True)
+        own = data.weight, np.ones(2), None
+        stay_apart(_left_out, data, *axes, *own, jax.numpy.square, True)
+        alike("tiles", jaxridge.leave_one_out(data.X, data.Y, LAMS).mean, in_one_tile)
     print("as on one device")
