@@ -1,8 +1,10 @@
-"""One thread for BLAS where there is little to multiply.
+"""One thread for BLAS where there is little to multiply at a time.
 
 After a product the threads of OpenBLAS spin for some milliseconds in wait of the next
 one. XLA has threads of its own, and NumPy and SciPy (whose LAPACK XLA calls) a BLAS
-each: on small problems they take the cores from each other for longer than they work.
+each: where they take turns, they take the cores from each other for longer than they
+work. Up to some size one thread is faster than two; the more threads there are, the
+less that size.
 """
 
 import threading
@@ -14,8 +16,8 @@ from typing import Any
 import scipy.linalg  # noqa: F401 (loads the BLAS that XLA calls)
 from threadpoolctl import ThreadpoolController
 
-LITTLE = 8e8  # FLOP
-NARROW = 200  # rows or columns, whichever is less
+LITTLE = 4e9  # FLOP of a turn, by the number of threads
+NARROW = 1000  # rows or columns, whichever is less, likewise
 LEAST = 1e4  # numbers, of fewer of which BLAS itself makes no work for threads
 
 _lock = threading.Lock()
@@ -23,10 +25,17 @@ _inside: list[int] = []
 _before: list[int] = []
 
 
-def few_for(m: int, n: int) -> AbstractContextManager[None]:
-    """Return a context in which BLAS has one thread, if m × n numbers are few."""
-    little = 2.0 * m * n * min(m, n) < LITTLE and min(m, n) < NARROW
-    return _one_thread() if little and m * n > LEAST else nullcontext()
+def few_for(m: int, n: int, turns: int = 1) -> AbstractContextManager[None]:
+    """Return a context in which BLAS has one thread, if m × n numbers are few.
+
+    They may be multiplied in so many turns with what XLA does.
+    """
+    if m * n <= LEAST:
+        return nullcontext()
+    threads = max((library.get_num_threads() for library in _libraries()), default=1)
+    flop, narrow = 2.0 * m * n * min(m, n) / turns, min(m, n)
+    little = flop * threads <= LITTLE and narrow * threads <= NARROW
+    return _one_thread() if little else nullcontext()
 
 
 @cache

@@ -365,7 +365,7 @@ def _exactly(
         given = score, learner, fit_intercept, made
         return score_folds(data, masks, grid, *given, parts_of=parts_of)
 
-    with few_for(m, n):
+    with few_for(m, n, k):
         return until_it_fits(scored, planned, budget)
 
 

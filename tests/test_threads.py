@@ -53,3 +53,11 @@ def test_it_is_so_after_an_error_too(two):
 def test_large_and_tiny_problems_are_left_alone(two, m, n):
     with threads.few_for(m, n):
         assert set(counts()) == {2}
+
+
+def test_what_is_little_is_less_with_more_threads_and_more_in_turns(two):
+    with threads.few_for(20_000, 500, turns=5):
+        assert set(counts()) == {1}
+    threads._set([8] * len(counts()))
+    with threads.few_for(20_000, 500, turns=5):
+        assert set(counts()) == {8}
