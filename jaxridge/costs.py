@@ -97,7 +97,7 @@ def _of_sums(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
     )
     ways = {
         # Eigenvectors: VᵀC once, and then a number for each penalty.
-        ONE_A_FOLD: (_eigh(n), Work(product=square * t), at, 0, 0),
+        ONE_A_FOLD: (_eigh(n), Work(product=square * t), at, 4 * tile * (at < L), 0),
         # A cheaper form, and then n steps and two products for each penalty.
         TRIDIAGONAL: (
             Work(
@@ -164,7 +164,8 @@ def _scores(sizes: Sizes, axes: int, tile: int) -> Work:
     With `axes` they are V g(λ) a(λ), and multiplied at so many penalties.
     """
     m, n, t, L, k, size = sizes
-    h, at = -(-m // k), axes or L
+    h = -(-m // k)
+    at = axes if axes and min(n, h) <= L * t else L
     if k * n <= m:  # from sums
         steps = max(1.0, n * t * L / tile)
         product = 2.0 * n * n * (t * at * (1 + (axes > 0)) + n * (at < L))
@@ -201,7 +202,9 @@ def _of_kernel(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
     fixed = size * (2 * m * n + 4 * m * m)
     at = _multiplied_at(L, 2.0 * k * h * r * t, kind)
     steps = L if h <= t else max(1.0, h * t * L / tile)
-    scaled = 2.0 * at * h * r * size * (h <= t) + _combined(h * t, L, at, size)
+    scaled = 2.0 * L * h * r * size * (h <= t)
+    if at < L:
+        scaled = _combined(h * t, L, at, size) + 2.0 * at * r * t * size
     a_fold = together(
         _eigh(r),
         Work(calls=steps, product=2.0 * r * r * (t + h) + 2.0 * at * h * r * t),
@@ -210,7 +213,7 @@ def _of_kernel(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
     yield Candidate(
         Route(DUAL, ONE_A_FOLD, kind),
         together(rows, *[a_fold] * k),
-        fixed + size * k * r * m,
+        fixed + size * (k * r * m + 4 * tile * (at < L)),
         size * (4 * k * m + m + 4 * h + k * L),
     )
     # Products of blocks, and triangular solves, run at a quarter of the rate.

@@ -9,9 +9,10 @@ and any R numbers σₚ. The rational function of λ with poles at the −σₚ 
 whatever s² is, errs by the part r(s²)/r(−λ) of it, r(z) = Π (z − σₚ)/(z + λₚ). With
 s² in [a, b] and λ in [c, d] Zolotarev's points make the largest part least, and it is
 below 4 exp(−π² R / log 16γ), γ = (a + d)(b + c)/((a + c)(b + d)) (Beckermann and
-Townsend 2017). A dozen nodes are enough for float32, two dozen for float64, however
-many the penalties. What is paid for each penalty, a product of matrices for each
-target, is then paid for each node.
+Townsend 2017). Where s² are of one size or two, and λ of a few more, that is a dozen
+nodes for float32 and two for float64, however many the penalties; the wider s² are
+spread, the more. What is paid for each penalty, a product of matrices for each target,
+is then paid for each node.
 """
 
 from collections.abc import Callable
@@ -29,7 +30,8 @@ from jaxridge.spectrum import gain
 
 T = TypeVar("T")
 
-ROUNDINGS = 4  # that the parts may be large
+ROUNDINGS = 4  # of the dtype, that a gain may err by
+SHORT = 1e-3  # of the other interval
 NARROW = 128  # targets, fewer of which make a product of matrices slow
 
 
@@ -72,10 +74,11 @@ def nodes_for(values: Any, lams: Any, flop: float) -> Nodes | None:
     part, (c, d) = ROUNDINGS * np.finfo(dtype).eps, (grid.min(), grid.max())
     if not kept.size or c == d:
         return None
-    # Below this s² + λ is λ; and intervals must have a length.
+    # Below this s² + λ is λ; and intervals must have a length that tells in sums.
     a = max(kept.min(), part * c)
-    b = max(kept.max(), 1.001 * a)
-    count = np.log(16 * _cross_ratio(a, b, c, d)) * np.log(4 / part) / np.pi**2
+    b = max(kept.max(), 1.1 * a, SHORT * c)
+    d = max(d, 1.1 * c, SHORT * a)
+    count = np.log(16 * (1 + _apart(a, b, c, d))) * np.log(4 / part) / np.pi**2
     count = 2 * int(np.ceil(count / 2))  # so that the number seldom changes
     if flop * (len(grid) - count) < WORTH:
         return None
@@ -93,8 +96,8 @@ def zolotarev(
     √(1 − 1/α²) and K its quarter period; a map (uz + v)/(wz + x) takes those to
     [−d, −c] and [a, b], if the two pairs have the same cross-ratio γ.
     """
-    ratio = _cross_ratio(a, b, c, d)
-    alpha = 2 * ratio - 1 + 2 * np.sqrt(ratio * (ratio - 1))
+    more = _apart(a, b, c, d)
+    alpha = 1 + 2 * more + 2 * np.sqrt(more * (1 + more))
     period = ellipkm1(alpha**-2.0)
     u = (np.arange(count) + 0.5) * period / count
     # dn is known near 0, and elsewhere by dn(u) dn(K − u) = 1/α.
@@ -110,18 +113,19 @@ def zolotarev(
     return -image(-z), image(z)
 
 
-def _cross_ratio(a: float, b: float, c: float, d: float) -> float:
-    return (a + d) / (b + d) * ((b + c) / (a + c))
+def _apart(a: float, b: float, c: float, d: float) -> float:
+    """Return γ − 1."""
+    return (b - a) / (b + d) * ((d - c) / (a + c))
 
 
 def _shares(at: np.ndarray, poles: np.ndarray, lams: np.ndarray) -> np.ndarray:
     """Return cₚ(λ), (L, R)."""
-    apart = at[:, None] - at
-    np.fill_diagonal(apart, 1)
-    to_poles = (at[:, None] + poles) / (lams[:, None, None] + poles)
-    to_nodes = (lams[:, None, None] - at) / apart
-    to_nodes[:, np.arange(len(at)), np.arange(len(at))] = 1
-    return (to_poles * to_nodes).prod(axis=-1)
+    lams, shares = lams[:, None], np.ones((len(lams), len(at)))
+    for r, (node, pole) in enumerate(zip(at, poles, strict=True)):
+        others = np.arange(len(at)) != r
+        shares *= (at + pole) / (lams + pole)
+        shares[:, others] *= (lams - node) / (at[others] - node)
+    return shares
 
 
 def by_few(
@@ -134,33 +138,33 @@ def by_few(
 ) -> T:
     """Judge rows · g(λ) ∘ a at every penalty, made of those at the nodes.
 
-    Of so many targets at a time that those at the nodes are about so many `numbers`.
+    Of so many targets at a time that about so many `numbers` are there for the nodes.
     `judged` is given their columns of `of_targets`, and the penalty's of `of_lams`.
     """
     t = few.along.shape[1]
-    size = max(NARROW, numbers // (len(rows) * few.gains.shape[1]))
+    r, nodes = few.gains.shape
+    size = max(NARROW, numbers // ((len(rows) + r) * nodes))
     count = -(-t // min(t, size))
-    each = -(-t // count)
+    length = -(-t // count)
 
     def apart(a: Array) -> Array:
         """Return targets in parts of equal size, the last one repeated in the last."""
-        ends = [(0, 0)] * (a.ndim - 1) + [(0, count * each - t)]
-        parts = jnp.pad(a, ends, mode="edge").reshape(*a.shape[:-1], count, each)
+        ends = [(0, 0)] * (a.ndim - 1) + [(0, count * length - t)]
+        parts = jnp.pad(a, ends, mode="edge").reshape(*a.shape[:-1], count, length)
         return jnp.moveaxis(parts, -2, 0)
 
     def together(a: Array) -> Array:
-        return jnp.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], count * each)[..., :t]
+        return jnp.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], count * length)[..., :t]
 
     def some(part: tuple[Array, ...]) -> T:
         along, *others = part
-        each = few.gains[:, :, None] * along[:, None]  # (r, R, targets)
-        nodes = matmul(rows, each.reshape(len(each), -1))
-        nodes = nodes.reshape(-1, *each.shape[1:])
+        shrunk = few.gains[:, :, None] * along[:, None]  # (r, R, targets)
+        at_nodes = matmul(rows, shrunk.reshape(r, -1)).reshape(-1, *shrunk.shape[1:])
 
         def one(at: tuple[Array, ...]) -> T:
             share, *more = at
             # A sum that is written out becomes one loop with what is made of it.
-            prediction = sum(c * nodes[:, j] for j, c in enumerate(share))
+            prediction = sum(c * at_nodes[:, j] for j, c in enumerate(share))
             return judged(prediction, *others, *more)
 
         return jax.lax.map(one, (few.shares, *of_lams))

@@ -16,6 +16,7 @@ row, d and r have lost their digits: `left_out_losses` tells how small 1 − h b
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxridge.data import Centre, Data, weighted_rows
-from jaxridge.nodes import Nodes, by_few, few_of
+from jaxridge.nodes import NARROW, Nodes, by_few, few_of
 from jaxridge.products import matmul
 from jaxridge.scoring import Score, score_about, squared_error
 from jaxridge.spectrum import Spectrum, coef_at, gain, root_inverse
@@ -148,14 +149,14 @@ def left_out_losses(
             shrunk = gain(spectrum.values, given[0])[:, None] * mine.along
             return spread_at(matmul(mine.left, shrunk), mine.rest, *given)
 
-        of_lams = lams, jax.lax.map(lambda lam: mine.below(spectrum.values, lam), lams)
+        many = at_once(weight.size)
+        below = partial(mine.below, spectrum.values)
+        of_lams = lams, jax.lax.map(below, lams, batch_size=many)
         few = few_of(spectrum.values, mine.along, nodes)
         if few is None:
-            together = at_once(weight.size * t)
-            mean, scatter = jax.lax.map(at, of_lams, batch_size=together)
+            mean, scatter = jax.lax.map(at, of_lams, batch_size=at_once(mine.rest.size))
         else:
-            of_targets = (mine.rest,)
-            given = few, spread_at, of_targets, tile(), of_lams
+            given = few, spread_at, (mine.rest,), 2 * tile(), of_lams
             mean, scatter = by_few(mine.left, *given)
         some = jnp.sum(counts > 0).astype(counts.dtype)
         here = Spread(jnp.sum(counts), mean, scatter, some)
@@ -167,7 +168,12 @@ def left_out_losses(
     start = Spread(nothing, zero, zero, nothing), one
     kept = () if spectrum.left is None else (spectrum.left,)
     rows = counted[:, None], data.X, data.Y, *kept
-    return fold(absorb, start, data.weight, *rows)
+    # Of some targets there are numbers for each node, beside the rows.
+    width, wider = sum(a.shape[1] for a in rows), 0
+    if nodes is not None:
+        wider = len(nodes.lams) * min(t, NARROW)
+    room = 8 * tile() * width // max(width, wider)
+    return fold(absorb, start, data.weight, *rows, at_once=room)
 
 
 def left_out_scores(

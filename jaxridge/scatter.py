@@ -124,7 +124,9 @@ def _over_blocks(
 
     at = rows.rows[:, None]
     least = terms_at_once(dtype, data.X.shape[1] + data.Y.shape[1])
-    return fold(take, start, _weight(data, rows), at, least=least, at_once=0)
+    # In their order, so that those that pad a set are blocks that can be skipped.
+    order = {"least": least, "at_once": 0, "parts": 1}
+    return fold(take, start, _weight(data, rows), at, **order)
 
 
 def _weight(data: Data, rows: Held) -> Float[Array, " h"]:

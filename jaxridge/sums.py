@@ -21,6 +21,7 @@ from jaxridge.moments import Moments
 from jaxridge.scatter import cross_of_sets, moments_of_sets
 from jaxridge.sent import moments_of_tiles, tiles_of
 from jaxridge.shards import are_shared_out, moments_of_shards
+from jaxridge.threads import all_for
 
 
 @in_kind_of_input
@@ -93,7 +94,8 @@ def fold_moments(
         return moments_of_tiles(tiles_of(data, held), fast)
     if _is_for_xla(data):
         return moments_of_sets(data, numbered(held), fast)
-    parts = [_moments_in_numpy(data, np.flatnonzero(mask)) for mask in held]
+    with all_for(*data.X.shape):
+        parts = [_moments_in_numpy(data, np.flatnonzero(mask)) for mask in held]
     return jax.tree.map(lambda *a: np.stack(a), *parts)
 
 

@@ -30,12 +30,19 @@ def few_for(m: int, n: int, turns: int = 1) -> AbstractContextManager[None]:
 
     They may be multiplied in so many turns with what XLA does.
     """
-    if m * n <= LEAST:
-        return nullcontext()
-    threads = max((library.get_num_threads() for library in _libraries()), default=1)
-    flop, narrow = 2.0 * m * n * min(m, n) / turns, min(m, n)
-    little = flop * threads <= LITTLE and narrow * threads <= NARROW
-    return _one_thread() if little else nullcontext()
+    few = m * n > LEAST and _is_little(m, n, turns)
+    return _one_thread() if few else nullcontext()
+
+
+def all_for(m: int, n: int) -> AbstractContextManager[None]:
+    """Return a context, inside such a one, for a single product that is not little."""
+    return nullcontext() if _is_little(m, n, 1) else _all_threads()
+
+
+def _is_little(m: int, n: int, turns: int) -> bool:
+    threads, narrow = max(_before if _inside else _counts(), default=1), min(m, n)
+    flop = 2.0 * m * n * narrow / turns
+    return flop * threads <= LITTLE and narrow * threads <= NARROW
 
 
 @cache
@@ -51,7 +58,7 @@ def _one_thread() -> Iterator[None]:
     """
     with _lock:
         if not _inside:
-            _before[:] = [library.get_num_threads() for library in _libraries()]
+            _before[:] = _counts()
             _set([1] * len(_before))
         _inside.append(threading.get_ident())
     try:
@@ -61,6 +68,24 @@ def _one_thread() -> Iterator[None]:
             _inside.pop()
             if not _inside:
                 _set(_before)
+
+
+@contextmanager
+def _all_threads() -> Iterator[None]:
+    """Lift the limit for a while, if there is one."""
+    with _lock:
+        if _inside:
+            _set(_before)
+    try:
+        yield
+    finally:
+        with _lock:
+            if _inside:
+                _set([1] * len(_before))
+
+
+def _counts() -> list[int]:
+    return [library.get_num_threads() for library in _libraries()]
 
 
 def _set(counts: list[int]) -> None:

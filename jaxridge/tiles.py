@@ -5,6 +5,7 @@ tiles of a few megabytes keeps such intermediates small, whatever the number of 
 """
 
 from collections.abc import Callable
+from math import gcd
 from typing import TypeVar
 
 import jax
@@ -55,15 +56,15 @@ def fold(
     hold, by default those of `tile` float64 numbers; the last one is moved back to fit,
     and the rows that it repeats have weight 0.
 
-    A tile takes rows from each of so many equal `parts`, if m is a multiple of them:
-    where rows lie on several devices, each works on its own part of every tile.
+    A tile takes rows from each of so many equal `parts`, or of as many as m allows:
+    where rows lie on several devices that divide them, each works on its own of a tile.
     """
     m = weight.shape[0]
     row_bytes = sum(a.shape[1] for a in arrays) * weight.dtype.itemsize
     length = max(least, (8 * tile() if at_once is None else at_once) // row_bytes)
     if length >= m:
         return step(state, weight, *arrays)
-    parts = 1 if m % parts else parts
+    parts = gcd(m, parts)
     part, length = m // parts, -(-length // parts)  # of a part
 
     def take(state: S, start: Array) -> tuple[S, None]:

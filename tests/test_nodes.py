@@ -1,17 +1,16 @@
 """A few penalties stand for all: as exact as a fit at each."""
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pytest
 from helpers import brute
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import jaxridge
-from jaxridge import holdout, left_out, nodes
-from jaxridge.nodes import nodes_for, zolotarev
+from jaxridge import holdout, left_out, nodes, tiles
+from jaxridge.nodes import few_of, nodes_for, zolotarev
 from jaxridge.routes import DUAL, ONE_A_FOLD, PRIMAL
-from jaxridge.spectrum import gain
 
 RNG = np.random.default_rng(0)
 LAMS = np.geomspace(1e-1, 1e4, 80)
@@ -31,6 +30,10 @@ def spectra(smallest, decades, count=40):
     zero=st.booleans(),
     kind=st.sampled_from(["float32", "float64"]),
 )
+@example(smallest=8, decades=1, least=-8, more=0.1, zero=False, kind="float64")
+@example(smallest=8, decades=0, least=-8, more=1e-7, zero=False, kind="float32")
+@example(smallest=-8, decades=0, least=8, more=3, zero=False, kind="float64")
+@example(smallest=-8, decades=9, least=-2, more=12, zero=True, kind="float64")
 def test_every_gain_is_a_combination_of_those_at_nodes(
     smallest, decades, least, more, zero, kind
 ):
@@ -71,17 +74,19 @@ def test_the_largest_error_is_that_of_the_theory_and_no_points_beat_it(count):
 
 
 def test_directions_without_extent_have_no_part():
-    few = nodes_for(np.array([0.0, 3.0, 5.0]), LAMS, EVER)
-    assert len(few.lams) < 20
+    values, along = np.array([0.0, 3.0, 5.0]), np.ones((3, 1))
+    found = nodes_for(values, LAMS, EVER)
+    assert len(found.lams) < 20
+    few = few_of(values, along, found)
+    assert (few.gains[0] == 0).all() and (few.gains[1:] > 0).all()
     assert nodes_for(np.zeros(3), LAMS, EVER) is None
-    some = gain(jnp.array([0.0, 1.0])[:, None], jnp.asarray(few.lams))
-    assert (np.asarray(some[0]) == 0).all()
+    assert few_of(values, along, None) is None
 
 
 @pytest.mark.parametrize(
     ("values", "lams", "flop"),
     [
-        (np.array([1.0, 2.0]), LAMS[:8], EVER / 1e90),  # no fewer than penalties
+        (np.array([1.0, 2.0]), LAMS[:8], EVER),  # no fewer than penalties
         (np.array([1.0, 2.0]), np.full(100, 3.0), EVER),
         (np.array([1.0, 2.0]), LAMS, 1.0),
     ],
@@ -95,6 +100,7 @@ def test_where_nodes_save_nothing_there_are_none(values, lams, flop):
 def used(monkeypatch):
     """Have nodes used however little they save, a few targets at a time; tell where."""
     found = []
+    jax.clear_caches()
 
     def spy(*args):
         found.append(nodes_for(*args))
@@ -102,9 +108,11 @@ def used(monkeypatch):
 
     monkeypatch.setattr(nodes, "WORTH", 0)
     monkeypatch.setattr(nodes, "NARROW", 2)
+    monkeypatch.setitem(tiles.TILE, "cpu", 500)
     for module in (holdout, left_out):
         monkeypatch.setattr(module, "nodes_for", spy)
-    return found
+    yield found
+    jax.clear_caches()
 
 
 def rows(m, n, t, kind):

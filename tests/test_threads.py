@@ -55,9 +55,24 @@ def test_large_and_tiny_problems_are_left_alone(two, m, n):
         assert set(counts()) == {2}
 
 
+def test_a_large_product_inside_has_all_of_them(two):
+    with threads.few_for(20_000, 500, turns=5):
+        with threads.all_for(20_000, 500):
+            assert set(counts()) == {2}
+        assert set(counts()) == {1}
+        with threads.all_for(4000, 100):
+            assert set(counts()) == {1}
+    with threads.all_for(20_000, 500):
+        assert set(counts()) == {2}
+    assert set(counts()) == {2}
+
+
 def test_what_is_little_is_less_with_more_threads_and_more_in_turns(two):
     with threads.few_for(20_000, 500, turns=5):
         assert set(counts()) == {1}
+        # As many as there would be count, not the one that there is.
+        with threads.few_for(20_000, 500), threads.all_for(20_000, 500):
+            assert set(counts()) == {2}
     threads._set([8] * len(counts()))
     with threads.few_for(20_000, 500, turns=5):
         assert set(counts()) == {8}
