@@ -121,12 +121,13 @@ def rows(m, n, t, kind):
     return X.astype(kind), Y.astype(kind), RNG.integers(1, 4, m).astype(kind)
 
 
-def refits(X, Y, weight, folds, judged):
+def refits(X, Y, weight, folds, judged, lams=LAMS, fit_intercept=True):
     """Return mean scores (L, t) by a refit for each fold and penalty."""
     found = []
     for k in np.unique(folds):
         train, held = folds != k, folds == k
-        fits = [brute(X[train], Y[train], lam, weight[train]) for lam in LAMS]
+        given = weight[train], fit_intercept
+        fits = [brute(X[train], Y[train], lam, *given) for lam in lams]
         predicted = [np.float64(X[held]) @ f.coef + f.intercept for f in fits]
         found.append([judged(Y[held], p, weight[held]) for p in predicted])
     return np.mean(found, axis=0)
@@ -166,7 +167,49 @@ def test_scores_of_folds_are_those_of_refits(
     given = {"weight": weight, "scoring": scoring}
     found = jaxridge.cross_validate(X, Y, LAMS, folds, **given)
     assert used[-1] is not None and len(used[-1].lams) < len(LAMS)
+    assert found.route.dtype == kind
     alike(found.mean, expected, kind)
+
+
+def explained(y, p, w):
+    mean = np.average(y, axis=0, weights=w)
+    return 1 - squared(y, p, w) / squared(y, mean, w)
+
+
+def correlated(y, p, w):
+    return [np.corrcoef(y[:, j], p[:, j])[0, 1] for j in range(y.shape[1])]
+
+
+@pytest.mark.parametrize(("m", "n"), [(40, 9), (60, 5), (20, 30)])
+@pytest.mark.parametrize(
+    ("scoring", "judged"), [("r2", explained), ("correlation", correlated)]
+)
+def test_least_squares_and_no_intercept_are_no_exceptions(
+    m, n, scoring, judged, used, planned
+):
+    planned(PRIMAL if n < m else DUAL, ONE_A_FOLD, 5)
+    X, Y, _ = rows(m, n, 5, "float64")
+    lams, folds = np.append(0.0, LAMS), np.arange(m) % 5
+    given = {"fit_intercept": False, "scoring": scoring}
+    found = jaxridge.cross_validate(X, Y, lams, folds, **given)
+    assert used[-1] is not None and "raised" not in str(found.route)
+    expected = refits(X, Y, np.ones(m), folds, judged, lams, False)
+    np.testing.assert_allclose(found.mean, expected, rtol=1e-9)
+
+
+def test_weights_count_where_rows_are_left_out(used):
+    X, Y, weight = rows(30, 6, 5, "float64")
+    weight[3] = 0
+    found = jaxridge.leave_one_out(X, Y, LAMS, weight=weight)
+    assert used[-1] is not None
+    counted = np.flatnonzero(weight)
+    errors = []
+    for i in counted:
+        others = np.where(np.arange(30) == i, 0, weight)
+        fits = [brute(X, Y, lam, others) for lam in LAMS]
+        errors.append([(Y[i] - X[i] @ f.coef - f.intercept) ** 2 for f in fits])
+    expected = np.average(errors, axis=0, weights=weight[counted])
+    np.testing.assert_allclose(found.mean, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["float64", "float32"])
