@@ -111,7 +111,7 @@ def leave_one_out(
     Notes
     -----
     One factorisation, then O(m n (n + t R)) time, R being the penalties L or, with many
-    of both them and targets, the dozen or two that stand for all (`nodes`); and
+    of both them and targets, the few that stand for all (see `nodes`); and
     O(n² + m) memory beside the rows (O(m n) where n > m, and for a correlation;
     O(m t L) for a function). Where the fit to all rows interpolates, as any does at
     ``lam = 0`` with n ≥ m, e and 1 − h are both 0; the score is then the limit λ → 0,

@@ -149,9 +149,8 @@ def left_out_losses(
             shrunk = gain(spectrum.values, given[0])[:, None] * mine.along
             return spread_at(matmul(mine.left, shrunk), mine.rest, *given)
 
-        many = at_once(weight.size)
         below = partial(mine.below, spectrum.values)
-        of_lams = lams, jax.lax.map(below, lams, batch_size=many)
+        of_lams = lams, jax.lax.map(below, lams, batch_size=at_once(weight.size))
         few = few_of(spectrum.values, mine.along, nodes)
         if few is None:
             mean, scatter = jax.lax.map(at, of_lams, batch_size=at_once(mine.rest.size))

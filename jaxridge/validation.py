@@ -139,11 +139,12 @@ def cross_validate(
     "exact": folds that hold each row out once share one pass over the rows, O(m n²)
     time in all, and whichever of `plan`'s routes is cheapest; other folds, and prepared
     columns, take a pass each. Where there is much to multiply, predictions are made at
-    a dozen or two of penalties, and those at all others are combinations of them, exact
-    to rounding (`nodes`). Targets are worked on a tile at a time, so that memory
-    stays within the budget, O(k n²) being the least (O(m n) with n > m). Where products
-    of the data would lose digits, float32 is computed in float64, and float64 by
-    singular values at some five times the cost; the route then says so.
+    a few penalties, and those at all others are combinations of them, exact to rounding
+    (`nodes`): a dozen or two, more where columns differ widely in size. Targets are
+    worked on a tile at a time, so that memory stays within the budget, O(k n²) being
+    the least (O(m n) with n > m). Where products of the data would lose digits, float32
+    is computed in float64, and float64 by singular values at some five times the cost;
+    the route then says so.
     Compressed descents read the rows once a fold, and then work on n + 1 rows for each
     fold and penalty. A function as `scoring` holds all predictions, O(m t L) memory.
 
