@@ -26,6 +26,7 @@ from jaxridge.data import (
 from jaxridge.divergence import refuse_divergence
 from jaxridge.objective import Params, ParamsPath
 from jaxridge.rules import DescentOptions, Rule, Start, rule_for, start_for
+from jaxridge.threads import few_for
 from jaxridge.trajectory import Descent, Outcome, prepare, run, watch, watched_rows
 
 
@@ -197,7 +198,11 @@ def _descended(X: Any, y: Any, lam: Any, options: DescentOptions) -> Descent:
     if options.get("progress") and not checks.any_traced(data, start):
         outcome = watch(watched_rows(data, rule), start, rule)
     else:
-        outcome = _train(data, start, rule)
+        # To compress rows, LAPACK takes turns with XLA, on matrices of n columns.
+        n = data.X.shape[1]
+        with few_for(n, n):
+            outcome = _train(data, start, rule)
+            jax.block_until_ready(outcome.fit.params)
     refuse_divergence(outcome, lambda _: data, rule)
     fit = outcome.fit
     params = drop_target_axis(fit.params, y)
