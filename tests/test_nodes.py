@@ -13,7 +13,7 @@ from jaxridge.nodes import few_of, nodes_for, zolotarev
 from jaxridge.routes import DUAL, ONE_A_FOLD, PRIMAL
 
 RNG = np.random.default_rng(0)
-LAMS = np.geomspace(1e-1, 1e4, 80)
+LAMS = np.geomspace(1e-1, 1e4, 48)
 EVER = 1e99  # FLOP, for which nodes are always worth it
 ALLOWED = {"float64": 1e-10, "float32": 1e-4}
 
