@@ -30,6 +30,7 @@ STEPS_FROM_ANCHORS = {"float32": 10, "float64": 24}
 # where that saves so many FLOP, a part of what another number of them takes to compile.
 NODES = {"float32": 12, "float64": 22}
 WORTH = 1e10
+ROOM = 4  # tiles of numbers, of nodes and of what is made of them
 
 
 class Sizes(NamedTuple):
@@ -73,7 +74,7 @@ def _of_all_rows(
     r, wide = min(m, n), n > m
     # Rows along the axes, and for each penalty coefficients or residuals of rows.
     along = 2.0 * m * n * r if left_out or wide else 0
-    at = _multiplied_at(L, 2.0 * m * r * t, kind) if left_out else L
+    at = _multiplied_at(sizes, kind) if left_out else L
     fits = 2.0 * (m if left_out else n) * r * (t * at + L)
     numbers = 4 * r * r + (n * r + m * n) * wide + 2 * min(tile, m * (n + t))
     yield Candidate(
@@ -90,14 +91,14 @@ def _of_sums(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
     square = 2.0 * n * n  # a product with a vector
     sums = together(_sums(sizes), Work(start=1, bytes=6.0 * k * n * n * size))
     a, far = -(-L // -(-L // ANCHORS_AT_MOST)), STEPS_FROM_ANCHORS[kind]
-    at = _multiplied_at(L, 2.0 * min(m, 2 * k * n) * n * t, kind)
+    at = _multiplied_at(sizes, kind)
     fixed, each = (
         size * (6 * k + 3) * n * n,
         size * (4 * k * n + m + 4 * m // k + k * L),
     )
     ways = {
         # Eigenvectors: VᵀC once, and then a number for each penalty.
-        ONE_A_FOLD: (_eigh(n), Work(product=square * t), at, 4 * tile * (at < L), 0),
+        ONE_A_FOLD: (_eigh(n), Work(product=square * t), at, ROOM * tile * (at < L), 0),
         # A cheaper form, and then n steps and two products for each penalty.
         TRIDIAGONAL: (
             Work(
@@ -177,12 +178,25 @@ def _scores(sizes: Sizes, axes: int, tile: int) -> Work:
     return Work(calls=steps, product=turned + 2.0 * h * n * t * at, bytes=looks)
 
 
-def _multiplied_at(L: int, flop: float, kind: str) -> int:
-    """Return at how many of L penalties there is a product, which takes so many FLOP.
+def flop_of_each(m: int, n: int, t: int, k: int = 0) -> float:
+    """Return the FLOP of multiplying out the fits at one penalty, by eigenvectors.
 
-    All others are made of those (see `nodes`).
+    Of each fold, from sums or from rows, or of rows left out where there are none.
     """
-    return NODES[kind] if flop * (L - NODES[kind]) > WORTH else L
+    if k and n <= m:
+        return 2.0 * min(m, 2 * k * n) * n * t
+    held = -(-m // k) if k else 0
+    return 2.0 * m * (min(m, n) - held) * t
+
+
+def _multiplied_at(sizes: Sizes, kind: str) -> int:
+    """Return at how many penalties there is a product; others are made of those.
+
+    See `nodes`.
+    """
+    m, n, t, L, k, _ = sizes
+    saved = flop_of_each(m, n, t, k) * (L - NODES[kind])
+    return NODES[kind] if saved > WORTH else L
 
 
 def _combined(numbers: int, L: int, at: int, size: int) -> float:
@@ -200,7 +214,7 @@ def _of_kernel(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
     r = m - h
     rows = Work(start=1, product=2.0 * m * n * m, bytes=6.0 * m * n * size)
     fixed = size * (2 * m * n + 4 * m * m)
-    at = _multiplied_at(L, 2.0 * k * h * r * t, kind)
+    at = _multiplied_at(sizes, kind)
     steps = L if h <= t else max(1.0, h * t * L / tile)
     scaled = 2.0 * L * h * r * size * (h <= t)
     if at < L:
@@ -213,7 +227,7 @@ def _of_kernel(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
     yield Candidate(
         Route(DUAL, ONE_A_FOLD, kind),
         together(rows, *[a_fold] * k),
-        fixed + size * (k * r * m + 4 * tile * (at < L)),
+        fixed + size * (k * r * m + ROOM * tile * (at < L)),
         size * (4 * k * m + m + 4 * h + k * L),
     )
     # Products of blocks, and triangular solves, run at a quarter of the rate.

@@ -93,7 +93,7 @@ def from_rows(
 
     of_targets = dy, square, fit.centre.y
     if turned and fit.few is not None:
-        numbers = 4 * lam_tile * dy.size
+        numbers = lam_tile * dy.size
         scores, left = by_few(about, fit.few, judged, of_targets, numbers)
     else:
         # Many targets make a product large enough; rows are scaled one at a time.
@@ -130,7 +130,7 @@ def from_sums(
     n, t = C.shape
     if fit.few is not None and fit.axes is not None and n <= n_lams * t:
         both = jnp.concatenate([fit.axes, matmul(G, fit.axes)])  # θ and Gθ, along axes
-        errors = by_few(both, fit.few, judged, (C, square), 2 * tile())
+        errors = by_few(both, fit.few, judged, (C, square), tile())
     else:
         errors = jax.lax.map(one, jnp.arange(n_lams), batch_size=at_once(C.size))
     # A target that is 0 leaves nothing, and there is nothing to lose.

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from jaxridge import blocks, checks, kernels
 from jaxridge.columns import Learner, prepared, untouched
+from jaxridge.costs import flop_of_each
 from jaxridge.data import Data, stays_outside
 from jaxridge.filled import UNTOUCHED, Filling
 from jaxridge.folds import Folds, Held
@@ -174,7 +175,7 @@ def _by_sums(
     given = sharing, fit_intercept
     shared = factorised(complements(parts), total(parts), lams, *given, alone=False)
     if sharing == ONE_A_FOLD:
-        flop = 2.0 * min(m, 2 * len(folds.held) * n) * n * plan.sizes.t
+        flop = flop_of_each(m, n, plan.sizes.t, len(folds.held))
         shared = shared[0], nodes_for(shared[0][0].values, lams, flop)
     from_sums_alone = score in OF_SUMS and len(folds.held) * n <= m
     found, X, held = [], None, folds.held_rows
@@ -209,7 +210,7 @@ def _by_kernel(
     plan: Plan,
 ) -> Scoring:
     """Score folds that are a partition from one kernel, as blocks left out or apart."""
-    train, held = folds.train_rows, folds.held_rows
+    (m, n), train, held = data.X.shape, folds.train_rows, folds.held_rows
     w, sharing = data.weight, plan.route.sharing
     design = data._replace(Y=data.Y[:, :1])
     K = kernels.kernel_of(design, fit_intercept, plan.precision == FAST)
@@ -221,7 +222,8 @@ def _by_kernel(
         ]
     else:
         each = kernels.factorised(K, w, train, held, jnp.min(lams), fit_intercept)
-        nodes = nodes_for(each.values, lams, 2.0 * each.others.size * plan.sizes.t)
+        flop = flop_of_each(m, n, plan.sizes.t, len(folds.held))
+        nodes = nodes_for(each.values, lams, flop)
         how = *given, plan.lam_tile, nodes
         found = [
             kernels.scored(each, part.Y, w, train, held, *how)

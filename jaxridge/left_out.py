@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from jaxridge import checks
 from jaxridge.choice import Scores
 from jaxridge.columns import untouched
+from jaxridge.costs import flop_of_each
 from jaxridge.data import (
     ArrayLike,
     Centre,
@@ -321,8 +322,8 @@ def _nodes(data: Data, _: Centre, spectrum: Spectrum, lams: Array) -> Nodes | No
     """Return nodes for many targets, unless one of all these is being traced."""
     if checks.any_traced(spectrum, lams):
         return None
-    (m, t), r = data.Y.shape, len(spectrum.values)
-    return nodes_for(spectrum.values, lams, 2.0 * m * r * t)
+    (m, n), t = data.X.shape, data.Y.shape[1]
+    return nodes_for(spectrum.values, lams, flop_of_each(m, n, t))
 
 
 @partial(jax.jit, static_argnums=(7, 8))

@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import ellipj, ellipkm1
 
-from jaxridge.costs import WORTH
+from jaxridge.costs import ROOM, WORTH
 from jaxridge.products import matmul
 from jaxridge.spectrum import gain
 
@@ -138,12 +138,13 @@ def by_few(
 ) -> T:
     """Judge rows · g(λ) ∘ a at every penalty, made of those at the nodes.
 
-    Of so many targets at a time that about so many `numbers` are there for the nodes.
+    Of so many targets at a time that for the nodes there are as many numbers as a plan
+    counts, where so many `numbers` are worked on.
     `judged` is given their columns of `of_targets`, and the penalty's of `of_lams`.
     """
     t = few.along.shape[1]
     r, nodes = few.gains.shape
-    size = max(NARROW, numbers // ((len(rows) + r) * nodes))
+    size = max(NARROW, ROOM * numbers // ((len(rows) + r) * nodes))
     count = -(-t // min(t, size))
     length = -(-t // count)
 

@@ -16,7 +16,6 @@ row, d and r have lost their digits: `left_out_losses` tells how small 1 − h b
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -60,6 +59,7 @@ class Whole(NamedTuple):
 class LeftOut(NamedTuple):
     """Some rows along the axes: what their errors at every penalty are made of."""
 
+    values: Float[Array, " r"]  # s²
     left: Float[Array, "m r"]  # U
     along: Float[Array, "r t"]  # UᵀB
     rest: Float[Array, "m t"]  # r, 0 where d is
@@ -67,9 +67,13 @@ class LeftOut(NamedTuple):
     none: Bool[Array, " m"]  # where d is 0, and λ cancels
     weight: Float[Array, " m"]
 
-    def below(self, values: Float[Array, " r"], lam: Float[Array, ""]) -> Array:
+    def fitted(self, lam: Float[Array, ""]) -> Array:
+        """Return U g UᵀB."""
+        return matmul(self.left, gain(self.values, lam)[:, None] * self.along)
+
+    def below(self, lam: Float[Array, ""]) -> Array:
         """Return 1 − h, and 1 where a row does not count; less λ where that cancels."""
-        h = matmul(self.left**2, gain(values, lam))
+        h = matmul(self.left**2, gain(self.values, lam))
         return jnp.where(self.weight > 0, self.fixed + self._scale(lam) * h, 1)
 
     def error(self, lam: Array, below: Array, fitted: Array, rest: Array) -> Array:
@@ -100,18 +104,18 @@ def rows_left_out(
     along = root_inverse(spectrum.values)[:, None] * spectrum.along
     left, rest = _axes(weight, rows, centre, spectrum, along)
     fixed, none = _fixed_slack(left, weight, whole, fit_intercept)
-    return LeftOut(left, along, jnp.where(none[:, None], 0, rest), fixed, none, weight)
+    rest = jnp.where(none[:, None], 0, rest)
+    return LeftOut(spectrum.values, left, along, rest, fixed, none, weight)
 
 
 def left_out_errors(
-    rows: LeftOut, spectrum: Spectrum, whole: Whole
+    rows: LeftOut, whole: Whole
 ) -> Callable[[Float[Array, ""]], tuple[Float[Array, "m t"], Float[Array, " m"]]]:
     """Return a function of λ: each row less what all others say of it, and `slack`."""
 
     def at(lam: Array) -> tuple[Array, Array]:
-        below = rows.below(spectrum.values, lam)
-        shrunk = gain(spectrum.values, lam)[:, None] * rows.along
-        errors = rows.error(lam, below, matmul(rows.left, shrunk), rows.rest)
+        below = rows.below(lam)
+        errors = rows.error(lam, below, rows.fitted(lam), rows.rest)
         return errors, rows.slack(lam, below, whole)
 
     return at
@@ -146,16 +150,15 @@ def left_out_losses(
             return scatter_of(counts, loss(mine.error(lam, below, fitted, rest)))
 
         def at(given: tuple[Array, Array]) -> Any:
-            shrunk = gain(spectrum.values, given[0])[:, None] * mine.along
-            return spread_at(matmul(mine.left, shrunk), mine.rest, *given)
+            return spread_at(mine.fitted(given[0]), mine.rest, *given)
 
-        below = partial(mine.below, spectrum.values)
-        of_lams = lams, jax.lax.map(below, lams, batch_size=at_once(weight.size))
+        below = jax.lax.map(mine.below, lams, batch_size=at_once(weight.size))
+        of_lams = lams, below
         few = few_of(spectrum.values, mine.along, nodes)
         if few is None:
             mean, scatter = jax.lax.map(at, of_lams, batch_size=at_once(mine.rest.size))
         else:
-            given = few, spread_at, (mine.rest,), 2 * tile(), of_lams
+            given = few, spread_at, (mine.rest,), tile(), of_lams
             mean, scatter = by_few(mine.left, *given)
         some = jnp.sum(counts > 0).astype(counts.dtype)
         here = Spread(jnp.sum(counts), mean, scatter, some)
@@ -192,7 +195,7 @@ def left_out_scores(
     rows, weight = (data.X, data.Y, *kept), data.weight
     whole = whole_of(data, spectrum, fit_intercept)
     of_all = rows_left_out(weight, rows, centre, spectrum, whole, fit_intercept)
-    errors = left_out_errors(of_all, spectrum, whole)
+    errors = left_out_errors(of_all, whole)
     dy = data.Y - centre.y
 
     def at(lam: Array) -> tuple[Array, Array]:

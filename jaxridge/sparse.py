@@ -200,7 +200,7 @@ def _errors_of_tile(
     fit_intercept: bool,
 ) -> Float[Array, "L m t"]:
     given = (X, Y), centre, spectrum, whole, fit_intercept
-    at = left_out_errors(rows_left_out(weight, *given), spectrum, whole)
+    at = left_out_errors(rows_left_out(weight, *given), whole)
     return jax.lax.map(lambda lam: at(lam)[0], lams)
 
 
