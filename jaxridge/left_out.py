@@ -27,20 +27,19 @@ from jaxridge.factors import Known, answer, known
 from jaxridge.folds import Folds
 from jaxridge.grids import grid_of_known, on_grid
 from jaxridge.holdout import score_folds
-from jaxridge.nodes import Nodes, nodes_for
-from jaxridge.plans import plan
-from jaxridge.risk import (
+from jaxridge.leverages import (
     Loss,
     Spread,
     joined,
     left_out_losses,
     left_out_scores,
-    mean_square,
     slack,
     spread_of,
     standard_error_of_mean,
-    unit_of,
 )
+from jaxridge.nodes import Nodes, nodes_for
+from jaxridge.plans import plan
+from jaxridge.risk import mean_square, unit_of
 from jaxridge.routes import Route
 from jaxridge.scoring import (
     Score,

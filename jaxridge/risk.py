@@ -1,44 +1,21 @@
-"""What a penalty is worth, for every λ at once, from one factorisation.
+"""What a penalty is worth, for every λ at once: GCV, the evidence, training error.
 
 With A = U S Vᵀ the rows about their centre, times √w, and B the targets likewise, the
 residual at λ is, along U and beyond it,
 
-    e(λ) = B − AΘ(λ) = r + U g UᵀB,      r = B − UUᵀB,      g = λ/(s² + λ),
+    B − AΘ(λ) = r + λ U g UᵀB,      r = B − UUᵀB,      g = 1/(s² + λ),
 
-and the diagonal of I − H(λ), H the matrix that takes targets to fitted values, is
-
-    1 − h(λ) = d + (U∘U) g,      d = 1 − (U∘U) 1 − w/Σw,
-
-the last term being the intercept's. Where the fit goes through every row, d and r are
-0, λ cancels between e and 1 − h, and what is left has a limit at λ = 0, the prediction
-of the minimum-norm fit. Where only some row's d is nearly 0, as the fit hangs on that
-row, d and r have lost their digits: `left_out_losses` tells how small 1 − h became.
+so that its square is ‖r‖² + Σ (λg)² (UᵀB)², whatever the number of rows.
 """
-
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxridge.data import Centre, Data, weighted_rows
-from jaxridge.nodes import NARROW, Nodes, by_few, few_of
 from jaxridge.products import matmul
-from jaxridge.scoring import Score, score_about, squared_error
 from jaxridge.spectrum import Spectrum, coef_at, gain, root_inverse
-from jaxridge.tiles import View, as_stored, at_once, fold, tile
-
-Loss = Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]
-
-
-class Spread(NamedTuple):
-    """Weighted mean and scatter of a loss over rows, and how many rows counted."""
-
-    weight: Float[Array, ""]
-    mean: Float[Array, "L t"]
-    scatter: Float[Array, "L t"]
-    rows: Float[Array, ""]
+from jaxridge.tiles import View, as_stored, fold
 
 
 def degrees_of_freedom(
@@ -47,191 +24,6 @@ def degrees_of_freedom(
     """Return tr H = Σ s²/(s² + λ), and 1 for the intercept."""
     kept = jax.vmap(lambda lam: jnp.sum(spectrum.values * gain(spectrum.values, lam)))
     return kept(lams) + fit_intercept
-
-
-class Whole(NamedTuple):
-    """What the left-out error of a row needs to know of all rows."""
-
-    weight: Float[Array, ""]  # Σw
-    beyond: Bool[Array, ""]  # whether the fit at λ = 0 goes through every row
-
-
-class LeftOut(NamedTuple):
-    """Some rows along the axes: what their errors at every penalty are made of."""
-
-    values: Float[Array, " r"]  # s²
-    left: Float[Array, "m r"]  # U
-    along: Float[Array, "r t"]  # UᵀB
-    rest: Float[Array, "m t"]  # r, 0 where d is
-    fixed: Float[Array, " m"]  # d
-    none: Bool[Array, " m"]  # where d is 0, and λ cancels
-    weight: Float[Array, " m"]
-
-    def fitted(self, lam: Float[Array, ""]) -> Array:
-        """Return U g UᵀB."""
-        return matmul(self.left, gain(self.values, lam)[:, None] * self.along)
-
-    def below(self, lam: Float[Array, ""]) -> Array:
-        """Return 1 − h, and 1 where a row does not count; less λ where that cancels."""
-        h = matmul(self.left**2, gain(self.values, lam))
-        return jnp.where(self.weight > 0, self.fixed + self._scale(lam) * h, 1)
-
-    def error(self, lam: Array, below: Array, fitted: Array, rest: Array) -> Array:
-        """Return e/(1 − h) of some targets, given U g UᵀB and r of those."""
-        e = rest + self._scale(lam)[:, None] * fitted
-        # Rows that do not count may have no prediction either.
-        root = jnp.where(self.weight > 0, jnp.sqrt(self.weight), 1)
-        return e / below[:, None] / root[:, None]
-
-    def slack(self, lam: Array, below: Array, whole: Whole) -> Array:
-        """Return 1 − h, 1 where a fit through every row needs no h."""
-        slacks = jnp.where(self.none & (self.weight > 0), lam, 1) * below
-        return jnp.where(whole.beyond, 1, slacks)
-
-    def _scale(self, lam: Array) -> Array:
-        return jnp.where(self.none, 1, lam)  # where λ cancels, any number
-
-
-def rows_left_out(
-    weight: Float[Array, " m"],
-    rows: tuple[Array, ...],
-    centre: Centre,
-    spectrum: Spectrum,
-    whole: Whole,
-    fit_intercept: bool,
-) -> LeftOut:
-    """Return rows along the axes: X, Y, and U if that is known, of some or all."""
-    along = root_inverse(spectrum.values)[:, None] * spectrum.along
-    left, rest = _axes(weight, rows, centre, spectrum, along)
-    fixed, none = _fixed_slack(left, weight, whole, fit_intercept)
-    rest = jnp.where(none[:, None], 0, rest)
-    return LeftOut(spectrum.values, left, along, rest, fixed, none, weight)
-
-
-def left_out_errors(
-    rows: LeftOut, whole: Whole
-) -> Callable[[Float[Array, ""]], tuple[Float[Array, "m t"], Float[Array, " m"]]]:
-    """Return a function of λ: each row less what all others say of it, and `slack`."""
-
-    def at(lam: Array) -> tuple[Array, Array]:
-        below = rows.below(lam)
-        errors = rows.error(lam, below, rows.fitted(lam), rows.rest)
-        return errors, rows.slack(lam, below, whole)
-
-    return at
-
-
-def left_out_losses(
-    data: Data,
-    centre: Centre,
-    spectrum: Spectrum,
-    lams: Float[Array, " L"],
-    loss: Loss,
-    fit_intercept: bool,
-    counted: Float[Array, " m"],
-    nodes: Nodes | None = None,
-) -> tuple[Spread, Float[Array, ""]]:
-    """Return the loss of predicting each row from all others, e/(1 − h).
-
-    The spread is that of rows by their weights in `counted`; the number is the smallest
-    `slack` of all. With `nodes`, U g UᵀB is made of those at the nodes.
-    """
-    n_lams, t = lams.shape[0], data.Y.shape[1]
-    whole = whole_of(data, spectrum, fit_intercept)
-
-    def absorb(
-        state: tuple[Spread, Array], weight: Array, counts: Array, *rows: Array
-    ) -> tuple[Spread, Array]:
-        spread, least = state
-        counts = jnp.where(weight > 0, counts[:, 0], 0)
-        mine = rows_left_out(weight, rows, centre, spectrum, whole, fit_intercept)
-
-        def spread_at(fitted: Array, rest: Array, lam: Array, below: Array) -> Any:
-            return scatter_of(counts, loss(mine.error(lam, below, fitted, rest)))
-
-        def at(given: tuple[Array, Array]) -> Any:
-            return spread_at(mine.fitted(given[0]), mine.rest, *given)
-
-        below = jax.lax.map(mine.below, lams, batch_size=at_once(weight.size))
-        of_lams = lams, below
-        few = few_of(spectrum.values, mine.along, nodes)
-        if few is None:
-            mean, scatter = jax.lax.map(at, of_lams, batch_size=at_once(mine.rest.size))
-        else:
-            given = few, spread_at, (mine.rest,), tile(), of_lams
-            mean, scatter = by_few(mine.left, *given)
-        some = jnp.sum(counts > 0).astype(counts.dtype)
-        here = Spread(jnp.sum(counts), mean, scatter, some)
-        slacks = jax.vmap(lambda lam, below: mine.slack(lam, below, whole))(*of_lams)
-        return joined(spread, here), jnp.minimum(least, jnp.min(slacks))
-
-    zero = jnp.zeros((n_lams, t), data.X.dtype)
-    nothing, one = jnp.zeros_like(whole.weight), jnp.ones_like(whole.weight)
-    start = Spread(nothing, zero, zero, nothing), one
-    kept = () if spectrum.left is None else (spectrum.left,)
-    rows = counted[:, None], data.X, data.Y, *kept
-    # Of some targets there are numbers for each node, beside the rows.
-    width, wider = sum(a.shape[1] for a in rows), 0
-    if nodes is not None:
-        wider = len(nodes.lams) * min(t, NARROW)
-    room = 8 * tile() * width // max(width, wider)
-    return fold(absorb, start, data.weight, *rows, at_once=room)
-
-
-def left_out_scores(
-    data: Data,
-    centre: Centre,
-    spectrum: Spectrum,
-    lams: Float[Array, " L"],
-    score: Score,
-    fit_intercept: bool,
-) -> tuple[Float[Array, "L *score"], Float[Array, ""], Float[Array, " m"]]:
-    """Return a score of predicting each row from all others, at each penalty.
-
-    And the least squared error of all, and `slack` at the least penalty. U, as large as
-    X, is held.
-    """
-    kept = () if spectrum.left is None else (spectrum.left,)
-    rows, weight = (data.X, data.Y, *kept), data.weight
-    whole = whole_of(data, spectrum, fit_intercept)
-    of_all = rows_left_out(weight, rows, centre, spectrum, whole, fit_intercept)
-    errors = left_out_errors(of_all, whole)
-    dy = data.Y - centre.y
-
-    def at(lam: Array) -> tuple[Array, Array]:
-        prediction = dy - errors(lam)[0]
-        error = squared_error(dy, prediction, weight)
-        return score_about(centre.y, score, dy, prediction, weight), error
-
-    scores, squares = jax.lax.map(at, lams)
-    return scores, jnp.min(squares), errors(jnp.min(lams))[1]
-
-
-def slack(
-    data: Data,
-    centre: Centre,
-    spectrum: Spectrum,
-    lam: Float[Array, ""],
-    fit_intercept: bool,
-) -> Float[Array, " m"]:
-    """Return 1 − h(λ) of each row, 1 where a fit through every row needs no h."""
-    kept = () if spectrum.left is None else (spectrum.left,)
-    rows = data.X, data.Y, *kept
-    left, _ = _axes(data.weight, rows, centre, spectrum, spectrum.along)
-    whole = whole_of(data, spectrum, fit_intercept)
-    fixed, _ = _fixed_slack(left, data.weight, whole, fit_intercept)
-    below = fixed + lam * matmul(left**2, gain(spectrum.values, lam))
-    return jnp.where(whole.beyond, 1, below)
-
-
-def _fixed_slack(
-    left: Array, weight: Array, whole: Whole, fit_intercept: bool
-) -> tuple[Array, Array]:
-    """Return d of each row, what λ has no part in, and where it is none."""
-    share = weight / whole.weight if fit_intercept else 0
-    fixed = 1 - jnp.sum(left**2, axis=1) - share
-    none = whole.beyond | (fixed < 16 * jnp.finfo(fixed.dtype).eps * left.shape[1])
-    return jnp.where(none, 0, fixed), none
 
 
 def residual_squares(
@@ -350,67 +142,7 @@ def unit_of(data: Data, centre: Centre) -> Float[Array, " t"]:
     return jnp.where(square > 0, square, 1)
 
 
-def standard_error_of_mean(spread: Spread) -> Float[Array, "L t"]:
-    """Return std(ddof=1)/√rows of the losses, weighted as their mean is."""
-    variance = spread.scatter / spread.weight / jnp.maximum(spread.rows - 1, 1)
-    safe = jnp.where(variance > 0, variance, 1)
-    return jnp.where(variance > 0, jnp.sqrt(safe), 0)
-
-
-def _axes(
-    weight: Array, rows: tuple[Array, ...], centre: Centre, spectrum: Spectrum, a: Array
-) -> tuple[Array, Array]:
-    """Return rows of U, and of r = B − Ua."""
-    X, Y, *left = rows
-    root = jnp.sqrt(weight)[:, None]
-    B = root * (Y - centre.y)
-    if left:
-        # Rows that a tile repeats have weight 0, and count only once.
-        U = jnp.where(weight[:, None] > 0, left[0], 0)
-    else:
-        V = spectrum.right * root_inverse(spectrum.values)
-        U = matmul(root * (X - centre.x), V)
-    U = jnp.where(spectrum.values > 0, U, 0)
-    return U, B - matmul(U, a)
-
-
-def whole_of(data: Data, spectrum: Spectrum, fit_intercept: bool) -> Whole:
-    """Return what the left-out errors need to know of all rows."""
-    beyond = interpolates(data, spectrum, fit_intercept)
-    return Whole(jnp.sum(data.weight), beyond)
-
-
 def interpolates(data: Data, spectrum: Spectrum, fit_intercept: bool) -> Array:
     """Whether the fit at λ = 0 goes through every row that counts."""
     rank = jnp.sum(spectrum.values > 0) + fit_intercept
     return rank >= jnp.sum(data.weight > 0)
-
-
-def spread_of(weight: Float[Array, " m"], losses: Float[Array, "L m t"]) -> Spread:
-    """Return the spread of losses over rows of these weights."""
-    mean, scatter = jax.vmap(lambda one: scatter_of(weight, one))(losses)
-    counted = jnp.sum(weight > 0).astype(weight.dtype)
-    return Spread(jnp.sum(weight), mean, scatter, counted)
-
-
-def scatter_of(
-    weight: Float[Array, " m"], losses: Float[Array, "m t"]
-) -> tuple[Float[Array, " t"], Float[Array, " t"]]:
-    """Return the mean of losses over rows of these weights, and their scatter."""
-    total, w = jnp.sum(weight), weight[:, None]
-    losses = jnp.where(w > 0, losses, 0)
-    mean = jnp.sum(w * losses, axis=0) / jnp.where(total > 0, total, 1)
-    return mean, jnp.sum(w * (losses - mean) ** 2, axis=0)
-
-
-def joined(a: Spread, b: Spread) -> Spread:
-    """Return the spread of two sets of rows together (Chan, Golub, LeVeque 1979)."""
-    weight = a.weight + b.weight
-    part = b.weight / jnp.where(weight > 0, weight, 1)
-    apart = b.mean - a.mean
-    return Spread(
-        weight,
-        a.mean + part * apart,
-        a.scatter + b.scatter + a.weight * part * apart**2,
-        a.rows + b.rows,
-    )

@@ -24,10 +24,10 @@ from scipy import sparse
 
 from jaxridge.certificate import penalty_of, relative, signs_of, summed
 from jaxridge.data import Centre, in_kind_of_input
+from jaxridge.leverages import Whole, left_out_errors, rows_left_out
 from jaxridge.moments import Moments, about_centre, as_one
 from jaxridge.objective import Params, ParamsPath, squared_residuals
 from jaxridge.precision import warn_if_lost
-from jaxridge.risk import Whole, left_out_errors, rows_left_out
 from jaxridge.spectrum import Spectrum, of_sums, rank_of
 
 # A column whose mean's square is this many times its variance is centred before.

@@ -23,11 +23,11 @@ from jaxridge.data import Centre, as_penalty, in_kind_of_input
 from jaxridge.fits import Axes, FitAlongAxes, fit_of_sums
 from jaxridge.folds import split
 from jaxridge.grids import lambda_grid
+from jaxridge.leverages import Spread, joined, spread_of, standard_error_of_mean
 from jaxridge.moments import Moments
 from jaxridge.objective import Params
 from jaxridge.paths import path
 from jaxridge.precision import warn_if_lost
-from jaxridge.risk import Spread, joined, spread_of, standard_error_of_mean
 from jaxridge.routes import ONE, PRIMAL, Route
 from jaxridge.scoring import SCORINGS, is_defined
 from jaxridge.sparse import gradient_norms, left_out, sums_of

@@ -38,7 +38,7 @@ FLOORS = (
     ("nodes", "scatter"),
     ("sent", "shards"),
     ("certificate", "filled", "held", "risk", "sums"),
-    ("anchors", "batches", "blocks", "kernels"),
+    ("anchors", "batches", "blocks", "kernels", "leverages"),
     ("systems",),
     ("rules", "solvers", "factors", "holdout"),
     ("trajectory",),
