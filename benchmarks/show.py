@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from tabulate import tabulate
 
 
@@ -269,10 +270,17 @@ def _points(ax: Axes, found: list[Contender]) -> None:
         note = {"xytext": (7, 0), "textcoords": "offset points", "va": "center"}
         ax.annotate(f"{seconds:.3g} s", (seconds, place), **note)
     ax.set_yticks(range(len(found)), [one.name for one in found])
-    ax.set(xscale="log", ylim=(-0.6, len(found) - 0.4))
+    ax.set(xscale="log", ylim=(-0.6, len(found) - 0.4), xlim=_decades(found))
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.grid(axis="y", color="0.9")
     ax.set_axisbelow(True)
-    ax.margins(x=0.2)
+
+
+def _decades(found: list[Contender]) -> tuple[float, float]:
+    """Return whole decades that hold all medians, and the notes beside them."""
+    seconds = [np.median(one.seconds) for one in found]
+    least, most = np.log10(min(seconds) / 1.2), np.log10(3 * max(seconds))
+    return 10 ** np.floor(least), 10 ** np.ceil(most)
 
 
 if __name__ == "__main__":
