@@ -21,7 +21,7 @@ from benchmarks.test_sweep import jitted_loop, vmapped
 from jaxridge import accelerator
 from jaxridge.data import Data
 from jaxridge.folds import numbered
-from jaxridge.scatter import moments_of_sets
+from jaxridge.scatter import How, moments_of_sets
 
 pytestmark = pytest.mark.gpu
 ROUNDS = 3
@@ -83,7 +83,7 @@ def _moments(X: Any, fast: bool) -> Any:
     m = len(X)
     data = Data(X, X[:, :1], jnp.ones(m, X.dtype))
     sets = numbered(np.ones((1, m), bool))
-    return lambda: moments_of_sets(data, sets, fast).xx[0]
+    return lambda: moments_of_sets(data, sets, How(fast, even=True)).xx[0]
 
 
 GRAMS: dict[str, Callable[[Any], Callable[[], Any]]] = {

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxridge.conjugate import ALIKE, conjugate_gradients
+from jaxridge.conjugate import ALIKE, conjugate_gradients, probes
 from jaxridge.costs import ANCHORS_AT_MOST
 from jaxridge.products import grown, matmul
 
@@ -24,6 +24,7 @@ class Anchors(NamedTuple):
     gram: Float[Array, "n n"]
     inverses: Float[Array, "a n n"]
     near: Int[Array, "a g"]  # places in the grid, some more than once
+    middles: Float[Array, " a"]
     condition: Float[Array, ""]
 
 
@@ -49,7 +50,7 @@ def anchors_of(gram: Float[Array, "n n"], lams: Float[Array, " L"]) -> Anchors:
     smallest = jnp.where(smallest > middles[0], smallest, 0)
     bottom = smallest + least
     worst = jnp.where(bottom > 0, (largest + least) / bottom, jnp.inf)
-    return Anchors(gram, inverses, near, worst)
+    return Anchors(gram, inverses, near, middles, worst)
 
 
 def solved_near(
@@ -59,24 +60,27 @@ def solved_near(
     lams: Float[Array, " L"],
 ) -> tuple[Float[Array, "L n t"], Bool[Array, ""]]:
     """Solve a fold's systems at every penalty; return also whether all are solved."""
-    t = right.shape[1]
+    t, signs = right.shape[1], probes(len(right), right.dtype)
 
-    def at_anchor(anchor: tuple[Array, Array]) -> tuple[Array, Array]:
-        inverse, near = anchor
-        shift = jnp.repeat(lams[near], t)
+    def at_anchor(anchor: tuple[Array, ...]) -> tuple[Array, Array]:
+        inverse, near, middle = anchor
+        # A direction shows in the one or the other, be its extent large or small.
+        both = jnp.concatenate([signs, matmul(anchors.gram, signs) + middle * signs], 1)
+        here = jnp.repeat(lams[near], t)
+        shift = jnp.append(here, jnp.repeat(jnp.min(here), both.shape[1]))
         columns, enough = conjugate_gradients(
             lambda z: matmul(gram, z) + shift * z,
             lambda z: matmul(inverse, z),
-            jnp.tile(right, (1, len(near))),
+            jnp.concatenate([jnp.tile(right, (1, len(near))), both], axis=1),
+            ALIKE * jnp.minimum(shift / middle, 1),
         )
-        return columns.reshape(-1, len(near), t).swapaxes(0, 1), enough
+        columns = columns[:, : len(here)].reshape(-1, len(near), t)
+        return columns.swapaxes(0, 1), enough
 
-    found, enough = jax.lax.map(at_anchor, (anchors.inverses, anchors.near))
+    found, enough = jax.lax.map(
+        at_anchor, (anchors.inverses, anchors.near, anchors.middles)
+    )
     coefs = jnp.zeros((len(lams), *right.shape), right.dtype)
     places = anchors.near.reshape(-1)
     coefs = coefs.at[places].set(found.reshape(-1, *right.shape))
-    # Where a direction is in one fold alone, neither system is nearly the other.
-    least = jnp.min(lams) * jnp.eye(len(gram), dtype=gram.dtype)
-    rest = gram - ALIKE * anchors.gram + (1 - ALIKE) * least
-    alike = jnp.all(jnp.isfinite(jnp.linalg.cholesky(rest)))
-    return coefs, jnp.all(enough) & alike
+    return coefs, jnp.all(enough)

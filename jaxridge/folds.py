@@ -13,6 +13,8 @@ from jaxtyping import Array, Bool, Int
 
 from jaxridge import checks
 
+EVEN = 1.25  # rows with those that pad, as a multiple of rows
+
 
 class Held(NamedTuple):
     """Sets of rows by their numbers, padded to the same length, and which count."""
@@ -55,6 +57,12 @@ def numbered(masks: Bool[np.ndarray, "k m"], length: int = 1) -> Held:
     rows[counts] = np.nonzero(masks)[1]
     made: Any = Held
     return made(rows, counts)
+
+
+def are_even(masks: Bool[np.ndarray, "k m"]) -> bool:
+    """Whether little is lost where each set is made as long as the longest."""
+    sizes = masks.sum(axis=1)
+    return bool(len(sizes) * sizes.max(initial=0) <= EVEN * sizes.sum())
 
 
 def split(folds: Any, y: Any, groups: Any = None) -> Folds:

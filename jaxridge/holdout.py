@@ -7,7 +7,7 @@ folds, and columns prepared anew in each, are factorised from their rows, one by
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -29,11 +29,9 @@ from jaxridge.plans import Plan
 from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost, sums_keep
 from jaxridge.products import FAST, FULL
 from jaxridge.routes import (
-    ANCHORS,
     BLOCKS,
     DUAL,
     ONE_A_FOLD,
-    ONE_FOR_ALL,
     PRIMAL,
     SVD,
     Route,
@@ -41,7 +39,7 @@ from jaxridge.routes import (
 from jaxridge.scoring import OF_SUMS, Score
 from jaxridge.spectrum import condition, gain, of_data
 from jaxridge.sums import fold_moments, with_targets
-from jaxridge.systems import factorised, solved
+from jaxridge.systems import NEARBY, factorised, solved, solved_nearby
 from jaxridge.tiles import at_once
 
 Scoring = tuple[Scored, Route]
@@ -166,39 +164,59 @@ def _by_sums(
     fast = plan.precision == FAST
     one_tile = plan.target_tile == plan.sizes.t
     sharing = plan.route.sharing if sharing is None else sharing
+    given = sharing, fit_intercept
     if one_tile and parts_of:
         parts = parts_of(folds.held)
-    elif one_tile:
-        parts = fold_moments(data, folds.held, fast)
     else:
-        parts = fold_moments(data._replace(Y=data.Y[:, :0]), folds.held, fast)
-    given = sharing, fit_intercept
-    shared = factorised(complements(parts), total(parts), lams, *given, alone=False)
+        design = data if one_tile else data._replace(Y=data.Y[:, :0])
+        parts = fold_moments(design, folds.held, fast)
+    training = complements(parts)
+    of_fold, of_all = factorised(training, total(parts), lams, *given, alone=False)
     if sharing == ONE_A_FOLD:
         flop = flop_of_each(m, n, plan.sizes.t, len(folds.held))
-        shared = shared[0], nodes_for(shared[0][0].values, lams, flop)
-    from_sums_alone = score in OF_SUMS and len(folds.held) * n <= m
-    found, X, held = [], None, folds.held_rows
+        of_all = nodes_for(of_fold[0].values, lams, flop)
+    rows = cache(lambda: (placed(data.X), folds.held_rows))
+    found = []
     for part in _parts(data, plan):
-        sums = parts if one_tile else with_targets(parts, part, folds.held, fast)
-        of_fold = shared, sums, complements(sums), jnp.sum(data.weight), lams
-        if from_sums_alone:
-            scored, holds = _from_sums(*of_fold, *given, score)
-            if sums_keep(scored.left, data.X.dtype) or stays_outside(data.X):
-                found.append(scored)
-                continue
-        _refuse_outside(data)
-        X = placed(data.X) if X is None else X
-        rows = part._replace(X=X)
-        tile = plan.lam_tile
-        scored, holds = _from_rows(*of_fold, rows, held, *given, score, tile)
+        sums = parts
+        if not one_tile:
+            sums = with_targets(parts, part, folds.held, fast)
+            training = complements(sums)
+        shared = of_fold, of_all
+        if sharing in NEARBY:
+            shared = solved_nearby(of_all, training, lams, *given), None
+        fits = shared, sums, training, lams
+        scored, holds = _from_either(fits, part, rows, *given, score, plan)
         found.append(scored)
     kept = is_kept(found[-1].condition, data.X.dtype, fast)
-    if sharing in (ONE_FOR_ALL, ANCHORS) and not (holds and kept):
+    if sharing in NEARBY and not (holds and kept):
         again = (lambda _: parts) if one_tile else None
         others = score, fit_intercept, plan, again, ONE_A_FOLD
         return _by_sums(data, folds, lams, *others)
     return _joined(found, plan), Route(PRIMAL, sharing, str(data.X.dtype))
+
+
+def _from_either(
+    fits: tuple[Any, Moments, Moments, Array],
+    part: Data,
+    rows: Callable[[], tuple[Array, Held]],
+    sharing: str,
+    fit_intercept: bool,
+    score: Score,
+    plan: Plan,
+) -> tuple[Scored, Array]:
+    """Score the fits of some targets from sums if they keep the digits, else from rows.
+
+    `rows` puts X where XLA computes, and tells what each fold holds out.
+    """
+    (m, n, *_), given = plan.sizes, (sharing, fit_intercept, score)
+    if score in OF_SUMS and plan.sizes.k * n <= m:
+        scored, holds = _from_sums(*fits, *given)
+        if sums_keep(scored.left, part.X.dtype) or stays_outside(part.X):
+            return scored, holds
+    _refuse_outside(part)
+    X, held = rows()
+    return _from_rows(*fits, part._replace(X=X), held, *given, plan.lam_tile)
 
 
 def _by_kernel(
@@ -257,7 +275,6 @@ def _of_every_fold(
     shared: tuple[Any, Any],
     parts: Moments,
     training: Moments,
-    whole: Array,
     lams: Array,
     sharing: str,
     fit_intercept: bool,
@@ -272,7 +289,7 @@ def _of_every_fold(
     ) -> tuple[Scored, Array]:
         mine, part, sums, some = fold
         given = lams, fit_intercept
-        fit, worst, holds = solved(sharing, mine, of_all, sums, whole, *given)
+        fit, worst, holds = solved(sharing, mine, of_all, sums, *given)
         scores, left = scores_of(fit, part, some)
         return Scored(scores, worst, left), holds
 
@@ -280,29 +297,27 @@ def _of_every_fold(
     return scored, jnp.all(holds)
 
 
-@partial(jax.jit, static_argnums=(5, 6, 7))
+@partial(jax.jit, static_argnums=(4, 5, 6))
 def _from_sums(
     shared: tuple[Any, Any],
     parts: Moments,
     training: Moments,
-    whole: Array,
     lams: Array,
     sharing: str,
     fit_intercept: bool,
     score: Score,
 ) -> tuple[Scored, Array]:
-    given = shared, parts, training, whole, lams, sharing, fit_intercept
+    given = shared, parts, training, lams, sharing, fit_intercept
     return _of_every_fold(
         *given, lambda fit, part, _: from_sums(part, fit, len(lams), score)
     )
 
 
-@partial(jax.jit, static_argnums=(7, 8, 9, 10))
+@partial(jax.jit, static_argnums=(6, 7, 8, 9))
 def _from_rows(
     shared: tuple[Any, Any],
     parts: Moments,
     training: Moments,
-    whole: Array,
     lams: Array,
     data: Data,
     held: Held,
@@ -314,7 +329,7 @@ def _from_rows(
     def scores_of(fit: Fit, _: Moments, some: Held) -> tuple[Array, Array]:
         return from_rows(rows_of(data, *some), fit, len(lams), score, lam_tile)
 
-    given = shared, parts, training, whole, lams, sharing, fit_intercept
+    given = shared, parts, training, lams, sharing, fit_intercept
     return _of_every_fold(*given, scores_of, held)
 
 
@@ -336,7 +351,7 @@ def by_moments(
     training, parts = jax.vmap(prepare)(*paired(parts))
     given = ONE_A_FOLD, fit_intercept
     shared = factorised(training, whole, lams, *given, alone=True)
-    of_fold = shared, parts, training, whole.weight, lams
+    of_fold = shared, parts, training, lams
     return _from_sums(*of_fold, *given, score)[0]
 
 

@@ -19,7 +19,7 @@ from jaxridge.data import Centre, Data, centre_of, weighted_mean
 from jaxridge.folds import Held
 from jaxridge.held import Fit, Scored, from_rows
 from jaxridge.nodes import Nodes, few_of
-from jaxridge.products import gram, matmul
+from jaxridge.products import matmul, mirrored, plus_gram
 from jaxridge.scatter import summed_in, terms_at_once
 from jaxridge.scoring import Score
 from jaxridge.spectrum import above, gain
@@ -45,17 +45,18 @@ def kernel_of(
     if not accelerator.is_used():
         return matmul(X - x, (X - x).T)
     dtype = summed_in(X.dtype, fast)
-    width = min(X.shape[1], terms_at_once(dtype, len(X)))
+    width = min(X.shape[1], terms_at_once(dtype, len(X), fast))
 
     def add(sums: Twofold, counts: Array, at: Array) -> Twofold:
         columns = dynamic_slice_in_dim(X, at[0, 0], width, 1)
         about = (columns - dynamic_slice_in_dim(x, at[0, 0], width)) * counts
-        return sums.plus(gram(about.T.astype(dtype), fast))
+        return plus_gram(sums, about.T.astype(dtype), fast)
 
     every = jnp.arange(X.shape[1])[:, None]
     ones, start = jnp.ones(len(every), X.dtype), zeros((len(X), len(X)), dtype)
     columns = {"least": width, "at_once": 0, "parts": 1}
-    return fold(add, start, ones, every, **columns).value().astype(X.dtype)
+    K = fold(add, start, ones, every, **columns).value()
+    return mirrored(K.astype(X.dtype))
 
 
 @partial(jax.jit, static_argnames="fit_intercept")

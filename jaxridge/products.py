@@ -15,6 +15,9 @@ import numpy as np
 from jax.lax.linalg import symmetric_product
 from jaxtyping import Array, Float
 
+from jaxridge import accelerator
+from jaxridge.twofold import Twofold
+
 PRECISION = jax.lax.Precision.HIGHEST
 # What a user may ask for: all digits, or those that a GPU multiplies fastest.
 FULL, FAST = "full", "fast"
@@ -31,20 +34,56 @@ def matmul(
     return jnp.matmul(a, b, precision=precision)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
 def gram(A: Float[Array, "m n"], fast: bool = False) -> Float[Array, "n n"]:
     """Return `A.T @ A`, half of it computed by a GPU's BLAS, and half copied."""
-    if fast:
-        return matmul(A.T, A, fast)
     none = jnp.zeros((A.shape[1], A.shape[1]), A.dtype)
-    return symmetric_product(A.T, none, symmetrize_output=True)
+    return mirrored(lower_gram(A, none, fast))
 
 
-@gram.defjvp
-def _gram_jvp(fast: bool, primals: Any, tangents: Any) -> tuple[Array, Array]:
-    (A,), (dA,) = primals, tangents
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def lower_gram(
+    A: Float[Array, "m n"], onto: Float[Array, "n n"], fast: bool = False
+) -> Float[Array, "n n"]:
+    """Return `A.T @ A` and what it is added onto, of which the lower half is known.
+
+    A GPU's BLAS adds where it multiplies, so that a sum of many takes no more memory
+    than one, and none is read twice. `fast` products are whole, and a routine less.
+    """
+    if fast:
+        return matmul(A.T, A, fast) + onto
+    across = row_by_row(A.T) if accelerator.is_used() else A.T
+    return symmetric_product(across, onto, beta=1.0)
+
+
+@lower_gram.defjvp
+def _lower_gram_jvp(fast: bool, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    (A, onto), (dA, more) = primals, tangents
     half = matmul(A.T, dA, fast)
-    return gram(A, fast), half + half.T
+    return lower_gram(A, onto, fast), half + half.T + more
+
+
+def plus_gram(lower: Twofold, A: Float[Array, "m n"], fast: bool = False) -> Twofold:
+    """Return a sum with one `A.T @ A` more, of which the lower half is known."""
+    if lower.low is None:
+        return lower._replace(high=lower_gram(A, lower.high, fast))
+    return lower.plus(lower_gram(A, jnp.zeros_like(lower.high), fast))
+
+
+def row_by_row(a: Float[Array, "r c"]) -> Float[Array, "r c"]:
+    """Return a matrix in a layout that is nobody else's business.
+
+    What multiplies or factorises a matrix has a layout that it likes, and XLA would
+    give it to all that the matrix is made of: copy all rows to spare a copy of some, or
+    read rows column by column. Laid out flat, behind a barrier, a matrix has one layout
+    only, and the wish stops there.
+    """
+    return jax.lax.optimization_barrier(a.reshape(-1)).reshape(a.shape)
+
+
+def mirrored(lower: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """Return the symmetric matrix of which this is the lower half."""
+    whole = jnp.tril(lower) + jnp.tril(lower, -1).T
+    return row_by_row(whole) if accelerator.is_used() else whole
 
 
 def grown(

@@ -19,7 +19,7 @@ from jaxridge import checks
 from jaxridge.data import Data
 from jaxridge.folds import numbered
 from jaxridge.moments import Moments, added
-from jaxridge.scatter import moments_of_sets
+from jaxridge.scatter import How, moments_of_sets
 
 TILE_BYTES = 2**28
 UNDER_WAY = 2  # tiles
@@ -73,7 +73,7 @@ def _with_tile(
     """Return the sums with those of one more tile, which is then under way."""
     folds = np.flatnonzero(held.any(axis=1))
     # Sets of one length for all tiles of one length, so that little is compiled.
-    part = moments_of_sets(rows, numbered(held[folds], held.shape[1]), fast)
+    part = moments_of_sets(rows, numbered(held[folds], held.shape[1]), How(fast))
     if sums is None:
         sums = _nothing_like(part, len(held))
     elif sums.xx.dtype != part.xx.dtype:

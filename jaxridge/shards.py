@@ -11,9 +11,9 @@ from jaxtyping import Bool
 
 from jaxridge import checks
 from jaxridge.data import Data
-from jaxridge.folds import Held, numbered
+from jaxridge.folds import Held, are_even, numbered
 from jaxridge.moments import Moments, total
-from jaxridge.scatter import moments_of_sets
+from jaxridge.scatter import How, moments_of_sets
 
 ROWS = "rows"
 
@@ -38,16 +38,18 @@ def moments_of_shards(
     mesh = Mesh(np.array(devices), (ROWS,))
     shard = NamedSharding(mesh, Axes(ROWS))
     of_device = np.split(held, len(devices), axis=1)  # the rows of each, by mask
-    rows, counts = numbered(np.concatenate(of_device))
+    masks = np.concatenate(of_device)
+    rows, counts = numbered(masks)
+    how = How(fast, are_even(masks))
     sets = Held(*(a.reshape(len(devices), len(held), -1) for a in (rows, counts)))
-    return _added_up(*jax.device_put((data, sets), shard), fast, mesh)
+    return _added_up(*jax.device_put((data, sets), shard), how, mesh)
 
 
 @partial(jax.jit, static_argnums=(2, 3))
-def _added_up(data: Data, sets: Held, fast: bool, mesh: Mesh) -> Moments:
+def _added_up(data: Data, sets: Held, how: How, mesh: Mesh) -> Moments:
     def of_shard(data: Data, sets: Held) -> Moments:
         mine = jax.tree.map(lambda a: a[0], sets)
-        return jax.tree.map(lambda a: a[None], moments_of_sets(data, mine, fast))
+        return jax.tree.map(lambda a: a[None], moments_of_sets(data, mine, how))
 
     every = jax.shard_map(
         of_shard,

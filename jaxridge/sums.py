@@ -16,9 +16,9 @@ from jaxridge.data import (
     in_kind_of_input,
     stays_outside,
 )
-from jaxridge.folds import numbered, split
+from jaxridge.folds import are_even, numbered, split
 from jaxridge.moments import Moments
-from jaxridge.scatter import cross_of_sets, moments_of_sets
+from jaxridge.scatter import How, cross_of_sets, moments_of_sets
 from jaxridge.sent import moments_of_tiles, tiles_of
 from jaxridge.shards import are_shared_out, moments_of_shards
 from jaxridge.threads import all_for
@@ -93,7 +93,7 @@ def fold_moments(
     if stays_outside(data.X) and not checks.any_traced(data):
         return moments_of_tiles(tiles_of(data, held), fast)
     if _is_for_xla(data):
-        return moments_of_sets(data, numbered(held), fast)
+        return moments_of_sets(data, numbered(held), How(fast, are_even(held)))
     with all_for(*data.X.shape):
         parts = [_moments_in_numpy(data, np.flatnonzero(mask)) for mask in held]
     return jax.tree.map(lambda *a: np.stack(a), *parts)
@@ -107,7 +107,7 @@ def with_targets(
         return fold_moments(data, held, fast)
     if _is_for_xla(data):
         of_sets = numbered(held), design.weight, design.x
-        y, xy, yy = cross_of_sets(data, *of_sets, fast)
+        y, xy, yy = cross_of_sets(data, *of_sets, How(fast, are_even(held)))
     else:
         found = [
             _cross_in_numpy(*_chosen(data, np.flatnonzero(mask)), *map(np.asarray, of))

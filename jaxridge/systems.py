@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxridge import accelerator
 from jaxridge.anchors import Anchors, anchors_of, solved_near
-from jaxridge.conjugate import ALIKE, conjugate_gradients
+from jaxridge.conjugate import ALIKE, conjugate_gradients, probes
 from jaxridge.costs import BATCHED
 from jaxridge.held import Fit
 from jaxridge.moments import Moments, about_centre
@@ -41,6 +41,17 @@ from jaxridge.tridiagonal import (
     turned_back,
 )
 from jaxridge.tridiagonal import condition as condition_of_reduced
+
+# Nearly the same for all folds, which conjugate gradients make up for.
+NEARBY = ONE_FOR_ALL, ANCHORS
+
+
+class Coefs(NamedTuple):
+    """Coefficients of a fold, the condition of its systems, and whether they hold."""
+
+    at: Float[Array, "L n t"]
+    condition: Float[Array, ""]
+    holds: Bool[Array, ""]
 
 
 class Solved(NamedTuple):
@@ -67,10 +78,11 @@ def factorised(
     if sharing == CHOLESKY:
         return (), None
     least = jnp.min(lams)
-    if sharing in (ONE_FOR_ALL, ANCHORS):
+    if sharing in NEARBY:
         _, xx, xy = about_centre(whole, fit_intercept)
-        shared = of_products(xx, xy) if sharing == ONE_FOR_ALL else anchors_of(xx, lams)
-        return (), shared
+        if sharing == ONE_FOR_ALL:
+            return (), (of_products(xx, xy), whole.weight)
+        return (), anchors_of(xx, lams)
 
     def one_fold(sums: Moments) -> tuple[Any, Array]:
         _, xx, xy = about_centre(sums, fit_intercept)
@@ -85,29 +97,43 @@ def factorised(
     return jax.lax.map(one_fold, training), None
 
 
+@partial(jax.jit, static_argnames=("sharing", "fit_intercept"))
+def solved_nearby(
+    of_all: Any,
+    training: Moments,
+    lams: Float[Array, " L"],
+    sharing: str,
+    fit_intercept: bool,
+) -> Coefs:
+    """Return the coefficients of each fold, from what all of them share.
+
+    On a GPU folds are solved side by side: one would not fill it.
+    """
+    by = _by_neighbour if sharing == ONE_FOR_ALL else _by_anchors
+    near = partial(by, of_all, lams=lams, fit_intercept=fit_intercept)
+    at_once = len(training.weight) if accelerator.is_used() else 1
+    return jax.lax.map(near, training, batch_size=at_once)
+
+
 def solved(
     sharing: str,
     of_fold: Any,
     of_all: Any,
     sums: Moments,
-    total: Float[Array, ""],
     lams: Float[Array, " L"],
     fit_intercept: bool,
 ) -> Solved:
-    """Return the fits of one fold, given its training moments and what is shared.
-
-    `total` is the weight of all rows.
-    """
+    """Return the fits of one fold, given its training moments and what is shared."""
     if sharing == ONE_A_FOLD:
         spectrum, worst = of_fold
         return _by_spectrum(spectrum, worst, of_all, sums, lams, fit_intercept)
     if sharing == TRIDIAGONAL:
         reduced, worst = of_fold
         return _by_tridiagonal(reduced, worst, sums, lams, fit_intercept)
-    if sharing == ONE_FOR_ALL:
-        return _by_neighbour(of_all, sums, total, lams, fit_intercept)
-    if sharing == ANCHORS:
-        return _by_anchors(of_all, sums, lams, fit_intercept)
+    if sharing in NEARBY:
+        coefs, worst, holds = of_fold
+        centre = about_centre(sums, fit_intercept)[0]
+        return Solved(Fit(centre, None, lambda i: (1.0, coefs[i])), worst, holds)
     return _by_cholesky(sums, lams, fit_intercept)
 
 
@@ -151,42 +177,36 @@ def _by_tridiagonal(
 
 
 def _by_neighbour(
-    spectrum: Spectrum, sums: Moments, total: Array, lams: Array, fit_intercept: bool
-) -> Solved:
-    """Solve by conjugate gradients in the axes V of all rows.
-
-    There Gᵢ is nearly diagonal: few steps, of a product with VᵀGᵢV each.
-    """
-    centre, xx, xy = about_centre(sums, fit_intercept)
+    of_all: tuple[Spectrum, Array], sums: Moments, lams: Array, fit_intercept: bool
+) -> Coefs:
+    """Solve by conjugate gradients, with all rows' system as the nearly inverse one."""
+    (spectrum, total), (_, xx, xy) = of_all, about_centre(sums, fit_intercept)
     V, t, least = spectrum.right, xy.shape[1], jnp.min(lams)
-    turned = matmul(V.T, matmul(xx, V))
-    right = jnp.tile(matmul(V.T, xy), (1, len(lams)))
-    shift = jnp.repeat(lams, t)
     # All rows have this much more of everything than the rows that train.
     share = sums.weight / total
-    near = spectrum.values[:, None] * share + shift
-    columns, enough = conjugate_gradients(
-        lambda z: matmul(turned, z) + shift * z,
-        lambda z: jnp.where(near > 0, z / jnp.where(near > 0, near, 1), 0),
+    values = spectrum.values[:, None] * share
+    mixed = matmul(V, jnp.sqrt(values + least) * probes(len(V), V.dtype))
+    right = jnp.concatenate([jnp.tile(xy, (1, len(lams))), mixed], axis=1)
+    shift = jnp.append(jnp.repeat(lams, t), jnp.repeat(least, mixed.shape[1]))
+    near = values + shift
+    gains = jnp.where(near > 0, 1 / jnp.where(near > 0, near, 1), 0)
+    columns, holds = conjugate_gradients(
+        lambda z: matmul(xx, z) + shift * z,
+        lambda z: matmul(V, gains * matmul(V.T, z)),
         right,
+        jnp.full_like(shift, ALIKE),
     )
-    alongs = columns.reshape(-1, len(lams), t).swapaxes(0, 1)
-    # Where a direction is in the fold alone, neither system is nearly the other.
-    root = jnp.where(near > 0, 1 / jnp.sqrt(jnp.where(near > 0, near, 1)), 0)
-    root = root[:, jnp.argmin(shift)]
-    alike = root[:, None] * turned * root + jnp.diag(least * root**2 - ALIKE)
-    holds = enough & jnp.all(jnp.isfinite(jnp.linalg.cholesky(alike)))
+    coefs = columns[:, : len(lams) * t].reshape(-1, len(lams), t).swapaxes(0, 1)
     worst = _condition(spectrum, least / share) / ALIKE
-    return Solved(Fit(centre, V, lambda i: (1.0, alongs[i])), worst, holds)
+    return Coefs(coefs, worst, holds)
 
 
 def _by_anchors(
     anchors: Anchors, sums: Moments, lams: Array, fit_intercept: bool
-) -> Solved:
-    centre, xx, xy = about_centre(sums, fit_intercept)
+) -> Coefs:
+    _, xx, xy = about_centre(sums, fit_intercept)
     coefs, holds = solved_near(anchors, xx, xy, lams)
-    worst = anchors.condition / ALIKE
-    return Solved(Fit(centre, None, lambda i: (1.0, coefs[i])), worst, holds)
+    return Coefs(coefs, anchors.condition / ALIKE, holds)
 
 
 def _by_cholesky(sums: Moments, lams: Array, fit_intercept: bool) -> Solved:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxridge import accelerator
+from jaxridge.products import row_by_row
 
 # Numbers to work on at a time: what a CPU's cache holds, and what fills a GPU.
 TILE = {"cpu": 2**20, "gpu": 2**26}
@@ -77,16 +78,10 @@ def fold(
 
 
 def _rows(array: Array, first: Array, count: int, parts: int) -> Array:
-    """Return `count` rows of each part, in a layout that is nobody else's business.
-
-    A factorisation wants its matrix column by column, and XLA would copy all the rows
-    into that layout to spare it the copy of a tile. Laid out flat, behind a barrier, a
-    tile has one layout only, and the wish stops there.
-    """
+    """Return `count` rows of each part, in a layout of their own."""
     apart = array.reshape(parts, -1, *array.shape[1:])
     rows = jax.lax.dynamic_slice_in_dim(apart, first, count, axis=1)
-    flat = jax.lax.optimization_barrier(rows.reshape(-1))
-    return flat.reshape(-1, *array.shape[1:])
+    return row_by_row(rows.reshape(-1, *array.shape[1:]))
 
 
 def column_sums(

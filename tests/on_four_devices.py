@@ -18,6 +18,7 @@ from jaxridge.data import Data
 from jaxridge.factors import known
 from jaxridge.folds import Held, numbered
 from jaxridge.left_out import _left_out
+from jaxridge.scatter import ALL_DIGITS
 from jaxridge.shards import _added_up, moments_of_shards
 
 M, N, TOLERANCE = 400, 6, 1e-12
@@ -80,7 +81,7 @@ if __name__ == "__main__":
         alike("moments", sums, jaxridge.moments_of(X, Y, 5))
         sets = Held(*(np.stack([a] * 4) for a in numbered(held[:, : M // 4])))
         sets = jax.device_put(sets, NamedSharding(MESH, PartitionSpec("rows")))
-        stay_apart(_added_up, data, sets, False, MESH)
+        stay_apart(_added_up, data, sets, ALL_DIGITS, MESH)
         tiles.TILE["cpu"] = 2**7  # numbers, so that the rows are many tiles
         jax.clear_caches()
         axes = *known(data, True).factors(), jax.numpy.asarray(LAMS)

@@ -10,7 +10,7 @@ from jaxridge import accelerator
 from jaxridge.data import Data
 from jaxridge.folds import numbered
 from jaxridge.products import gram
-from jaxridge.scatter import cross_of_sets, moments_of_sets
+from jaxridge.scatter import How, cross_of_sets, moments_of_sets
 from jaxridge.sums import moments_of
 from jaxridge.twofold import zeros
 
@@ -59,7 +59,7 @@ def test_where_doubles_are_free_float32_rows_are_added_up_in_them(monkeypatch):
         data = Data(X, X[:, :1], np.ones(len(X), np.float32))
         sets = numbered(np.ones((1, len(X)), bool))
         found = moments_of_sets(data, sets)
-        text = moments_of_sets.lower(data, sets, fast=True).as_text()
+        text = moments_of_sets.lower(data, sets, How(fast=True)).as_text()
     jax.clear_caches()
     A = np.float64(X - np.asarray(found.x[0]))
     assert found.xx.dtype == np.float32
