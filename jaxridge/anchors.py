@@ -17,6 +17,8 @@ from jaxridge.conjugate import ALIKE, conjugate_gradients, probes
 from jaxridge.costs import ANCHORS_AT_MOST
 from jaxridge.products import grown, matmul
 
+FAR = 60  # steps from an anchor to the ends of a wide grid's part
+
 
 class Anchors(NamedTuple):
     """G₀, its inverses at the anchors, the penalties near each, and its condition."""
@@ -31,7 +33,7 @@ class Anchors(NamedTuple):
 def anchors_of(gram: Float[Array, "n n"], lams: Float[Array, " L"]) -> Anchors:
     """Invert G₀ at anchors, each in the middle of as many penalties."""
     L, one = len(lams), jnp.eye(len(gram), dtype=gram.dtype)
-    each = -(-L // ANCHORS_AT_MOST)
+    each = -(-L // ANCHORS_AT_MOST[str(gram.dtype)])
     count = -(-L // each)
     places = jnp.minimum(jnp.arange(count * each), L - 1)
     near = jnp.argsort(lams)[places].reshape(count, -1)
@@ -73,6 +75,7 @@ def solved_near(
             lambda z: matmul(inverse, z),
             jnp.concatenate([jnp.tile(right, (1, len(near))), both], axis=1),
             ALIKE * jnp.minimum(shift / middle, 1),
+            FAR,
         )
         columns = columns[:, : len(here)].reshape(-1, len(near), t)
         return columns.swapaxes(0, 1), enough

@@ -84,23 +84,33 @@ def exact(name: str, array: Any, dtype: Any) -> None:
         )
 
 
-def squarable(name: str, array: Any, weight: Any) -> None:
-    """Refuse numbers whose squares, or 1 over those, leave the range of their dtype."""
+def squarable(name: str, array: Any, weight: Any, missing: bool = False) -> None:
+    """Refuse numbers whose squares, or 1 over those, leave the range of their dtype.
+
+    And what `finite` refuses, so that one look at an array tells both.
+    """
     if any_traced(array, weight):
         return
     with np.errstate(all="ignore"):
-        square = _sum_of_squares(array) * np.max(np.asarray(weight))
+        heaviest = _ends(weight)[1]
+        if _have_squares(array, _sum_of_squares(array) * heaviest):
+            return
+        finite(name, array, missing)
+        values = np.nan_to_num(np.asarray(array))
+        if not values.any() or _have_squares(array, _sum_of_squares(values) * heaviest):
+            return
+    raise ValueError(
+        f"`{name}` reaches {float(np.abs(values).max()):.3g}, and squares of that "
+        f"leave the range of {values.dtype}: rescale it"
+        + ("" if values.dtype == np.float64 else ", or pass float64")
+    )
+
+
+def _have_squares(array: Any, total: float) -> bool:
+    """Whether squares that add up to this are numbers with all their digits."""
     limits = np.finfo(array.dtype)
     least = limits.tiny / limits.eps  # below it, a product has lost digits
-    if least <= square <= 1 / least:
-        return
-    values = np.nan_to_num(np.asarray(array))
-    if values.any():
-        raise ValueError(
-            f"`{name}` reaches {float(np.abs(values).max()):.3g}, and squares of that "
-            f"leave the range of {values.dtype}: rescale it"
-            + ("" if values.dtype == np.float64 else ", or pass float64")
-        )
+    return bool(least <= total <= 1 / least)
 
 
 def _sum(array: Any) -> float:
@@ -112,18 +122,25 @@ def _sum(array: Any) -> float:
 
 
 def _sum_of_squares(array: Any) -> float:
-    """Return the sum of the squares of the elements that are numbers."""
+    """Return the sum of the squares of the elements, found where they are."""
     if accelerator.holds(array):
         return float(_squares_summed(array))
     values = np.asarray(array).ravel()
-    if np.isnan(square := np.vdot(values, values)):
-        values = np.nan_to_num(values)
-        square = np.vdot(values, values)
-    return float(square)
+    return float(np.vdot(values, values))
+
+
+def _ends(array: Any) -> tuple[float, float]:
+    """Return the smallest and the largest element, found where they are."""
+    if accelerator.holds(array):
+        least, most = np.asarray(_both_ends(array))
+        return float(least), float(most)
+    values = np.asarray(array)
+    return float(values.min()), float(values.max())
 
 
 _summed = jax.jit(jnp.sum)
-_squares_summed = jax.jit(lambda array: jnp.nansum(jnp.square(array)))
+_squares_summed = jax.jit(lambda array: jnp.sum(jnp.square(array)))
+_both_ends = jax.jit(lambda array: jnp.array([jnp.min(array), jnp.max(array)]))
 
 
 def design(X: Any) -> None:
@@ -165,13 +182,13 @@ def weights(weight: Any, n_samples: int, name: str = "weight") -> None:
     finite(name, weight)
     if is_traced(weight):
         return
-    values = np.asarray(weight)
-    if (values < 0).any():
+    least, most = _ends(weight)
+    if least < 0:
         raise ValueError(
-            f"`{name}` must not be negative, got {float(values.min())}: a row that "
-            "must not count has weight 0"
+            f"`{name}` must not be negative, got {least}: a row that must not count "
+            "has weight 0"
         )
-    if not (values > 0).any():
+    if most == 0:
         raise ValueError(f"`{name}` is zero for every row: at least one must count")
 
 

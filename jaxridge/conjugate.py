@@ -22,7 +22,6 @@ from jaxtyping import Array, Bool, Float, Int
 Columns = Float[Array, "n c"]
 # The energy of the error that is left, relative to that of the answer.
 LEFT = {"float32": 1e-6, "float64": 1e-14}
-MOST_STEPS = 40
 # The least that a fold's system may have of that of all rows, in any direction.
 ALIKE = 0.1
 PROBES = 2  # random columns
@@ -47,6 +46,7 @@ def conjugate_gradients(
     nearly_inverse: Callable[[Columns], Columns],
     right: Columns,
     least: Float[Array, " c"],
+    most_steps: int = 40,
 ) -> tuple[Columns, Bool[Array, ""]]:
     """Solve positive definite systems, one for each column; return whether all are.
 
@@ -59,7 +59,7 @@ def conjugate_gradients(
     enough = LEFT[str(right.dtype)] ** 2 * size
 
     def going(state: State) -> Array:
-        return jnp.any(state.size > enough) & (state.step < MOST_STEPS)
+        return jnp.any(state.size > enough) & (state.step < most_steps)
 
     def take(state: State) -> State:
         image = product(state.direction)

@@ -24,8 +24,10 @@ from jaxridge.routes import (
 HALF_WAY = 0.2  # what a tridiagonal form has of the small steps to eigenvectors
 BATCHED = 512  # columns, of which a GPU factorises systems of all penalties at once
 STEPS = {"float32": 6, "float64": 13}  # of conjugate gradients, to rounding
-ANCHORS_AT_MOST = 8
-STEPS_FROM_ANCHORS = {"float32": 10, "float64": 24}
+# Factors at a few penalties, and the steps from there: each factor takes as long as
+# many steps, of which float64 needs twice as many.
+ANCHORS_AT_MOST = {"float32": 5, "float64": 8}
+STEPS_FROM_ANCHORS = {"float32": 16, "float64": 24}
 # Penalties that stand for all: of five decades, with s² of one or two. They are used
 # where that saves so many FLOP, a part of what another number of them takes to compile.
 NODES = {"float32": 12, "float64": 22}
@@ -90,7 +92,8 @@ def _of_sums(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
     m, n, t, L, k, size = sizes
     square = 2.0 * n * n  # a product with a vector
     sums = together(_sums(sizes), Work(start=1, bytes=6.0 * k * n * n * size))
-    a, far = -(-L // -(-L // ANCHORS_AT_MOST)), STEPS_FROM_ANCHORS[kind]
+    a, far = -(-L // -(-L // ANCHORS_AT_MOST[kind])), STEPS_FROM_ANCHORS[kind]
+    of_steps = 8 * n * L * min(k, max(1, tile // (8 * n * L * t)))
     at = _multiplied_at(sizes, kind)
     fixed, each = (
         size * (6 * k + 3) * n * n,
@@ -112,21 +115,17 @@ def _of_sums(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
             k * n * n,
             4 * n * L,
         ),
-        # Gᵢ turned into the axes of all rows, and conjugate gradients.
+        # The axes of all rows, and conjugate gradients: with Gᵢ, into them, and back.
         ONE_FOR_ALL: (
             _eigh(n, 1 / k),
-            Work(
-                calls=STEPS[kind],
-                product=square * (2 * n + STEPS[kind] * t * L),
-                cholesky=n**3 / 3,
-            ),
-            L,
+            Work(calls=STEPS[kind], product=3 * STEPS[kind] * square * t * L),
+            0,
             3 * n * n,
-            8 * n * L,
+            of_steps,
         ),
         # Inverses at a few penalties, and conjugate gradients from there.
         ANCHORS: (
-            Work(cholesky=(a / k + 1) * n**3 / 3, product=2 * a / k * n**3),
+            Work(cholesky=a / k * n**3 / 3, product=2 * a / k * n**3),
             Work(
                 calls=far * a,
                 product=2 * far * square * t * L,
@@ -134,7 +133,7 @@ def _of_sums(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
             ),
             0,
             (a + 2) * n * n,
-            8 * n * L,
+            of_steps,
         ),
         CHOLESKY: (
             Work(calls=3 * L),

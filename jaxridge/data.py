@@ -94,13 +94,14 @@ def if_too_large(X: np.ndarray) -> bool:
 
 
 def as_floats(
-    *, missing: str = "", stay: Stay | None = None, **arrays: Any
+    *, missing: str = "", stay: Stay | None = None, squared: bool = False, **arrays: Any
 ) -> list[Array]:
     """Return the named arrays as finite JAX arrays of one float dtype, the widest.
 
     Integers and bools count as float64 (float32 where JAX holds the data and x64 is
     off), as do Python numbers and lists, float16 and bfloat16 as float32. The array
     named by `missing` may hold NaN. Where `stay` says so, `X` of NumPy's remains that.
+    If who calls looks at their `squared` sum, arrays elsewhere are not looked at twice.
 
     Raises
     ------
@@ -115,7 +116,7 @@ def as_floats(
         for name, a in given.items()
     }
     for name, array in ready.items():
-        if not stays_outside(array):
+        if not (stays_outside(array) or (squared and accelerator.holds(array))):
             checks.finite(name, array, missing=name == missing)
     return list(ready.values())
 
@@ -133,11 +134,16 @@ def _numeric(arrays: dict[str, Any]) -> tuple[dict[str, Any], Any]:
 
 
 def as_data(
-    X: Any, y: Any, weight: Any = None, missing: bool = False, stay: Stay | None = None
+    X: Any,
+    y: Any,
+    weight: Any = None,
+    missing: bool = False,
+    stay: Stay | None = None,
+    squared: bool = False,
 ) -> Data:
     """Check, convert and lift: targets become (m, t), absent weights become ones.
 
-    `X` may hold NaN for `missing` values; `stay` is that of `as_floats`.
+    `X` may hold NaN for `missing` values; `stay` and `squared` are of `as_floats`.
 
     Raises
     ------
@@ -149,7 +155,8 @@ def as_data(
             what = "is missing" if value is None else "must be rows here, not Moments"
             raise TypeError(f"`{name}` {what}: pass an array")
     given = {"X": X, "y": y} | ({} if weight is None else {"weight": weight})
-    return _lifted(*as_floats(missing="X" if missing else "", stay=stay, **given))
+    how: dict[str, Any] = {"stay": stay, "squared": squared}
+    return _lifted(*as_floats(missing="X" if missing else "", **how, **given))
 
 
 def as_tile(X: Any, y: Any, weight: Any = None) -> Data:
@@ -175,12 +182,13 @@ def as_tile(X: Any, y: Any, weight: Any = None) -> Data:
 
 def _lifted(X: Any, Y: Any, weight: Any = None) -> Data:
     """Return arrays of one dtype as data, if their shapes fit."""
+    checks.design(X)
+    checks.targets(Y, X.shape[0])
     if weight is None:
         ones: Any = np if isinstance(X, np.ndarray) else jnp
         weight = ones.ones(X.shape[:1], X.dtype)
-    checks.design(X)
-    checks.targets(Y, X.shape[0])
-    checks.weights(weight, X.shape[0])
+    else:
+        checks.weights(weight, X.shape[0])
     return Data(X, Y[:, None] if Y.ndim == 1 else Y, weight)
 
 
@@ -202,12 +210,13 @@ def as_data_to_square(
     TypeError, ValueError
         As `as_data`, and for numbers too large or too small.
     """
-    data = as_data(X, y, weight, missing, stay)
+    data = as_data(X, y, weight, missing, stay, squared=True)
+    weights = np.ones(1) if weight is None else data.weight
     with few_for(*data.X.shape):
         if not stays_outside(data.X):
-            checks.squarable("X", data.X, data.weight)
-        checks.squarable("y", data.Y, data.weight)
-    checks.squarable("weight", data.weight, 1)
+            checks.squarable("X", data.X, weights, missing)
+        checks.squarable("y", data.Y, weights)
+    checks.squarable("weight", weights, np.ones(1))
     return data
 
 

@@ -54,7 +54,8 @@ def numbered(masks: Bool[np.ndarray, "k m"], length: int = 1) -> Held:
     sizes = masks.sum(axis=1)
     counts = np.arange(sizes.max(initial=length)) < sizes[:, None]
     rows = np.zeros(counts.shape, np.int32)
-    rows[counts] = np.nonzero(masks)[1]
+    for some, mask, size in zip(rows, masks, sizes, strict=True):
+        some[:size] = np.flatnonzero(mask)
     made: Any = Held
     return made(rows, counts)
 
@@ -104,7 +105,7 @@ def split(folds: Any, y: Any, groups: Any = None) -> Folds:
             f"sklearn.model_selection.GroupKFold, got {type(folds).__name__}"
         )
     if np.isscalar(folds) or not isinstance(folds, Iterable):
-        return _from_ids(_contiguous(checks.count("folds", folds, 2), m), m)
+        return _contiguous(checks.count("folds", folds, 2), m)
     axes = getattr(folds, "ndim", None)
     pairs = _listed(folds) if axes != 1 else []
     if axes == 1 or (pairs and all(map(np.isscalar, pairs))):
@@ -124,12 +125,14 @@ def _groups(groups: Any, m: int) -> np.ndarray | None:
     return groups
 
 
-def _contiguous(k: int, m: int) -> np.ndarray:
+def _contiguous(k: int, m: int) -> Folds:
     if k > m:
         raise ValueError(f"`folds` must be at most the number of rows, {m}, got {k}")
-    sizes = np.full(k, m // k)
-    sizes[: m % k] += 1
-    return np.repeat(np.arange(k), sizes)
+    ends = np.cumsum(np.full(k, m // k) + (np.arange(k) < m % k))
+    held = np.zeros((k, m), bool)
+    for start, end, mask in zip([0, *ends], ends, held, strict=False):
+        mask[start:end] = True
+    return Folds(~held, held)
 
 
 def _from_ids(ids: np.ndarray, m: int) -> Folds:

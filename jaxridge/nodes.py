@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import ellipj, ellipkm1
 
+from jaxridge import accelerator
 from jaxridge.costs import ROOM, WORTH
 from jaxridge.products import matmul
 from jaxridge.spectrum import gain
@@ -157,18 +158,39 @@ def by_few(
     def together(a: Array) -> Array:
         return jnp.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], count * length)[..., :t]
 
+    at_once = max(1, ROOM * numbers // (len(rows) * length))
+
     def some(part: tuple[Array, ...]) -> T:
         along, *others = part
-        shrunk = few.gains[:, :, None] * along[:, None]  # (r, R, targets)
-        at_nodes = matmul(rows, shrunk.reshape(r, -1)).reshape(-1, *shrunk.shape[1:])
+        predicted = _from_nodes(rows, few.gains, along)
 
         def one(at: tuple[Array, ...]) -> T:
             share, *more = at
-            # A sum that is written out becomes one loop with what is made of it.
-            prediction = sum(c * at_nodes[:, j] for j, c in enumerate(share))
-            return judged(prediction, *others, *more)
+            return judged(predicted(share), *others, *more)
 
-        return jax.lax.map(one, (few.shares, *of_lams))
+        # A GPU makes all that are at hand in one look at the nodes.
+        batch = at_once if accelerator.is_used() else None
+        return jax.lax.map(one, (few.shares, *of_lams), batch_size=batch)
 
     found = jax.lax.map(some, jax.tree.map(apart, (few.along, *of_targets)))
     return jax.tree.map(together, found)
+
+
+def _from_nodes(
+    rows: Float[Array, "m r"], gains: Float[Array, "r R"], along: Float[Array, "r t"]
+) -> Callable[[Float[Array, " R"]], Float[Array, "m t"]]:
+    """Return a function of shares: the sum of rows · g ∘ a at every node by those."""
+    (r, nodes), every, m = gains.shape, gains.T[:, None], len(rows)
+    if not accelerator.is_used():
+        scaled = gains[:, :, None] * along[:, None]
+        at_nodes = matmul(rows, scaled.reshape(r, -1)).reshape(m, nodes, -1)
+        # A sum that is written out becomes one loop with what is made of it.
+        return lambda share: sum(c * at_nodes[:, j] for j, c in enumerate(share))
+    # Nodes first, so that shares of many penalties are one more product.
+    if m <= along.shape[1]:
+        scaled = (rows * every).reshape(-1, r)
+        flat = matmul(scaled, along).reshape(nodes, -1)
+        return lambda share: matmul(share, flat).reshape(m, -1)
+    scaled = (along.T * every).reshape(-1, r)
+    flat = matmul(scaled, rows.T).reshape(nodes, -1)
+    return lambda share: matmul(share, flat).reshape(-1, m).T

@@ -33,6 +33,7 @@ from jaxridge.spectrum import (
     of_products_above,
     of_sums,
 )
+from jaxridge.tiles import at_once
 from jaxridge.tridiagonal import (
     Tridiagonal,
     solved_at,
@@ -111,8 +112,9 @@ def solved_nearby(
     """
     by = _by_neighbour if sharing == ONE_FOR_ALL else _by_anchors
     near = partial(by, of_all, lams=lams, fit_intercept=fit_intercept)
-    at_once = len(training.weight) if accelerator.is_used() else 1
-    return jax.lax.map(near, training, batch_size=at_once)
+    size = 8 * training.xy[0].size * len(lams)
+    side_by_side = at_once(size) if accelerator.is_used() else None
+    return jax.lax.map(near, training, batch_size=side_by_side)
 
 
 def solved(
