@@ -20,10 +20,9 @@ from jaxridge.folds import Held
 from jaxridge.held import Fit, Scored, from_rows
 from jaxridge.nodes import Nodes, few_of
 from jaxridge.products import matmul, mirrored, plus_gram
-from jaxridge.scatter import summed_in, terms_at_once
 from jaxridge.scoring import Score
 from jaxridge.spectrum import above, gain
-from jaxridge.tiles import fold
+from jaxridge.tiles import fold, summed_in, terms_at_once
 from jaxridge.twofold import Twofold, zeros
 
 

@@ -14,19 +14,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxridge import accelerator
 from jaxridge.data import Centre, Data, weighted_rows
 from jaxridge.folds import Held
 from jaxridge.moments import Moments
 from jaxridge.products import matmul, mirrored, plus_gram
-from jaxridge.tiles import fold
+from jaxridge.tiles import fold, summed_in, terms_at_once
 from jaxridge.twofold import Twofold, zeros
 
 S = TypeVar("S")
-
-SHORT = 2048  # terms, of which a float32 sum has not drifted
-LONGER = 8  # times as many drift no further than fast products are rounded
-BLOCK_BYTES = 2**27
 
 
 class How(NamedTuple):
@@ -158,15 +153,3 @@ def _over_blocks(
 
 def _weight(data: Data, rows: Held) -> Float[Array, " h"]:
     return jnp.where(rows.counts, data.weight[rows.rows], 0)
-
-
-def summed_in(dtype: Any, fast: bool) -> Any:
-    """Return the dtype in which products of numbers are made and added up."""
-    return jnp.float64 if accelerator.has_fast_doubles() and not fast else dtype
-
-
-def terms_at_once(dtype: Any, width: int, fast: bool = False) -> int:
-    """Return how many terms a product in a dtype may have, each of `width` numbers."""
-    if dtype == jnp.float64:
-        return max(SHORT, BLOCK_BYTES // (8 * max(1, width)))
-    return SHORT * LONGER if fast else SHORT

@@ -6,7 +6,7 @@ tiles of a few megabytes keeps such intermediates small, whatever the number of 
 
 from collections.abc import Callable
 from math import gcd
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,9 @@ View = Callable[[Float[Array, "m n"]], Float[Array, "m n"]]
 
 S = TypeVar("S")
 
+SHORT = 2048  # terms, of which a float32 sum has not drifted
+LONGER = 8  # times as many drift no further than fast products are rounded
+BLOCK_BYTES = 2**27
 PARTS = 8  # as many as there may be devices in a machine
 
 
@@ -34,6 +37,18 @@ def tile() -> int:
 def at_once(size: int) -> int:
     """Return how many results of `size` numbers each to form at a time."""
     return max(1, tile() // size)
+
+
+def summed_in(dtype: Any, fast: bool = False) -> Any:
+    """Return the dtype in which products of numbers are made and added up."""
+    return jnp.float64 if accelerator.has_fast_doubles() and not fast else dtype
+
+
+def terms_at_once(dtype: Any, width: int, fast: bool = False) -> int:
+    """Return how many terms a product in a dtype may have, each of `width` numbers."""
+    if dtype == jnp.float64:
+        return max(SHORT, BLOCK_BYTES // (8 * max(1, width)))
+    return SHORT * LONGER if fast else SHORT
 
 
 def as_stored(X: Float[Array, "m n"]) -> Float[Array, "m n"]:

@@ -17,7 +17,7 @@ from helpers import (
     sizes_of_terms,
 )
 
-from jaxridge import compression
+from jaxridge import accelerator, compression, tiles
 from jaxridge.data import as_data, centre_of, centred
 
 LAM = 0.7
@@ -102,6 +102,37 @@ def test_float32_keeps_the_cost_to_float32(mode):
         brute_cost(params, *part[:2], LAM, part.weight) for part in (rows, data)
     )
     assert np.float32(few + rest / (2 * data.weight.sum())) == pytest.approx(many, 1e-5)
+
+
+UNEVEN = np.array([1e-9, 1.0, 1e9, 0.0])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", [*PROBLEMS, "uneven columns"])
+def test_where_doubles_are_free_float32_rows_are_squared_in_them(
+    shape, mode, monkeypatch
+):
+    monkeypatch.setattr(accelerator, "has_fast_doubles", lambda: True)
+    monkeypatch.setattr(tiles, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(tiles, "SHORT", 20)
+    uneven = LONG._replace(X=LONG.X * UNEVEN)
+    monkeypatch.setitem(PROBLEMS, "uneven columns", uneven)
+    for cached in (few_and_many.clear_cache, compressed.cache_clear):
+        cached()
+    data, rows, rest = compressed(shape, np.float32, mode)
+    for cached in (few_and_many.clear_cache, compressed.cache_clear):
+        cached()
+    m = data.weight.sum()
+    for params in params_for(data, mode):
+        few, many = (
+            brute_cost(params, *part[:2], LAM, part.weight) for part in (rows, data)
+        )
+        sizes = sizes_of_terms(params, data.X, data.Y, LAM, data.weight)
+        assert few + rest / (2 * m) == pytest.approx(many, rel=1e-5)
+        few, many = (
+            brute_gradient(params, *part[:2], LAM, part.weight) for part in (rows, data)
+        )
+        assert (np.abs(few.coef - many.coef) <= 4e-6 * sizes.coef).all()
 
 
 @pytest.mark.parametrize("mode", MODES)
