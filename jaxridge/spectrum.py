@@ -18,12 +18,14 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
+from jaxridge import accelerator
 from jaxridge.compression import compress, is_worthwhile
 from jaxridge.data import Centre, Data, centre_of, weighted_rows
 from jaxridge.derivatives import OF_AXES, without_derivative
 from jaxridge.precision import BEARABLE, LOSS
-from jaxridge.products import matmul
-from jaxridge.tiles import View, as_stored, fold
+from jaxridge.products import matmul, mirrored, plus_gram
+from jaxridge.tiles import View, as_stored, fold, summed_in, terms_at_once
+from jaxridge.twofold import Twofold, zeros
 
 
 class Spectrum(NamedTuple):
@@ -120,16 +122,21 @@ def of_sums(
 
 def _of_many_rows(data: Data, centre: Centre, view: View) -> Spectrum:
     """Factorise tall A by AᵀA, summed over tiles of rows: A is never formed."""
-    n, t = data.X.shape[1], data.Y.shape[1]
+    (n, t), dtype = (data.X.shape[1], data.Y.shape[1]), summed_in(data.X.dtype)
 
     def add(
-        sums: tuple[Array, Array], weight: Array, X: Array, Y: Array
-    ) -> tuple[Array, Array]:
-        A, B = weighted_rows(Data(X, Y, weight), centre, view)
-        return sums[0] + matmul(A.T, A), sums[1] + matmul(A.T, B)
+        sums: tuple[Twofold, Twofold], weight: Array, X: Array, Y: Array
+    ) -> tuple[Twofold, Twofold]:
+        rows = weighted_rows(Data(X, Y, weight), centre, view)
+        A, B = (a.astype(dtype) for a in rows)
+        return plus_gram(sums[0], A), sums[1].plus(matmul(A.T, B))
 
-    zero = jnp.zeros((n, n), data.X.dtype), jnp.zeros((n, t), data.X.dtype)
-    return of_products(*fold(add, zero, data.weight, data.X, data.Y))
+    start, rows = (zeros((n, n), dtype), zeros((n, t), dtype)), (data.X, data.Y)
+    block = {"least": terms_at_once(dtype, n + t), "at_once": 0}
+    how = block if accelerator.is_used() else {}
+    xx, xy = fold(add, start, data.weight, *rows, **how)
+    sums = mirrored(xx.value()), xy.value()
+    return of_products(*(a.astype(data.X.dtype) for a in sums))
 
 
 def _of_few_rows(
