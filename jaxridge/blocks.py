@@ -13,16 +13,19 @@ Nothing cancels as λ → 0, since Q has no eigenvalue near 0 but u's own.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float
 
+from jaxridge import accelerator
 from jaxridge.data import weighted_mean
 from jaxridge.folds import Held
 from jaxridge.held import Scored
+from jaxridge.nodes import Nodes, by_rows_at_nodes, nodes_for
 from jaxridge.products import matmul
 from jaxridge.scoring import Score, score_about, squared_error
 
@@ -52,7 +55,17 @@ def factorised(
     return Kernel(jnp.maximum(values[:-1], 0), left[:, :-1])
 
 
-@partial(jax.jit, static_argnames=("score", "fit_intercept"))
+def nodes_of(kernel: Kernel, lams: Any, flop: float) -> Nodes | None:
+    """Return nodes for every fold, whose kernel's eigenvalues lie between those of K.
+
+    They are those of K on a smaller space (Cauchy 1829): where one of K is 0, theirs
+    may be as small as can be.
+    """
+    values = np.asarray(kernel.values)
+    return nodes_for(np.maximum(values, np.finfo(values.dtype).tiny), lams, flop)
+
+
+@partial(jax.jit, static_argnames=("score", "fit_intercept", "lam_tile"))
 def scored(
     kernel: Kernel,
     Y: Float[Array, "m t"],
@@ -61,6 +74,8 @@ def scored(
     lams: Float[Array, " L"],
     score: Score,
     fit_intercept: bool,
+    lam_tile: int,
+    nodes: Nodes | None = None,
 ) -> Scored:
     """Return the scores of each block of rows, every row of B being in one of them."""
     root = jnp.sqrt(weight)[:, None]
@@ -72,24 +87,48 @@ def scored(
     square = jax.vmap(squared_error)(y, jnp.zeros_like(y), w)
     square = jnp.where(square > 0, square, 1)
 
-    def at(lam: Array) -> tuple[Array, Array]:
-        damped = kernel.values + lam
-        inverse = jnp.where(damped > 0, 1 / jnp.where(damped > 0, damped, 1), 0)
+    def one_fold(fold: tuple[Array, ...]) -> tuple[Array, Array]:
+        U, counts, y, w, unit, square = fold
 
-        def block(fold: tuple[Array, ...]) -> tuple[Array, Array]:
-            U, counts, y, w, unit, square = fold
+        def missed_by(lam: Array) -> Array:
+            """Return rows whose products with UᵀB are the errors."""
+            damped = kernel.values + lam
+            inverse = jnp.where(damped > 0, 1 / jnp.where(damped > 0, damped, 1), 0)
             # Rows that only pad stand apart, with error 0.
             Q = matmul(U * inverse, U.T) + jnp.diag(jnp.where(counts, 0, inverse[0]))
-            errors = cho_solve((jnp.linalg.cholesky(Q), True), U * inverse)
-            prediction = y - matmul(errors / unit, along)
+            return cho_solve((jnp.linalg.cholesky(Q), True), U * inverse) / unit
+
+        def judged(
+            error: Array, y: Array, square: Array, middle: Array
+        ) -> tuple[Array, Array]:
+            prediction = y - error
             left = squared_error(y, prediction, w) / square
-            return score_about(middle, score, y, prediction, w), jnp.min(left)
+            return score_about(middle, score, y, prediction, w), left
 
-        return jax.lax.map(block, (U, held.counts, y, w, unit, square))
+        of_targets = y, square, middle
+        if nodes is None:
+            return jax.lax.map(
+                lambda lam: judged(matmul(missed_by(lam), along), *of_targets), lams
+            )
+        at_once = len(nodes.lams) if accelerator.is_used() else None
+        rows = jax.lax.map(missed_by, jnp.asarray(nodes.lams), batch_size=at_once)
+        shares, numbers = jnp.asarray(nodes.shares), lam_tile * y.size
+        # Predictions less the training mean are what those at the nodes make others of.
+        trained = jnp.sum(weight) - jnp.sum(w)
+        mean = -matmul(w, y) / trained * fit_intercept
+        lost = 1 - jnp.sum(shares, axis=1)
 
-    scores, left = jax.lax.map(at, lams)
+        def judged_of(error: Array, y: Array, *rest: Array) -> tuple[Array, Array]:
+            *of_targets, mean, lost = rest
+            return judged(error + lost * (y - mean), y, *of_targets)
+
+        given = judged_of, (*of_targets, mean), numbers, (lost,)
+        return by_rows_at_nodes(rows, along, shares, *given)
+
+    of_folds = U, held.counts, y, w, unit, square
+    scores, left = jax.lax.map(one_fold, of_folds)
     largest, least = jnp.max(kernel.values), jnp.min(kernel.values) + jnp.min(lams)
     noise = jnp.finfo(largest.dtype).eps * len(kernel.left) * largest
     worst = jnp.where(least > noise, (largest + jnp.min(lams)) / least, jnp.inf)
     k = held.rows.shape[0]
-    return Scored(scores.swapaxes(0, 1), jnp.full(k, worst), jnp.min(left, axis=0))
+    return Scored(scores, jnp.full(k, worst), jnp.min(left, axis=(1, 2)))

@@ -76,7 +76,7 @@ def _of_all_rows(
     r, wide = min(m, n), n > m
     # Rows along the axes, and for each penalty coefficients or residuals of rows.
     along = 2.0 * m * n * r if left_out or wide else 0
-    at = _multiplied_at(sizes, kind) if left_out else L
+    at = _multiplied_at(flop_of_each(m, n, t), L, kind) if left_out else L
     fits = 2.0 * (m if left_out else n) * r * (t * at + L)
     numbers = 4 * r * r + (n * r + m * n) * wide + 2 * min(tile, m * (n + t))
     yield Candidate(
@@ -94,7 +94,7 @@ def _of_sums(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
     sums = together(_sums(sizes), Work(start=1, bytes=6.0 * k * n * n * size))
     a, far = -(-L // -(-L // ANCHORS_AT_MOST[kind])), STEPS_FROM_ANCHORS[kind]
     of_steps = 8 * n * L * min(k, max(1, tile // (8 * n * L * t)))
-    at = _multiplied_at(sizes, kind)
+    at = _multiplied_at(flop_of_each(m, n, t, k), L, kind)
     fixed, each = (
         size * (6 * k + 3) * n * n,
         size * (4 * k * n + m + 4 * m // k + k * L),
@@ -188,14 +188,18 @@ def flop_of_each(m: int, n: int, t: int, k: int = 0) -> float:
     return 2.0 * m * (min(m, n) - held) * t
 
 
-def _multiplied_at(sizes: Sizes, kind: str) -> int:
+def flop_of_blocks(m: int, t: int, k: int) -> float:
+    """Return the same where folds are blocks left out of one kernel."""
+    # Products of blocks, and triangular solves, run at a quarter of the rate.
+    return 4 * 6.0 * m * m * -(-m // k) + 2.0 * m * m * t
+
+
+def _multiplied_at(flop: float, L: int, kind: str) -> int:
     """Return at how many penalties there is a product; others are made of those.
 
     See `nodes`.
     """
-    m, n, t, L, k, _ = sizes
-    saved = flop_of_each(m, n, t, k) * (L - NODES[kind])
-    return NODES[kind] if saved > WORTH else L
+    return NODES[kind] if flop * (L - NODES[kind]) > WORTH else L
 
 
 def _combined(numbers: int, L: int, at: int, size: int) -> float:
@@ -211,9 +215,9 @@ def _of_kernel(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
     m, n, t, L, k, size = sizes
     h = -(-m // k)
     r = m - h
-    rows = Work(start=1, product=2.0 * m * n * m, bytes=6.0 * m * n * size)
+    sums = Work(start=1, product=2.0 * m * n * m, bytes=6.0 * m * n * size)
     fixed = size * (2 * m * n + 4 * m * m)
-    at = _multiplied_at(sizes, kind)
+    at = _multiplied_at(flop_of_each(m, n, t, k), L, kind)
     steps = L if h <= t else max(1.0, h * t * L / tile)
     scaled = 2.0 * L * h * r * size * (h <= t)
     if at < L:
@@ -225,17 +229,19 @@ def _of_kernel(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
     )
     yield Candidate(
         Route(DUAL, ONE_A_FOLD, kind),
-        together(rows, *[a_fold] * k),
+        together(sums, *[a_fold] * k),
         fixed + size * (k * r * m + ROOM * tile * (at < L)),
         size * (4 * k * m + m + 4 * h + k * L),
     )
-    # Products of blocks, and triangular solves, run at a quarter of the rate.
-    blocks = 4 * 6.0 * m * m * h + 2.0 * m * m * t
-    each = Work(calls=k, product=blocks, cholesky=k * h**3 / 3)
+    flop = flop_of_blocks(m, t, k)
+    at = _multiplied_at(flop, L, kind)
+    each = Work(calls=k, product=flop, cholesky=k * h**3 / 3)
+    combined = Work(bytes=_combined(m * t, L, at, size))
+    rows = at * h * m + ROOM * tile if at < L else m * m
     yield Candidate(
         Route(DUAL, BLOCKS, kind),
-        together(rows, _eigh(m), *[each] * L),
-        fixed + size * (m * m + 3 * h * h),
+        together(sums, _eigh(m), combined, *[each] * at),
+        fixed + size * (2 * m * m + 3 * h * h + rows),
         size * (6 * m + k * L),
     )
 

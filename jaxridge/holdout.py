@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from jaxridge import blocks, checks, kernels
 from jaxridge.columns import Learner, prepared, untouched
-from jaxridge.costs import flop_of_each
+from jaxridge.costs import flop_of_blocks, flop_of_each
 from jaxridge.data import Data, stays_outside
 from jaxridge.filled import UNTOUCHED, Filling
 from jaxridge.folds import Folds, Held
@@ -235,8 +235,12 @@ def _by_kernel(
     given = lams, score, fit_intercept
     if sharing == BLOCKS:
         whole = blocks.factorised(K, w, fit_intercept)
+        nodes = blocks.nodes_of(
+            whole, lams, flop_of_blocks(m, plan.sizes.t, len(train))
+        )
         found = [
-            blocks.scored(whole, part.Y, w, held, *given) for part in _parts(data, plan)
+            blocks.scored(whole, part.Y, w, held, *given, plan.lam_tile, nodes)
+            for part in _parts(data, plan)
         ]
     else:
         each = kernels.factorised(K, w, train, held, jnp.min(lams), fit_intercept)

@@ -16,6 +16,7 @@ is then paid for each node.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -30,6 +31,8 @@ from jaxridge.products import matmul
 from jaxridge.spectrum import gain
 
 T = TypeVar("T")
+# The sum, by the shares of one penalty, of what is known at the nodes.
+Combination = Callable[[Float[Array, " R"]], Float[Array, "m t"]]
 
 ROUNDINGS = 4  # of the dtype, that a gain may err by
 SHORT = 1e-3  # of the other interval
@@ -143,9 +146,48 @@ def by_few(
     counts, where so many `numbers` are worked on.
     `judged` is given their columns of `of_targets`, and the penalty's of `of_lams`.
     """
-    t = few.along.shape[1]
     r, nodes = few.gains.shape
     size = max(NARROW, ROOM * numbers // ((len(rows) + r) * nodes))
+    at_once = ROOM * numbers // len(rows)
+    of_some = partial(_from_nodes, rows, few.gains)
+    given = few.along, few.shares, judged, of_targets, size, at_once, of_lams
+    return _in_parts(of_some, *given)
+
+
+def by_rows_at_nodes(
+    rows: Float[Array, "R m r"],
+    along: Float[Array, "r t"],
+    shares: Float[Array, "L R"],
+    judged: Callable[..., T],
+    of_targets: tuple[Array, ...],
+    numbers: int,
+    of_lams: tuple[Array, ...] = (),
+) -> T:
+    """Do the same of rows that are others at each node: Σ cₚ rowsₚ · a."""
+    nodes, m, _ = rows.shape
+    size = max(NARROW, ROOM * numbers // (m * nodes))
+    at_once = ROOM * numbers // m
+
+    def of_some(along: Array) -> Combination:
+        flat = matmul(rows.reshape(nodes * m, -1), along)
+        return _combination(flat.reshape(nodes, m, -1))
+
+    given = along, shares, judged, of_targets, size, at_once, of_lams
+    return _in_parts(of_some, *given)
+
+
+def _in_parts(
+    of_some: Callable[[Array], Combination],
+    along: Float[Array, "r t"],
+    shares: Float[Array, "L R"],
+    judged: Callable[..., T],
+    of_targets: tuple[Array, ...],
+    size: int,
+    at_once: int,
+    of_lams: tuple[Array, ...],
+) -> T:
+    """Judge combinations by all shares, of at most `size` targets at a time."""
+    t = along.shape[1]
     count = -(-t // min(t, size))
     length = -(-t // count)
 
@@ -158,39 +200,45 @@ def by_few(
     def together(a: Array) -> Array:
         return jnp.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], count * length)[..., :t]
 
-    at_once = max(1, ROOM * numbers // (len(rows) * length))
-
     def some(part: tuple[Array, ...]) -> T:
         along, *others = part
-        predicted = _from_nodes(rows, few.gains, along)
+        combined = of_some(along)
 
         def one(at: tuple[Array, ...]) -> T:
             share, *more = at
-            return judged(predicted(share), *others, *more)
+            return judged(combined(share), *others, *more)
 
         # A GPU makes all that are at hand in one look at the nodes.
-        batch = at_once if accelerator.is_used() else None
-        return jax.lax.map(one, (few.shares, *of_lams), batch_size=batch)
+        batch = max(1, at_once // length) if accelerator.is_used() else None
+        return jax.lax.map(one, (shares, *of_lams), batch_size=batch)
 
-    found = jax.lax.map(some, jax.tree.map(apart, (few.along, *of_targets)))
+    found = jax.lax.map(some, jax.tree.map(apart, (along, *of_targets)))
     return jax.tree.map(together, found)
 
 
 def _from_nodes(
     rows: Float[Array, "m r"], gains: Float[Array, "r R"], along: Float[Array, "r t"]
-) -> Callable[[Float[Array, " R"]], Float[Array, "m t"]]:
-    """Return a function of shares: the sum of rows · g ∘ a at every node by those."""
+) -> Combination:
+    """Return combinations of rows · g ∘ a at every node."""
     (r, nodes), every, m = gains.shape, gains.T[:, None], len(rows)
     if not accelerator.is_used():
         scaled = gains[:, :, None] * along[:, None]
-        at_nodes = matmul(rows, scaled.reshape(r, -1)).reshape(m, nodes, -1)
-        # A sum that is written out becomes one loop with what is made of it.
-        return lambda share: sum(c * at_nodes[:, j] for j, c in enumerate(share))
+        return _combination(
+            matmul(rows, scaled.reshape(r, -1)).reshape(m, nodes, -1).swapaxes(0, 1)
+        )
     # Nodes first, so that shares of many penalties are one more product.
     if m <= along.shape[1]:
-        scaled = (rows * every).reshape(-1, r)
-        flat = matmul(scaled, along).reshape(nodes, -1)
-        return lambda share: matmul(share, flat).reshape(m, -1)
-    scaled = (along.T * every).reshape(-1, r)
-    flat = matmul(scaled, rows.T).reshape(nodes, -1)
-    return lambda share: matmul(share, flat).reshape(-1, m).T
+        flat = matmul((rows * every).reshape(-1, r), along)
+        return _combination(flat.reshape(nodes, m, -1))
+    flat = matmul((along.T * every).reshape(-1, r), rows.T).reshape(nodes, -1, m)
+    combined = _combination(flat)
+    return lambda share: combined(share).T
+
+
+def _combination(at_nodes: Float[Array, "R m t"]) -> Combination:
+    """Return a function of shares: the sum of what is at the nodes by those."""
+    if accelerator.is_used():
+        flat = at_nodes.reshape(len(at_nodes), -1)
+        return lambda share: matmul(share, flat).reshape(at_nodes.shape[1:])
+    # A sum that is written out becomes one loop with what is made of it.
+    return lambda share: sum(c * at_nodes[j] for j, c in enumerate(share))

@@ -178,8 +178,9 @@ def compile_by_kernel(compile_: Compiler, made: Any, dtype: str, sharing: str) -
     Y = compile_.array(m, made.target_tile, dtype=dtype)
     if sharing == BLOCKS:
         whole = compile_(factorised_blocks, K, data.weight, True)
-        rest = held, lams, squared_error, True
-        compile_(scored_blocks, whole, Y, data.weight, *rest, given=Y)
+        rest = held, lams, squared_error, True, made.lam_tile
+        few = nodes(compile_, L, dtype)
+        compile_(scored_blocks, whole, Y, data.weight, *rest, few, given=Y)
         return
     least = compile_.array(dtype=dtype)
     each = compile_(kernels.factorised, K, data.weight, train, held, least, True)

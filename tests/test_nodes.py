@@ -8,9 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import jaxridge
-from jaxridge import holdout, left_out, nodes, tiles
+from jaxridge import accelerator, blocks, holdout, left_out, nodes, tiles
 from jaxridge.nodes import few_of, nodes_for, zolotarev
-from jaxridge.routes import DUAL, ONE_A_FOLD, PRIMAL
+from jaxridge.routes import BLOCKS, DUAL, ONE_A_FOLD, PRIMAL
 
 RNG = np.random.default_rng(0)
 LAMS = np.geomspace(1e-1, 1e4, 48)
@@ -108,8 +108,9 @@ def used(monkeypatch):
 
     monkeypatch.setattr(nodes, "WORTH", 0)
     monkeypatch.setattr(nodes, "NARROW", 2)
-    monkeypatch.setitem(tiles.TILE, "cpu", 500)
-    for module in (holdout, left_out):
+    for device in ("cpu", "gpu"):
+        monkeypatch.setitem(tiles.TILE, device, 500)
+    for module in (blocks, holdout, left_out):
         monkeypatch.setattr(module, "nodes_for", spy)
     yield found
     jax.clear_caches()
@@ -146,21 +147,26 @@ def alike(found, expected, kind):
     np.testing.assert_allclose(found, expected, rtol=ALLOWED[kind])
 
 
+@pytest.mark.parametrize("where", ["cpu", "gpu"])
 @pytest.mark.parametrize("kind", ["float64", "float32"])
 @pytest.mark.parametrize(
-    ("m", "n", "scoring", "judged"),
+    ("m", "n", "sharing", "scoring", "judged"),
     [
-        (40, 9, "mse", squared),  # from rows, as held-out ones are few
-        (60, 5, "mse", squared),  # from sums
-        (60, 5, "mae", absolute),
-        (20, 30, "mse", squared),  # from products of rows
-        (20, 30, "mae", absolute),
+        (40, 9, ONE_A_FOLD, "mse", squared),  # from rows, as held-out ones are few
+        (60, 5, ONE_A_FOLD, "mse", squared),  # from sums
+        (60, 5, ONE_A_FOLD, "mae", absolute),
+        (20, 30, ONE_A_FOLD, "mse", squared),  # from products of rows
+        (20, 30, ONE_A_FOLD, "mae", absolute),
+        (22, 30, BLOCKS, "mse", squared),  # some folds have a row less
+        (22, 30, BLOCKS, "mae", absolute),
     ],
 )
 def test_scores_of_folds_are_those_of_refits(
-    m, n, scoring, judged, kind, used, planned
+    m, n, sharing, scoring, judged, kind, where, used, planned, monkeypatch
 ):
-    planned(PRIMAL if n < m else DUAL, ONE_A_FOLD, 4)
+    planned(PRIMAL if n < m else DUAL, sharing, 4)
+    # What a GPU is given to do, a CPU can do.
+    monkeypatch.setattr(accelerator, "is_used", lambda: where == "gpu")
     X, Y, weight = rows(m, n, 5, kind)
     folds = np.arange(m) % 5
     expected = refits(X, Y, weight, folds, judged)
@@ -169,6 +175,17 @@ def test_scores_of_folds_are_those_of_refits(
     assert used[-1] is not None and len(used[-1].lams) < len(LAMS)
     assert found.route.dtype == kind
     alike(found.mean, expected, kind)
+
+
+def test_folds_with_directions_that_all_rows_lack_are_within_reach(used, planned):
+    planned(DUAL, BLOCKS, 5)
+    X, Y, weight = rows(24, 30, 5, "float64")
+    X = X[:, :10] @ RNG.normal(size=(10, 30))  # of rank 10
+    lams, folds = 100 * LAMS, np.arange(24) % 4
+    found = jaxridge.cross_validate(X, Y, lams, folds, weight=weight)
+    assert used[-1] is not None and len(used[-1].lams) < len(LAMS)
+    expected = refits(X, Y, weight, folds, squared, lams)
+    np.testing.assert_allclose(found.mean, expected, rtol=1e-9)
 
 
 def explained(y, p, w):
