@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxridge.costs import LEFT, MOST_STEPS
+
 Columns = Float[Array, "n c"]
-# The energy of the error that is left, relative to that of the answer.
-LEFT = {"float32": 1e-6, "float64": 1e-14}
 # The least that a fold's system may have of that of all rows, in any direction.
 ALIKE = 0.1
 PROBES = 2  # random columns
@@ -46,7 +46,7 @@ def conjugate_gradients(
     nearly_inverse: Callable[[Columns], Columns],
     right: Columns,
     least: Float[Array, " c"],
-    most_steps: int = 40,
+    most_steps: int = MOST_STEPS,
 ) -> tuple[Columns, Bool[Array, ""]]:
     """Solve positive definite systems, one for each column; return whether all are.
 

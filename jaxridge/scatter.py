@@ -37,16 +37,20 @@ class How(NamedTuple):
 
 
 ALL_DIGITS = How()
+TOGETHER = 64  # targets, so few that they are columns of one product with X
+FIRST = 1024  # rows, whose mean is near that of all
 
 
 @partial(jax.jit, static_argnames="how")
 def moments_of_sets(data: Data, sets: Held, how: How = ALL_DIGITS) -> Moments:
     """Return the moments of each set of rows."""
+    if data.Y.shape[1] <= TOGETHER and not how.fast:
+        return jax.lax.map(lambda one: _moments(data, one, how), sets)
 
     def of_set(one: Held) -> Moments:
-        total, x, xx = _design(data, one, how)
-        y, xy, yy = _cross(data, one, total, x, how)
-        return Moments(total, x, y, xx, xy, yy)
+        own = _moments(data._replace(Y=data.Y[:, :0]), one, how)
+        y, xy, yy = _cross(data, one, own.weight, own.x, how)
+        return Moments(own.weight, own.x, y, own.xx, xy, yy)
 
     return jax.lax.map(of_set, sets)
 
@@ -68,19 +72,49 @@ def cross_of_sets(
     return jax.lax.map(of_set, (sets, total, x))
 
 
-def _design(data: Data, rows: Held, how: How) -> tuple[Array, Array, Array]:
-    """Return Σw, x̄ and Σ w dx dxᵀ of one set of rows."""
+def _moments(data: Data, rows: Held, how: How) -> Moments:
+    """Return the moments of one set of rows, of columns and targets in one product.
+
+    Rows are read once. About a point o near their means, √w (X − o, Y − o, 1) times
+    itself holds Σ w dx dxᵀ and Σ w dx, which tells how far the means are from o, and
+    what that has added. As o is the mean of the first rows, that is little.
+    """
     n, dtype = data.X.shape[1], summed_in(data.X.dtype, how.fast)
-    total = jnp.sum(_weight(data, rows))
-    x = _mean(data.X, data, rows, total, how)
-    about = Centre(x, jnp.zeros_like(data.Y[0]))
+    near = Centre(*(a.astype(dtype) for a in _near(data, rows)))
 
     def add(sums: Twofold, some: Data) -> Twofold:
-        A, _ = weighted_rows(some, about)
-        return plus_gram(sums, A.astype(dtype), how.fast)
+        wide = Data(*(a.astype(dtype) for a in some))  # of float32 no digit is lost
+        ones = jnp.sqrt(wide.weight)[:, None]
+        A = jnp.concatenate([*weighted_rows(wide, near), ones], axis=1)
+        return plus_gram(sums, A, how.fast)
 
-    xx = _over_blocks(add, zeros((n, n), dtype), data, rows, dtype, how)
-    return total, x, mirrored(xx.value().astype(x.dtype))
+    columns = n + data.Y.shape[1] + 1
+    start = zeros((columns, columns), dtype)
+    sums = mirrored(_over_blocks(add, start, data, rows, dtype, how).value())
+    total = jnp.sum(_weight(data, rows))
+    away = sums[-1, :-1] / jnp.where(total > 0, total, 1)
+    scatter = sums[:-1, :-1] - total * jnp.outer(away, away)
+    x = jnp.where(total > 0, near.x + away[:n], 0)
+    y = jnp.where(total > 0, near.y + away[n:], 0)
+    yy = jnp.maximum(jnp.diagonal(scatter[n:, n:]), 0)
+    found = Moments(total, x, y, scatter[:n, :n], scatter[:n, n:], yy)
+    return jax.tree.map(lambda a: a.astype(data.X.dtype), found)
+
+
+def _near(data: Data, rows: Held) -> Centre:
+    """Return the mean of the first rows of a set, or one of its rows that count.
+
+    Found as in `_mean`: a constant column is 0 about it, to the last bit.
+    """
+    weight = _weight(data, rows)
+    origin = rows.rows[jnp.argmax(weight > 0)]
+    some, w = rows.rows[:FIRST], weight[:FIRST]
+    unit = jnp.where(jnp.sum(w) > 0, jnp.sum(w), 1)
+
+    def mean(of: Array) -> Array:
+        return of[origin] + matmul(w, of[some] - of[origin]) / unit
+
+    return Centre(mean(data.X), mean(data.Y))
 
 
 def _cross(
@@ -90,9 +124,11 @@ def _cross(
     n, t = data.X.shape[1], data.Y.shape[1]
     dtype = summed_in(data.X.dtype, how.fast)
     y = _mean(data.Y, data, rows, total, how)
+    centre = Centre(x.astype(dtype), y.astype(dtype))
 
     def add(sums: tuple[Twofold, Twofold], some: Data) -> tuple[Twofold, Twofold]:
-        A, B = (a.astype(dtype) for a in weighted_rows(some, Centre(x, y)))
+        wide = Data(*(a.astype(dtype) for a in some))
+        A, B = weighted_rows(wide, centre)
         xy, yy = sums
         return xy.plus(matmul(A.T, B, how.fast)), yy.plus(jnp.sum(B**2, axis=0))
 
@@ -113,13 +149,13 @@ def _mean(
     dtype = summed_in(of.dtype, how.fast)
 
     def add(sums: Twofold, some: Data) -> Twofold:
-        away = some.weight[:, None] * (some.X - origin)
-        return sums.plus(jnp.sum(away.astype(dtype), axis=0))
+        weight, a = some.weight.astype(dtype), some.X.astype(dtype)
+        return sums.plus(jnp.sum(weight[:, None] * (a - origin), axis=0))
 
     start = zeros(origin.shape, dtype)
     sums = _over_blocks(add, start, columns, rows, dtype, how).value()
-    mean = origin + sums.astype(of.dtype) / jnp.where(total > 0, total, 1)
-    return jnp.where(total > 0, mean, 0)
+    mean = origin + sums / jnp.where(total > 0, total, 1)
+    return jnp.where(total > 0, mean, 0).astype(of.dtype)
 
 
 def _over_blocks(
