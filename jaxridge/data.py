@@ -215,7 +215,8 @@ def as_data_to_square(
     with few_for(*data.X.shape):
         if not stays_outside(data.X):
             checks.squarable("X", data.X, weights, missing)
-        checks.squarable("y", data.Y, weights)
+        # As it was given, so that an error names the place where it was.
+        checks.squarable("y", data.Y.reshape(np.shape(y)), weights)
     checks.squarable("weight", weights, np.ones(1))
     return data
 

@@ -95,6 +95,12 @@ def test_arrays_are_not_copied_back_to_be_checked(pretended):
         assert X.shape not in copied
         with pytest.raises(ValueError, match=r"`X` must be finite, got nan at index"):
             jaxridge.cross_validate(X.at[3, 1].set(jnp.nan), y, LAMS, 3)
+        with pytest.raises(
+            ValueError, match=r"`y` must be finite, got inf at index \(7"
+        ):
+            jaxridge.cross_validate(X, y.at[7].set(jnp.inf), LAMS, 3)
+        with pytest.raises(ValueError, match=r"`weight` must be finite, got nan at"):
+            jaxridge.cross_validate(X, y, LAMS, 3, weight=y[:, 0] * jnp.nan)
         with pytest.raises(ValueError, match="leave the range of float64"):
             jaxridge.cross_validate(X * 1e200, y, LAMS, 3)
 
