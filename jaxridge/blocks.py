@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import cho_solve
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxridge import accelerator
 from jaxridge.data import weighted_mean
@@ -89,18 +89,9 @@ def scored(
 
     def one_fold(fold: tuple[Array, ...]) -> tuple[Array, Array]:
         U, counts, y, w, unit, square = fold
+        missed_by = partial(_missed_by, kernel.values, U, counts, unit)
 
-        def missed_by(lam: Array) -> Array:
-            """Return rows whose products with UᵀB are the errors."""
-            damped = kernel.values + lam
-            inverse = jnp.where(damped > 0, 1 / jnp.where(damped > 0, damped, 1), 0)
-            # Rows that only pad stand apart, with error 0.
-            Q = matmul(U * inverse, U.T) + jnp.diag(jnp.where(counts, 0, inverse[0]))
-            return cho_solve((jnp.linalg.cholesky(Q), True), U * inverse) / unit
-
-        def judged(
-            error: Array, y: Array, square: Array, middle: Array
-        ) -> tuple[Array, Array]:
+        def judged(error: Array, y: Array, square: Array, middle: Array) -> Any:
             prediction = y - error
             left = squared_error(y, prediction, w) / square
             return score_about(middle, score, y, prediction, w), left
@@ -110,20 +101,18 @@ def scored(
             return jax.lax.map(
                 lambda lam: judged(matmul(missed_by(lam), along), *of_targets), lams
             )
-        at_once = len(nodes.lams) if accelerator.is_used() else None
-        rows = jax.lax.map(missed_by, jnp.asarray(nodes.lams), batch_size=at_once)
-        shares, numbers = jnp.asarray(nodes.shares), lam_tile * y.size
         # Predictions less the training mean are what those at the nodes make others of.
-        trained = jnp.sum(weight) - jnp.sum(w)
-        mean = -matmul(w, y) / trained * fit_intercept
-        lost = 1 - jnp.sum(shares, axis=1)
+        mean = -matmul(w, y) / (jnp.sum(weight) - jnp.sum(w)) * fit_intercept
 
-        def judged_of(error: Array, y: Array, *rest: Array) -> tuple[Array, Array]:
+        def judged_of(error: Array, y: Array, *rest: Array) -> Any:
             *of_targets, mean, lost = rest
             return judged(error + lost * (y - mean), y, *of_targets)
 
-        given = judged_of, (*of_targets, mean), numbers, (lost,)
-        return by_rows_at_nodes(rows, along, shares, *given)
+        at, shares = map(jnp.asarray, nodes)
+        at_once = len(at) if accelerator.is_used() else None
+        rows = jax.lax.map(missed_by, at, batch_size=at_once)
+        given = judged_of, (*of_targets, mean), lam_tile * y.size
+        return by_rows_at_nodes(rows, along, shares, *given, (1 - shares.sum(axis=1),))
 
     of_folds = U, held.counts, y, w, unit, square
     scores, left = jax.lax.map(one_fold, of_folds)
@@ -132,3 +121,18 @@ def scored(
     worst = jnp.where(least > noise, (largest + jnp.min(lams)) / least, jnp.inf)
     k = held.rows.shape[0]
     return Scored(scores, jnp.full(k, worst), jnp.min(left, axis=(1, 2)))
+
+
+def _missed_by(
+    values: Float[Array, " r"],
+    U: Float[Array, "h r"],
+    counts: Bool[Array, " h"],
+    unit: Float[Array, "h 1"],
+    lam: Float[Array, ""],
+) -> Float[Array, "h r"]:
+    """Return rows whose products with UᵀB are the errors of a block."""
+    damped = values + lam
+    inverse = jnp.where(damped > 0, 1 / jnp.where(damped > 0, damped, 1), 0)
+    # Rows that only pad stand apart, with error 0.
+    Q = matmul(U * inverse, U.T) + jnp.diag(jnp.where(counts, 0, inverse[0]))
+    return cho_solve((jnp.linalg.cholesky(Q), True), U * inverse) / unit

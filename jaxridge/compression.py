@@ -26,7 +26,15 @@ from jaxtyping import Array, Float
 from jaxridge import accelerator
 from jaxridge.data import Centre, Data, weighted_rows
 from jaxridge.products import mirrored, plus_gram
-from jaxridge.tiles import View, as_stored, fold, summed_in, terms_at_once, tile
+from jaxridge.tiles import (
+    View,
+    as_stored,
+    fold,
+    fold_blocks,
+    summed_in,
+    terms_at_once,
+    tile,
+)
 from jaxridge.twofold import Twofold, zeros
 
 WORTHWHILE = 4  # compress when there are this many times more rows than columns
@@ -95,9 +103,9 @@ def _products(data: Data, centre: Centre, view: View) -> Float[Array, "c c"]:
         rows = _joined_rows(Data(X, Y, weight), centre, view)
         return plus_gram(sums, rows.astype(dtype))
 
-    start, block = zeros((columns, columns), dtype), terms_at_once(dtype, columns)
-    rows = data.weight, data.X, data.Y
-    return mirrored(fold(add, start, *rows, least=block, at_once=0).value())
+    start, rows = zeros((columns, columns), dtype), (data.weight, data.X, data.Y)
+    terms = terms_at_once(dtype, columns)
+    return mirrored(fold_blocks(add, start, *rows, terms=terms).value())
 
 
 def _root(products: Float[Array, "c c"]) -> Float[Array, "c c"]:

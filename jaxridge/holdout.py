@@ -28,14 +28,7 @@ from jaxridge.placement import placed
 from jaxridge.plans import Plan
 from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost, sums_keep
 from jaxridge.products import FAST, FULL
-from jaxridge.routes import (
-    BLOCKS,
-    DUAL,
-    ONE_A_FOLD,
-    PRIMAL,
-    SVD,
-    Route,
-)
+from jaxridge.routes import BLOCKS, DUAL, ONE_A_FOLD, PRIMAL, SVD, Route
 from jaxridge.scoring import OF_SUMS, Score
 from jaxridge.spectrum import condition, gain, of_data
 from jaxridge.sums import fold_moments, with_targets

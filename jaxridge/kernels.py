@@ -22,7 +22,7 @@ from jaxridge.nodes import Nodes, few_of
 from jaxridge.products import matmul, mirrored, plus_gram
 from jaxridge.scoring import Score
 from jaxridge.spectrum import above, gain
-from jaxridge.tiles import fold, summed_in, terms_at_once
+from jaxridge.tiles import fold_blocks, summed_in, terms_at_once
 from jaxridge.twofold import Twofold, zeros
 
 
@@ -53,8 +53,7 @@ def kernel_of(
 
     every = jnp.arange(X.shape[1])[:, None]
     ones, start = jnp.ones(len(every), X.dtype), zeros((len(X), len(X)), dtype)
-    columns = {"least": width, "at_once": 0, "parts": 1}
-    K = fold(add, start, ones, every, **columns).value()
+    K = fold_blocks(add, start, ones, every, terms=width, parts=1).value()
     return mirrored(K.astype(X.dtype))
 
 

@@ -34,12 +34,6 @@ def matmul(
     return jnp.matmul(a, b, precision=precision)
 
 
-def gram(A: Float[Array, "m n"], fast: bool = False) -> Float[Array, "n n"]:
-    """Return `A.T @ A`, half of it computed by a GPU's BLAS, and half copied."""
-    none = jnp.zeros((A.shape[1], A.shape[1]), A.dtype)
-    return mirrored(lower_gram(A, none, fast))
-
-
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def lower_gram(
     A: Float[Array, "m n"], onto: Float[Array, "n n"], fast: bool = False

@@ -18,7 +18,7 @@ from jaxridge.data import Centre, Data, weighted_rows
 from jaxridge.folds import Held
 from jaxridge.moments import Moments
 from jaxridge.products import matmul, mirrored, plus_gram
-from jaxridge.tiles import fold, summed_in, terms_at_once
+from jaxridge.tiles import fold_blocks, summed_in, terms_at_once
 from jaxridge.twofold import Twofold, zeros
 
 S = TypeVar("S")
@@ -181,10 +181,9 @@ def _over_blocks(
         return jax.lax.cond(jnp.any(weight > 0), step_there, lambda s: s, state)
 
     at = rows.rows[:, None]
-    least = terms_at_once(dtype, data.X.shape[1] + data.Y.shape[1], how.fast)
+    terms = terms_at_once(dtype, data.X.shape[1] + data.Y.shape[1], how.fast)
     # In their order, so that those that pad a set are blocks that can be skipped.
-    order = {"least": least, "at_once": 0, "parts": 1}
-    return fold(take, start, _weight(data, rows), at, **order)
+    return fold_blocks(take, start, _weight(data, rows), at, terms=terms, parts=1)
 
 
 def _weight(data: Data, rows: Held) -> Float[Array, " h"]:

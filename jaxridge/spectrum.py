@@ -24,7 +24,7 @@ from jaxridge.data import Centre, Data, centre_of, weighted_rows
 from jaxridge.derivatives import OF_AXES, without_derivative
 from jaxridge.precision import BEARABLE, LOSS
 from jaxridge.products import matmul, mirrored, plus_gram
-from jaxridge.tiles import View, as_stored, fold, summed_in, terms_at_once
+from jaxridge.tiles import View, as_stored, fold, fold_blocks, summed_in, terms_at_once
 from jaxridge.twofold import Twofold, zeros
 
 
@@ -131,10 +131,12 @@ def _of_many_rows(data: Data, centre: Centre, view: View) -> Spectrum:
         A, B = (a.astype(dtype) for a in rows)
         return plus_gram(sums[0], A), sums[1].plus(matmul(A.T, B))
 
-    start, rows = (zeros((n, n), dtype), zeros((n, t), dtype)), (data.X, data.Y)
-    block = {"least": terms_at_once(dtype, n + t), "at_once": 0}
-    how = block if accelerator.is_used() else {}
-    xx, xy = fold(add, start, data.weight, *rows, **how)
+    # What a CPU has in its cache is short enough for float32 sums.
+    over, terms = fold, terms_at_once(dtype, n + t)
+    if accelerator.is_used():
+        over = partial(fold_blocks, terms=terms)
+    start = zeros((n, n), dtype), zeros((n, t), dtype)
+    xx, xy = over(add, start, data.weight, data.X, data.Y)
     sums = mirrored(xx.value()), xy.value()
     return of_products(*(a.astype(data.X.dtype) for a in sums))
 

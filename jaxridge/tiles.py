@@ -92,6 +92,18 @@ def fold(
     return jax.lax.scan(take, state, jnp.arange(0, part, length))[0]
 
 
+def fold_blocks(
+    step: Callable[..., S],
+    state: S,
+    weight: Float[Array, " m"],
+    *arrays: Float[Array, "m _"],
+    terms: int,
+    parts: int = PARTS,
+) -> S:
+    """Do as `fold`, with tiles of so many rows, however much they hold."""
+    return fold(step, state, weight, *arrays, least=terms, at_once=0, parts=parts)
+
+
 def _rows(array: Array, first: Array, count: int, parts: int) -> Array:
     """Return `count` rows of each part, in a layout of their own."""
     apart = array.reshape(parts, -1, *array.shape[1:])
