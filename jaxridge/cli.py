@@ -1,30 +1,23 @@
 """The command line: arguments in, files out.
 
-Commands import what they need when they run, so that ``--help`` answers at once; this
-is the only file where imports stand inside functions.
+Commands import what they need when they run, so that ``--help`` answers at once; in
+no other file but ``options`` do imports stand inside functions.
 """
 
-import csv
 import os
-import re
 import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
 from jaxridge.interrupts import interruptible
+from jaxridge.options import Out, fit_options, share
 from jaxridge.version import __version__
 
-if TYPE_CHECKING:
-    import numpy as np
-
-MOST_LAMS = 1_000_000
-LARGEST_LAM = 1e150  # of which there is a square
-CRITERIA = ("loo", "gcv", "evidence")
 TUTORIAL_LAMS = (0.0, 1.0, 10.0, 100.0, 1000.0)
 
 
@@ -62,17 +55,6 @@ def main(args: Sequence[str] | None = None) -> None:
 def _fail(message: str, code: int = 2) -> None:
     click.echo("jaxridge: " + " ".join(message.split()), err=True)
     sys.exit(code)
-
-
-class _Out(click.Path):
-    """A path to write to; an empty one, as of an unset variable, is none."""
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Any:
-        if value == "":
-            self.fail("is empty: name where to write", param, ctx)
-        return super().convert(value, param, ctx)
 
 
 @click.group(
@@ -113,7 +95,7 @@ def info() -> None:
 @cli.command()
 @click.option(
     "--out",
-    type=_Out(path_type=Path, file_okay=False),
+    type=Out(path_type=Path, file_okay=False),
     default=Path("jaxridge-demo"),
     show_default=True,
     help="Folder for the pictures.",
@@ -133,257 +115,9 @@ def demo(run: Run, out: Path) -> None:
     click.echo(text)
 
 
-def _lams(
-    ctx: click.Context, parameter: click.Parameter, text: str
-) -> "np.ndarray | None":
-    """Read ``LOW:HIGH:COUNT``, ``a,b,c`` or ``auto``."""
-    import numpy as np
-
-    if text == "auto":
-        return None
-    try:
-        if ":" in text:
-            low, high, count = text.split(":")
-            with np.errstate(all="ignore"):
-                number = min(int(count), MOST_LAMS + 1)
-                lams = np.geomspace(float(low), float(high), number)
-        else:
-            lams = np.array([float(part) for part in text.split(",")])
-    except ValueError:
-        lams = np.array([])
-    if lams.size == 0 or not (lams <= LARGEST_LAM).all() or (lams < 0).any():
-        raise click.BadParameter(
-            f"{text!r} must be LOW:HIGH:COUNT (above 0, log-spaced), numbers of at "
-            "least 0 separated by commas, or auto; at most 1e150"
-        )
-    if lams.size > MOST_LAMS:
-        raise click.BadParameter(f"more than {MOST_LAMS} penalties")
-    return lams
-
-
-def _cv(ctx: click.Context, parameter: click.Parameter, text: str) -> int | str:
-    """Read a number of folds, or the name of a criterion."""
-    if text in CRITERIA:
-        return text
-    try:
-        folds = int(text)
-    except ValueError:
-        folds = 0
-    if folds < 2:
-        raise click.BadParameter(
-            f"{text!r} must be a number of folds from 2, or one of "
-            f"{', '.join(CRITERIA)}"
-        )
-    return folds
-
-
-def _share(
-    ctx: click.Context, parameter: click.Parameter, text: str | None
-) -> float | None:
-    """Read a share between 0 and 1."""
-    if text is None:
-        return None
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise click.BadParameter(f"{text!r} must be between 0 and 1, such as 0.9")
-    return share
-
-
-def _bytes(ctx: click.Context, parameter: click.Parameter, text: str) -> int:
-    """Read a size, such as 500MB or 2GB."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) *([kMGT]?)B?", text, re.IGNORECASE)
-    if found is None:
-        raise click.BadParameter(f"{text!r} must be a size, such as 500MB or 2GB")
-    if len(found[1]) > 15:
-        raise click.BadParameter(f"{text[:20]}... is more than any memory")
-    return int(float(found[1]) * 1000 ** " kmgt".index(found[2].lower() or " "))
-
-
-def _column(
-    ctx: click.Context, parameter: click.Parameter, text: str | None
-) -> str | None:
-    if text == "":
-        raise click.BadParameter("is empty")
-    return text
-
-
-def _columns(
-    ctx: click.Context, parameter: click.Parameter, names: tuple[str, ...]
-) -> tuple[str, ...]:
-    return tuple(str(_column(ctx, parameter, name)) for name in names)
-
-
-def _names(
-    ctx: click.Context, parameter: click.Parameter, text: str
-) -> tuple[str, ...]:
-    """Read ``a,b,c``; a name with a comma stands in double quotes."""
-    names = next(csv.reader([text], skipinitialspace=True), [])
-    return tuple(name.strip() for name in names if name.strip())
-
-
-def _fit_options(command: Callable[..., None]) -> Callable[..., None]:
-    option = click.option
-    for add in reversed(
-        (
-            option(
-                "--target",
-                "targets",
-                metavar="COL",
-                multiple=True,
-                callback=_columns,
-                help="What to predict; several times for several, each with a "
-                "penalty of its own.",
-            ),
-            option(
-                "--lambdas",
-                "lams",
-                default="auto",
-                show_default=True,
-                callback=_lams,
-                metavar="LOW:HIGH:COUNT|a,b,c|auto",
-                help="Penalties: log-spaced, listed, or 100 or more from the data.",
-            ),
-            option(
-                "--cv",
-                default="5",
-                show_default=True,
-                callback=_cv,
-                metavar="K|loo|gcv|evidence",
-                help="What judges a penalty: a number of shuffled folds, each row "
-                "predicted from all others, generalised cross-validation, or the "
-                "marginal likelihood.",
-            ),
-            option(
-                "--group",
-                metavar="COL",
-                callback=_column,
-                help="Rows of one group stay together, in one fold.",
-            ),
-            option(
-                "--time-ordered",
-                "in_time",
-                is_flag=True,
-                help="Rows stand in the order of time: folds are predicted from the "
-                "rows before them.",
-            ),
-            option(
-                "--method",
-                type=click.Choice(["exact", "descent"]),
-                default="exact",
-                show_default=True,
-                help="One factorisation for all penalties, or descend J.",
-            ),
-            option(
-                "--rule",
-                type=click.Choice(["min", "1se"]),
-                default="min",
-                show_default=True,
-                help="Least held-out error, or the most shrinkage within one "
-                "standard error of it.",
-            ),
-            option(
-                "--standardize/--no-standardize",
-                default=True,
-                show_default=True,
-                help="Scale columns to unit variance, learnt in each fold.",
-            ),
-            option(
-                "--missing",
-                type=click.Choice(["error", "drop", "mean"]),
-                default="error",
-                show_default=True,
-                help="Missing values: refuse, drop rows, or fill with the mean.",
-            ),
-            option(
-                "--categorical",
-                type=click.Choice(["error", "drop", "onehot"]),
-                default="error",
-                show_default=True,
-                help="Text columns: refuse, drop, or encode as 0/1 columns.",
-            ),
-            option(
-                "--max-levels",
-                type=click.IntRange(min=1),
-                default=50,
-                show_default=True,
-                help="Levels of a text column kept apart; the rest is pooled.",
-            ),
-            option(
-                "--weight",
-                metavar="COL",
-                callback=_column,
-                help="How often each row counts.",
-            ),
-            option(
-                "--drop",
-                metavar="COLS",
-                default="",
-                callback=_names,
-                help="Columns to leave out, separated by commas; a name that holds one "
-                "stands in double quotes.",
-            ),
-            option(
-                "--intercept/--no-intercept",
-                "fit_intercept",
-                default=True,
-                show_default=True,
-                help="Fit an unpenalised intercept.",
-            ),
-            option(
-                "--test",
-                callback=_column,
-                metavar="FILE|FRACTION",
-                help="Rows for an error that did not choose lambda: another file, or "
-                "a random share of this one.",
-            ),
-            option(
-                "--interval",
-                callback=_share,
-                metavar="SHARE",
-                help="Keep what intervals need that hold this share of new rows, such "
-                "as 0.9, for predict.",
-            ),
-            option(
-                "--memory",
-                default="1GB",
-                show_default=True,
-                callback=_bytes,
-                metavar="SIZE",
-                help="A Parquet file that would fill more is read in pieces, of which "
-                "sums are kept.",
-            ),
-            option(
-                "--report",
-                is_flag=True,
-                help="Write report.html too: one page that shows which lambda, why, "
-                "and how sure that is.",
-            ),
-            option(
-                "--seed",
-                type=click.IntRange(min=0, max=2**32 - 1),
-                default=0,
-                show_default=True,
-                help="Decides the folds and the test rows.",
-            ),
-            option(
-                "--out",
-                type=_Out(path_type=Path, file_okay=False),
-                default=Path("jaxridge-fit"),
-                show_default=True,
-                help="Folder for results and pictures.",
-            ),
-        )
-    ):
-        command = add(command)
-    return command
-
-
 @cli.command()
 @click.argument("data", type=click.Path(path_type=Path), required=False)
-@_fit_options
+@fit_options
 @click.pass_obj
 def fit(
     run: Run,
@@ -415,13 +149,13 @@ def fit(
 @click.option(
     "-o",
     "--out",
-    type=_Out(path_type=Path, dir_okay=False),
+    type=Out(path_type=Path, dir_okay=False),
     required=True,
     help="CSV file to write.",
 )
 @click.option(
     "--interval",
-    callback=lambda *given: _share(*given),
+    callback=lambda *given: share(*given),
     metavar="SHARE",
     help="Intervals that hold this share of new rows; that of the fit if not given.",
 )
