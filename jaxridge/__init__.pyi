@@ -5,14 +5,13 @@ from .classifiers import RidgeClassifier, RidgeClassifierCV
 from .criteria import evidence, gcv
 from .descent import descend, sweep
 from .estimators import Ridge, RidgeCV
+from .gradient_check import GradientCheck, check_gradient
 from .grids import lambda_grid
 from .left_out import leave_one_out
 from .moments import Moments
 from .objective import (
-    GradientCheck,
     Params,
     ParamsPath,
-    check_gradient,
     cost,
     gradient,
     gradient_by_hand,

@@ -9,7 +9,8 @@ from tabulate import tabulate
 
 from jaxridge.descent import sweep
 from jaxridge.files import written_aside
-from jaxridge.objective import Params, check_gradient
+from jaxridge.gradient_check import check_gradient
+from jaxridge.objective import Params
 from jaxridge.plots import figure, plot_fits, plot_history
 from jaxridge.solvers import solve
 

@@ -3,13 +3,11 @@
     J(θ) = 1/(2m) Σᵢ wᵢ (xᵢ·coef + intercept − yᵢ)²  +  λ/(2m) ‖coef‖²        m = Σ wᵢ
 
 The intercept is never penalised. `jax.grad` derives the gradient from the cost; the
-same gradient is also written by hand, and `check_gradient` compares the two with each
-other and with finite differences. Minimising J is minimising Σ w e² + λ‖coef‖², so λ is
-scikit-learn's ``alpha``. With several targets J is summed over them.
+same gradient is also written by hand. Minimising J is minimising Σ w e² + λ‖coef‖², so
+λ is scikit-learn's ``alpha``. With several targets J is summed over them.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,13 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
-from tabulate import tabulate
 
 from jaxridge import checks
 from jaxridge.data import ArrayLike, as_floats, as_penalty, in_kind_of_input
 from jaxridge.products import matmul
-
-ROWS_SHOWN = 10
 
 
 class Params(NamedTuple):
@@ -65,52 +60,6 @@ class ParamsPath(NamedTuple):
     def among(self, indices: Array | np.ndarray) -> "ParamsPath":
         """Return the params at some penalties, by their places in the grid."""
         return ParamsPath(self.coef[indices], self.intercept[indices])
-
-
-class GradientCheck(NamedTuple):
-    """The gradient of J three ways, and how far apart they are.
-
-    Attributes
-    ----------
-    autodiff, by_hand, central : Params
-        ∂J/∂θ by `jax.grad`, by formula, and by central differences.
-    absolute_difference, relative_difference : array of shape ()
-        Largest ``|autodiff − by_hand|``; the same over the largest ``|by_hand|``.
-    central_difference : array of shape ()
-        Largest ``|autodiff − central|`` over the largest ``|by_hand|``. Rounding in J
-        limits it to about 1e-8 in float64 and 1e-2 in float32.
-    """
-
-    autodiff: Params
-    by_hand: Params
-    central: Params
-    absolute_difference: Float[Array, ""]
-    relative_difference: Float[Array, ""]
-    central_difference: Float[Array, ""]
-
-    def __str__(self) -> str:
-        """Return the gradients side by side, at most ten components of them."""
-        columns = [
-            np.concatenate([np.ravel(p.coef), np.ravel(p.intercept)])
-            for p in (self.autodiff, self.by_hand, self.central)
-        ]
-        n_coef = np.size(self.autodiff.coef)
-        names = [f"coef[{j}]" for j in range(n_coef)]
-        names += [f"intercept[{j}]" for j in range(columns[0].size - n_coef)]
-        rows = list(zip(names, *columns, strict=True))
-        shown = rows[:ROWS_SHOWN]
-        if len(rows) > ROWS_SHOWN:
-            shown.append((f"... {len(rows) - ROWS_SHOWN} more", "", "", ""))
-        table = tabulate(
-            shown, ["dJ/d", "autodiff", "by hand", "central difference"], floatfmt=".8g"
-        )
-        return (
-            f"{table}\n\n"
-            f"autodiff - by hand: at most {self.absolute_difference:.1e} "
-            f"({self.relative_difference:.1e} of the largest component)\n"
-            f"autodiff - central difference: at most {self.central_difference:.1e} "
-            "of the largest component"
-        )
 
 
 @in_kind_of_input
@@ -171,7 +120,7 @@ def cost(
     >>> print(cost(params, X, y, lam=1.0))  # (1² + 1² + 1 · 2²) / (2 · 2)
     1.5
     """
-    params, X, y, lam, weight = _ready(params, X, y, lam, weight)
+    params, X, y, lam, weight = ready(params, X, y, lam, weight)
     return cost_of_rows(params, X, y, weight, lam)
 
 
@@ -284,81 +233,13 @@ def gradient_by_hand(
     >>> print(gradient_by_hand(params, X, y, lam=1.0).coef)
     [-0.5]
     """
-    params, X, y, lam, weight = _ready(params, X, y, lam, weight)
+    params, X, y, lam, weight = ready(params, X, y, lam, weight)
     m = jnp.sum(weight)
     residual = _fitted(params, X) - y
     weighted = residual * weight.reshape(-1, *[1] * (residual.ndim - 1))
     return Params(
         coef=(matmul(weighted.T, X).T + lam * params.coef) / m,
         intercept=jnp.sum(weighted, axis=0) / m,
-    )
-
-
-@in_kind_of_input
-def check_gradient(
-    params: Params,
-    X: ArrayLike,
-    y: ArrayLike,
-    lam: ArrayLike,
-    weight: ArrayLike | None = None,
-    *,
-    fit_intercept: bool = True,
-) -> GradientCheck:
-    """Compare the gradient of J by autodiff, by hand and by central differences.
-
-    Parameters
-    ----------
-    params, X, y, lam, weight
-        As for `cost`, whose J is differentiated.
-    fit_intercept : bool
-        False leaves the intercept's derivative out: it is reported as 0.
-
-    Returns
-    -------
-    GradientCheck
-        The three gradients and their largest differences; `print` shows a table.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `cost` does.
-
-    Notes
-    -----
-    Central differences evaluate J twice for each of the n·t coefficients, one after the
-    other: O(m n² t²) time, so check on a part of large data. J is a parabola along
-    every coordinate, so its central difference has no truncation error, only rounding,
-    and the step can be as large as the coefficient itself.
-
-    Examples
-    --------
-    >>> X, y = np.array([[1.0], [2.0]]), np.array([3.0, 5.0])
-    >>> params = Params(coef=np.array([2.0]), intercept=np.array(0.0))
-    >>> float(check_gradient(params, X, y, lam=1.0).absolute_difference)
-    0.0
-    """
-    fit_intercept = checks.flag("fit_intercept", fit_intercept)
-    return _checked(*_ready(params, X, y, lam, weight), fit_intercept)
-
-
-@partial(jax.jit, static_argnames="fit_intercept")
-def _checked(
-    params: Params, X: Array, y: Array, lam: Array, weight: Array, fit_intercept: bool
-) -> GradientCheck:
-    autodiff = gradient(params, X, y, lam, weight)
-    by_hand = gradient_by_hand(params, X, y, lam, weight)
-    central = _central_differences(params, X, y, lam, weight)
-    if not fit_intercept:
-        none = jnp.zeros_like(autodiff.intercept)
-        autodiff, by_hand, central = (
-            Params(g.coef, none) for g in (autodiff, by_hand, central)
-        )
-    largest = _largest(by_hand)
-    scale = jnp.where(largest > 0, largest, 1)
-    apart = _largest(jax.tree.map(jnp.subtract, autodiff, by_hand))
-    from_central = _largest(jax.tree.map(jnp.subtract, autodiff, central))
-    return GradientCheck(
-        autodiff, by_hand, central, apart, apart / scale, from_central / scale
     )
 
 
@@ -408,8 +289,8 @@ def gradient_norm(derivative: Params, fit_intercept: bool) -> Float[Array, ""]:
         none = jnp.zeros_like(derivative.intercept)
         derivative = derivative._replace(intercept=none)
     # In units of its largest component, so that no square leaves the dtype's range.
-    largest = _largest(derivative)
-    unit = jnp.where(largest > 0, largest, 1)
+    size = largest(derivative)
+    unit = jnp.where(size > 0, size, 1)
     squares = jax.tree.map(lambda g: jnp.sum((g / unit) ** 2), derivative)
     return unit * jnp.sqrt(squares.coef + squares.intercept)
 
@@ -419,7 +300,8 @@ def _predicted(coef: Array, intercept: Array, X: Array) -> Array:
     return _fitted(Params(coef, intercept), X)
 
 
-def _largest(params: Params) -> Array:
+def largest(params: Params) -> Float[Array, ""]:
+    """Return the largest component by magnitude."""
     return jnp.max(jnp.abs(ravel_pytree(params)[0]))
 
 
@@ -441,7 +323,7 @@ def _float_params(params: Params) -> Params:
     return Params(*as_floats(coef=params.coef, intercept=params.intercept))
 
 
-def _ready(
+def ready(
     params: Params, X: Any, y: Any, lam: Any, weight: Any
 ) -> tuple[Params, Array, Array, Array, Array]:
     """Check and convert the arguments of the cost."""
@@ -475,20 +357,3 @@ def _params_fit(coef: Array, intercept: Array, X: Array) -> None:
             f"`intercept` must have shape {coef.shape[1:]} beside coef {coef.shape}, "
             f"got {intercept.shape}"
         )
-
-
-def _central_differences(
-    params: Params, X: Array, y: Array, lam: Array, weight: Array
-) -> Params:
-    flat, unravel = ravel_pytree(params)
-    # J is a parabola, so only rounding errs: it is least for a step that changes J as
-    # much as J itself, which without more knowledge is the coefficient's own size.
-    steps = jnp.maximum(jnp.abs(flat), 1)
-
-    def slope(j: Array) -> Array:
-        h = steps[j]
-        up = cost(Params(*unravel(flat.at[j].add(h))), X, y, lam, weight)
-        down = cost(Params(*unravel(flat.at[j].add(-h))), X, y, lam, weight)
-        return (up - down) / (2 * h)
-
-    return Params(*unravel(jax.lax.map(slope, jnp.arange(flat.size))))

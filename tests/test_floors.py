@@ -31,6 +31,7 @@ FLOORS = (
         "precision",
         "scoring",
         "costs",
+        "gradient_check",
         "tridiagonal",
     ),
     ("conjugate", "moments", "plans", "spectrum"),
