@@ -7,7 +7,7 @@ few folds does not tell such neighbours apart, and more shrinkage is the simpler
 
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from tabulate import tabulate
 
 from jaxridge import checks
-from jaxridge.data import in_kind_of_input
+from jaxridge.data import in_kind_of_input, quick_if_few
 from jaxridge.routes import Route
 
 ROWS_SHOWN = 12
@@ -193,21 +193,24 @@ def choose(
         checks.finite("scores.standard_error", scores.standard_error)
     checks.finite("scores.lams", scores.lams)
     shared = not per_target or np.ndim(scores.mean) == 1
-    return _chosen(scores._replace(route=Route()), rule, shared)
+    found: Choice = _chosen(scores._replace(route=Route()), rule=rule, shared=shared)
+    return found
 
 
-@partial(jax.jit, static_argnames=("rule", "shared"))
-def _chosen(scores: Scores | Evidence, rule: str, shared: bool) -> Choice:
-    losses, errors = _over_targets(scores) if shared else _per_target(scores)
-    lams = jnp.asarray(scores.lams)
-    losses = jnp.where(scores.greater_is_better, -losses, losses)
-    best = jnp.min(losses, axis=0)
+@partial(quick_if_few, static=("rule", "shared"))
+def _chosen(scores: Any, *, rule: str, shared: bool) -> Choice:
+    losses, errors, lams = scores.mean, scores.standard_error, scores.lams
+    if shared:
+        losses, errors = _over_targets(scores)
+    xp = losses.__array_namespace__()
+    losses = xp.where(scores.greater_is_better, -losses, losses)
+    best = losses.min(axis=0)
     if rule == "1se":
         at = _largest(lams, losses <= best)
-        best = best + jnp.take_along_axis(errors, at[None], axis=0)[0]
+        best = best + xp.take_along_axis(errors, at[None], axis=0)[0]
     index = _largest(lams, losses <= best)
     lam = lams[index]
-    edge = ((lam == jnp.min(lams)) | (lam == jnp.max(lams))) & (lams.size > 1)
+    edge = ((lam == lams.min()) | (lam == lams.max())) & (lams.size > 1)
     choice = Choice(lam, index, edge)
     return jax.tree.map(lambda a: a[0], choice) if shared else choice
 
@@ -223,39 +226,36 @@ def scores_of_folds(
     return Scores(lams, per_fold, mean, error, jnp.asarray(greater_is_better), route)
 
 
-@jax.jit
-def _summary(per_fold: Float[Array, "k L *t"]) -> tuple[Array, Array]:
-    return jnp.mean(per_fold, axis=0), standard_error(per_fold)
+@quick_if_few
+def _summary(per_fold: Any) -> tuple[Any, Any]:
+    return per_fold.mean(axis=0), standard_error(per_fold)
 
 
-def _per_target(scores: Scores | Evidence) -> tuple[Array, Array]:
-    """Return mean scores and their standard errors, (n_lams, n_targets)."""
-    return jnp.asarray(scores.mean), jnp.asarray(scores.standard_error)
-
-
-def _over_targets(scores: Scores | Evidence) -> tuple[Array, Array]:
-    """Return the same for the mean over targets, (n_lams, 1)."""
-    if scores.mean.ndim == 1:
-        return scores.mean[:, None], scores.standard_error[:, None]
-    mean = jnp.mean(scores.mean, axis=-1, keepdims=True)
-    if scores.per_fold.shape[0] == 1:
+def _over_targets(scores: Any) -> tuple[Any, Any]:
+    """Return the mean over targets, and its standard error, (n_lams, 1)."""
+    mean, error, per_fold = scores.mean, scores.standard_error, scores.per_fold
+    if mean.ndim == 1:
+        return mean[:, None], error[:, None]
+    mean = mean.mean(axis=-1, keepdims=True)
+    if per_fold.shape[0] == 1:
         # Of leave-one-out, errors of the targets are known but not how they vary
         # together: at worst, as one.
-        return mean, jnp.mean(scores.standard_error, axis=-1, keepdims=True)
-    return mean, standard_error(jnp.mean(scores.per_fold, axis=-1))[:, None]
+        return mean, error.mean(axis=-1, keepdims=True)
+    return mean, standard_error(per_fold.mean(axis=-1))[:, None]
 
 
 def standard_error(per_fold: Float[Array, "k *score"]) -> Float[Array, "*score"]:
     """Return std(ddof=1)/√k over the k folds, 0 for fewer than two."""
     k = per_fold.shape[0]
     if k < 2:
-        return jnp.zeros(per_fold.shape[1:], per_fold.dtype)
+        return per_fold[:0].sum(axis=0)
     # In a unit of its own, as scores may be squares, and this squares them again.
-    size = jnp.max(jnp.abs(per_fold), axis=0)
-    size = jnp.where(size > 0, size, 1)
-    return size * jnp.std(per_fold / size, axis=0, ddof=1) / k**0.5
+    size = abs(per_fold).max(axis=0)
+    size = size + (size == 0)
+    return size * (per_fold / size).std(axis=0, ddof=1) / k**0.5
 
 
-def _largest(lams: Float[Array, " L"], allowed: Bool[Array, "L t"]) -> Int[Array, " t"]:
+def _largest(lams: Any, allowed: Any) -> Any:
     """Return the place of the largest penalty that is allowed, for each column."""
-    return jnp.argmax(jnp.where(allowed, lams[:, None], -1), axis=0)
+    where = lams.__array_namespace__().where
+    return where(allowed, lams[:, None], -1).argmax(axis=0)

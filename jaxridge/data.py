@@ -35,6 +35,7 @@ R = TypeVar("R")
 
 # Arguments that are not data: they do not decide between NumPy and JAX.
 NOT_DATA = ("key", "folds", "groups", "optimizer")
+FEW = 2**16  # numbers, with which NumPy is done before XLA has compiled
 
 
 class Data(NamedTuple):
@@ -255,11 +256,36 @@ def as_penalty(name: str, lam: Any, dtype: Any) -> Array:
     return cast
 
 
+def quick_if_few(function: Callable[P, R], static: tuple[str, ...] = ()) -> Any:
+    """Let NumPy compute where few numbers are known: XLA takes longer to compile.
+
+    The function is of arrays of either kind, in trees; arguments by name are `static`.
+    """
+    compiled: Any = jax.jit(function, static_argnames=static)
+
+    @functools.wraps(function)
+    def quick(*args: Any, **how: Any) -> Any:
+        leaves = jax.tree.leaves(args)
+        if checks.any_traced(leaves) or sum(map(np.size, leaves)) > FEW:
+            return compiled(*args, **how)
+        plain: Any = function
+        found = plain(*jax.tree.map(np.asarray, args), **how)
+        return jax.tree.map(jnp.asarray, found)
+
+    return quick
+
+
 def drop_target_axis(tree: R, y: Any) -> R:
     """Drop the last axis, the targets', from every array when `y` had none."""
     if np.ndim(y) == 2:
         return tree
-    return jax.tree.map(lambda a: jnp.squeeze(a, -1), tree)
+    dropped: R = _without_last_axis(tree)
+    return dropped
+
+
+@quick_if_few
+def _without_last_axis(tree: Any) -> Any:
+    return jax.tree.map(lambda a: a.reshape(a.shape[:-1]), tree)
 
 
 def weighted_mean(

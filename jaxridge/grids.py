@@ -122,20 +122,23 @@ def grid_of(
         )
     given = data, learner, fit_intercept
 
-    def cheap() -> Float[Array, " L"] | None:
+    def cheap() -> np.ndarray | None:
         spectrum = (factors or partial(by_products, *given))()[1]
         worst = condition(spectrum, jnp.zeros(()), data.weight, fit_intercept)
-        noise = _noise(spectrum.values, max(data.X.shape)) / jnp.max(spectrum.values)
-        return _between(spectrum.values, count) if worst * noise < TENTH else None
+        noise = jnp.finfo(data.X.dtype).eps * max(data.X.shape)
+        return (
+            _between(spectrum.values, count) if float(worst) * noise < TENTH else None
+        )
 
-    def wide(data: Data, _: Any) -> Float[Array, " L"]:
+    def wide(data: Data, _: Any) -> Any:
         return grid_of(data, count, fit_intercept, learner, rounding=SINGLE)
 
-    def sure() -> Float[Array, " L"]:
+    def sure() -> np.ndarray:
         return _between(by_rows(*given, SVD, rounding)[1].values, count)
 
+    # No penalty is 0, not of float32 either that was computed in float64.
     found = by_cheapest(cheap, wide, sure, data, ())
-    return jnp.maximum(found, jnp.finfo(found.dtype).tiny)
+    return jnp.asarray(np.maximum(found, np.finfo(found.dtype).tiny))
 
 
 def grid_of_known(rows: Known, fit_intercept: bool) -> Float[Array, " L"]:
@@ -149,9 +152,10 @@ def grid_of_moments(
     """Return the grid for the moments of one set of rows."""
     _, xx, xy = about_centre(sums, fit_intercept)
     values, worst = _values_of_sums(xx, xy)
-    noise = _noise(values, len(xx))
-    kept = float(worst) * float(jnp.finfo(xx.dtype).eps) * len(xx) < TENTH
-    return _between(values, count, 0.0 if kept else noise)
+    rounding = float(jnp.finfo(xx.dtype).eps) * len(xx)
+    kept = float(worst) * rounding < TENTH
+    least = 0.0 if kept else rounding * float(values.max())
+    return jnp.asarray(_between(values, count, least))
 
 
 @jax.jit
@@ -160,19 +164,13 @@ def _values_of_sums(xx: Array, xy: Array) -> tuple[Array, Array]:
     return spectrum.values, worst
 
 
-def _noise(values: Array, size: int) -> Array:
-    """Return the rounding of eigenvalues of products."""
-    return jnp.finfo(values.dtype).eps * size * jnp.max(values)
-
-
-def _between(values: Array, count: int, noise: Any = 0.0) -> Float[Array, " L"]:
+def _between(values: Array, count: int, noise: float = 0.0) -> np.ndarray:
     """Return penalties from almost no shrinkage of s² to almost all."""
-    there = values > 0
-    values = jnp.where(jnp.any(there), values, jnp.arange(len(values)) == 0)
-    there = values > 0
-    lost = jnp.sum(jnp.where(there, 1 / jnp.where(there, values, 1), 0))
-    least = jnp.maximum(REMAINDER / lost, noise)
-    return jnp.geomspace(least, jnp.sum(values) / REMAINDER, count)
+    there = np.asarray(values, np.float64)
+    there = there[there > 0] if (there > 0).any() else np.ones(1)
+    least = max(REMAINDER / (1 / there).sum(), noise)
+    grid = np.geomspace(least, there.sum() / REMAINDER, count)
+    return grid.astype(values.dtype)
 
 
 def on_grid(
@@ -246,6 +244,7 @@ def _is_better(one: S, other: S) -> bool:
     return bool((best - before > GAIN * size).any())
 
 
+@jax.jit
 def _joined(one: S, other: S) -> S:
     """Return the scores of two grids as of one, increasing."""
     order = jnp.argsort(jnp.concatenate([one.lams, other.lams]))
