@@ -62,13 +62,13 @@ def solved_near(
     lams: Float[Array, " L"],
 ) -> tuple[Float[Array, "L n t"], Bool[Array, ""]]:
     """Solve a fold's systems at every penalty; return also whether all are solved."""
-    t, signs = right.shape[1], probes(len(right), right.dtype)
-    turned = matmul(anchors.gram, signs)
+    t, random = right.shape[1], probes(len(right), right.dtype)
+    turned = matmul(anchors.gram, random)
 
     def at_anchor(anchor: tuple[Array, ...]) -> tuple[Array, Array]:
         inverse, near, middle = anchor
         # A direction shows in the one or the other, be its extent large or small.
-        both = jnp.concatenate([signs, turned + middle * signs], axis=1)
+        both = jnp.concatenate([random, turned + middle * random], axis=1)
         here = jnp.repeat(lams[near], t)
         shift = jnp.append(here, jnp.repeat(jnp.min(here), both.shape[1]))
         columns, enough = conjugate_gradients(

@@ -4,12 +4,13 @@ Each fold's training rows are most of all rows, so the factorised Gram of all ro
 but solves every fold's system: as a preconditioner it leaves eigenvalues near 1, and a
 dozen steps reach rounding. One factorisation then serves all folds and all penalties.
 
-The steps also tell how near the systems are. Step j divides by a length αⱼ and turns by
-βⱼ, and M⁻¹A has in the space of the steps so far the matrix T with diagonal
+The steps also tell how near the systems are. Step j goes a length αⱼ and turns by βⱼ,
+and M⁻¹A has in the space of the steps so far the matrix T with diagonal
 1/αⱼ + βⱼ/αⱼ₋₁ and off-diagonal √βⱼ/αⱼ₋₁ (Lanczos 1950; Golub and Meurant 1997). No
-eigenvalue of it is below θ while the pivots of T − θ, one more at each step, are above
-0. A direction in which the systems differ shows there within a few steps of a random
-column, however small its part in the others.
+eigenvalue of T is below θ while the pivots of T − θ, one more at each step, are above
+0. That is no proof for M⁻¹A, but T soon has its least eigenvalue if the column that one
+started from has a part along that direction. Those to be solved may have none; normal
+random ones have, but for a chance as small as the part is short of its usual size.
 """
 
 from collections.abc import Callable
@@ -71,7 +72,8 @@ def conjugate_gradients(
         carried = state.turn * state.rate
         below = jnp.where(state.pivot > 0, state.pivot, 1)
         pivot = rate + carried - least - carried * state.rate / below
-        alike = state.alike & ((pivot > 0) | ~there)
+        seen = (curved > 0) & (pivot > 0)
+        alike = state.alike & (seen | (state.size <= enough))
         answer = state.answer + length * state.direction
         residual = state.residual - length * image
         nearer = nearly_inverse(residual)
@@ -98,8 +100,11 @@ def conjugate_gradients(
 
 
 def probes(n: int, dtype: Any) -> Columns:
-    """Return random signs, which have a part in every direction."""
-    return jax.random.rademacher(jax.random.key(0), (n, PROBES), dtype)
+    """Return normal random columns, which have a part in every direction.
+
+    Random signs would not do: (1, ±1, 0, …) is at a right angle to half of them.
+    """
+    return jax.random.normal(jax.random.key(0), (n, PROBES), dtype)
 
 
 def _inner(a: Columns, b: Columns) -> Float[Array, " c"]:

@@ -53,6 +53,24 @@ def test_a_direction_in_which_they_differ_is_seen_also_where_no_answer_has_it(
         assert solve(near, ratios, right, least=0.0)[2] == (least > 1e-6)
 
 
+def test_a_direction_that_is_the_difference_of_two_axes_is_seen_as_well():
+    pairs = np.array([(i, j) for i in range(N) for j in range(i)])
+    ones = (np.arange(N) == pairs[..., None]).astype(float)
+
+    @jax.jit
+    def holds(one, other, sign):
+        z = (one + sign * other) / np.sqrt(2)
+        A = np.eye(N) - (1 - 1e-6) * jnp.outer(z, z)
+        right = jnp.concatenate([(1 - z * z)[:, None], probes(N, z.dtype)], axis=1)
+        right = right.at[:, 0].add(-z * (z @ right[:, 0]))  # without a part along it
+        least = jnp.full(right.shape[1], ALIKE)
+        return conjugate_gradients(lambda v: matmul(A, v), lambda v: v, right, least)[1]
+
+    with jax.enable_x64(True):
+        for sign in (-1.0, 1.0):
+            assert not any(holds(*pair, sign) for pair in ones)
+
+
 def test_pivots_tell_eigenvalues_as_an_eigendecomposition_does():
     ratios = np.linspace(0.3, 1.0, N)
     with jax.enable_x64(True):
