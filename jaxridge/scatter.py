@@ -38,7 +38,7 @@ class How(NamedTuple):
 
 ALL_DIGITS = How()
 TOGETHER = 64  # targets, so few that they are columns of one product with X
-FIRST = 1024  # rows, whose mean is near that of all
+SOME = 1024  # rows, whose mean is near that of all
 
 
 @partial(jax.jit, static_argnames="how")
@@ -77,7 +77,7 @@ def _moments(data: Data, rows: Held, how: How) -> Moments:
 
     Rows are read once. About a point o near their means, √w (X − o, Y − o, 1) times
     itself holds Σ w dx dxᵀ and Σ w dx, which tells how far the means are from o, and
-    what that has added. As o is the mean of the first rows, that is little.
+    what that has added. As o is the mean of rows that stand for all, that is little.
     """
     n, dtype = data.X.shape[1], summed_in(data.X.dtype, how.fast)
     near = Centre(*(a.astype(dtype) for a in _near(data, rows)))
@@ -92,8 +92,9 @@ def _moments(data: Data, rows: Held, how: How) -> Moments:
     start = zeros((columns, columns), dtype)
     sums = mirrored(_over_blocks(add, start, data, rows, dtype, how).value())
     total = jnp.sum(_weight(data, rows))
-    away = sums[-1, :-1] / jnp.where(total > 0, total, 1)
-    scatter = sums[:-1, :-1] - total * jnp.outer(away, away)
+    counted = sums[-1, -1]  # the same, with the rounding of these sums
+    away = sums[-1, :-1] / jnp.where(counted > 0, counted, 1)
+    scatter = sums[:-1, :-1] - counted * jnp.outer(away, away)
     x = jnp.where(total > 0, near.x + away[:n], 0)
     y = jnp.where(total > 0, near.y + away[n:], 0)
     yy = jnp.maximum(jnp.diagonal(scatter[n:, n:]), 0)
@@ -102,17 +103,21 @@ def _moments(data: Data, rows: Held, how: How) -> Moments:
 
 
 def _near(data: Data, rows: Held) -> Centre:
-    """Return the mean of the first rows of a set, or one of its rows that count.
+    """Return the mean of rows at equal steps of a set's weight, whatever their order.
 
-    Found as in `_mean`: a constant column is 0 about it, to the last bit.
+    As differences from one that counts: a constant column is 0 about it, to the last
+    bit.
     """
     weight = _weight(data, rows)
-    origin = rows.rows[jnp.argmax(weight > 0)]
-    some, w = rows.rows[:FIRST], weight[:FIRST]
-    unit = jnp.where(jnp.sum(w) > 0, jnp.sum(w), 1)
+    until, first = jnp.cumsum(weight), jnp.argmax(weight > 0)
+    count = min(SOME, len(weight))
+    steps = until[-1] / count * (jnp.arange(count, dtype=until.dtype) + 0.5)
+    at = jnp.searchsorted(until, steps, method="scan_unrolled")
+    at = jnp.where(weight[at] > 0, at, first)  # sums may go down by rounding
+    origin, some = rows.rows[first], rows.rows[at]
 
     def mean(of: Array) -> Array:
-        return of[origin] + matmul(w, of[some] - of[origin]) / unit
+        return of[origin] + jnp.mean(of[some] - of[origin], axis=0)
 
     return Centre(mean(data.X), mean(data.Y))
 

@@ -52,6 +52,39 @@ def test_a_million_rows_do_not_drift():
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=atol)
 
 
+LATE = 0.5 ** (np.arange(20_000)[::-1] / 500.0)
+SHIFT = np.where(np.arange(20_000) < 10_000, 0.0, 1000.0)
+
+
+@pytest.mark.parametrize(
+    ("weight", "away"),
+    [
+        (LATE, SHIFT),
+        (LATE, np.arange(20_000.0)),
+        (LATE[::-1], SHIFT),
+        (np.ones(20_000), 1000.0 * (np.arange(20_000) >= 2000)),
+        (1.0 * (np.arange(20_000) // 50 == 301), np.arange(20_000.0)),
+    ],
+    ids=["late rows", "a trend", "early rows", "after the first", "only a few"],
+)
+@pytest.mark.parametrize(("kind", "rtol"), [("float32", 1e-6), ("float64", 1e-14)])
+@pytest.mark.parametrize("targets", [1, 70])
+def test_rows_may_come_in_any_order(weight, away, kind, rtol, targets):
+    X = (RNG.normal(size=(20_000, 2)) + away[:, None]).astype(kind)
+    Y = np.repeat(X[:, :1], targets, axis=1)
+    with jax.enable_x64(kind == "float64"):
+        data = Data(X, Y, weight.astype(kind))
+        found = moments_of_sets(data, numbered(np.ones((1, 20_000), bool)))
+    found = jax.tree.map(np.asarray, found)
+    A, w = X.astype(np.longdouble), weight.astype(kind).astype(np.longdouble)
+    A = A - w @ A / w.sum()
+    exact = (w[:, None] * A).T @ A
+    size = np.sqrt(np.diagonal(exact))
+    assert np.abs(found.xx[0] - exact).max() < rtol * size.max() * size.min()
+    assert np.abs(found.xy[0] - exact[:, :1]).max() < rtol * size.max() * size.min()
+    assert np.abs(found.yy[0] - exact[0, 0]).max() < rtol * exact[0, 0]
+
+
 def test_where_doubles_are_free_float32_rows_are_added_up_in_them(monkeypatch):
     jax.clear_caches()
     monkeypatch.setattr(accelerator, "has_fast_doubles", lambda: True)
