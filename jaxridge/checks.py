@@ -53,8 +53,11 @@ def numeric(name: str, array: Any) -> None:
         )
 
 
-def finite(name: str, array: Any, missing: bool = False) -> None:
-    """Refuse NaN (unless it may be `missing`) and infinity, if the values are known."""
+def finite(name: str, array: Any, missing: bool = False, start: int = 0) -> None:
+    """Refuse NaN (unless it may be `missing`) and infinity, if the values are known.
+
+    The first row of the array is the caller's number `start`.
+    """
     # A finite sum proves finite terms and needs no array of booleans; the converse
     # fails only by overflow, and then the elements are looked at one by one.
     if is_traced(array) or np.size(array) == 0 or np.isfinite(_sum(array)):
@@ -64,7 +67,7 @@ def finite(name: str, array: Any, missing: bool = False) -> None:
     if not bad.any():
         return
     first = tuple(int(i) for i in np.argwhere(bad)[0])
-    where = f" at index {first}" if first else ""
+    where = f" at index {(first[0] + start, *first[1:])}" if first else ""
     raise ValueError(
         f"`{name}` must be finite, got {values[first]}{where} "
         f"({int(bad.sum())} such value(s)): drop or fill them first"

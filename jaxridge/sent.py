@@ -25,6 +25,8 @@ TILE_BYTES = 2**28
 UNDER_WAY = 2  # tiles
 
 Tile = tuple[Data, Bool[np.ndarray, "k rows"]]
+# The sizes of numbers in a tile, the tile, and how many rows came before.
+Sent = tuple[Array, Data, int]
 
 
 def tiles_of(data: Data, held: Bool[np.ndarray, "k m"]) -> Iterator[Tile]:
@@ -47,18 +49,20 @@ def moments_of_tiles(tiles: Iterable[Tile], fast: bool = False) -> Moments:
         dtype: told by a sum over each tile, which alone is looked at.
     """
     sums: Moments | None = None
-    ahead: Tile | None = None
-    under_way: deque[tuple[Array, Data]] = deque()
+    ahead: tuple[Data, Bool[np.ndarray, "k rows"], int] | None = None
+    under_way: deque[Sent] = deque()
+    start = 0
     for rows, held in tiles:
         there = jax.device_put(rows)
         if ahead is not None:  # while these are on their way
             sums = _with_tile(sums, *ahead, fast, under_way)
         # Whoever made them may use their memory again.
-        ahead = jax.block_until_ready(there), held
+        ahead = jax.block_until_ready(there), held, start
+        start += held.shape[1]
     if ahead is not None:
         sums = _with_tile(sums, *ahead, fast, under_way)
-    for sizes, tile in under_way:
-        _refuse_beyond(sizes, tile)
+    for sent in under_way:
+        _refuse_beyond(*sent)
     assert sums is not None
     return sums
 
@@ -67,8 +71,9 @@ def _with_tile(
     sums: Moments | None,
     rows: Data,
     held: Bool[np.ndarray, "k rows"],
+    start: int,
     fast: bool,
-    under_way: deque[tuple[Array, Data]],
+    under_way: deque[Sent],
 ) -> Moments:
     """Return the sums with those of one more tile, which is then under way."""
     folds = np.flatnonzero(held.any(axis=1))
@@ -80,7 +85,7 @@ def _with_tile(
         wide = jnp.promote_types(sums.xx.dtype, part.xx.dtype)
         sums = jax.tree.map(lambda a: a.astype(wide), sums)
     sums = _with_part(sums, part, folds)
-    under_way.append((_sizes(rows), rows))
+    under_way.append((_sizes(rows), rows, start))
     if len(under_way) > UNDER_WAY:
         _refuse_beyond(*under_way.popleft())
     return sums
@@ -108,13 +113,17 @@ def _sizes(rows: Data) -> Float[Array, "2 2"]:
     )
 
 
-def _refuse_beyond(sizes: Array, rows: Data) -> None:
-    """Wait for a tile, and refuse values that its sums cannot have been made of."""
+def _refuse_beyond(sizes: Array, rows: Data, start: int) -> None:
+    """Wait for a tile, and refuse values that its sums cannot have been made of.
+
+    They are told by the place that they had before rows were cut into tiles.
+    """
     limits = np.finfo(rows.X.dtype)
     least = limits.tiny / limits.eps
     largest, squares = np.asarray(sizes).T
     if ((largest == 0) | ((least <= squares) & (squares <= 1 / least))).all():
         return
-    for name, values in (("X", rows.X), ("y", rows.Y)):
-        checks.finite(name, values)
+    Y = rows.Y[:, 0] if rows.Y.shape[1] == 1 else rows.Y
+    for name, values in (("X", rows.X), ("y", Y)):
+        checks.finite(name, values, start=start)
         checks.squarable(name, values, rows.weight)
