@@ -14,6 +14,7 @@ from jaxridge.routes import (
     BLOCKS,
     CHOLESKY,
     DUAL,
+    NEARBY,
     ONE,
     ONE_A_FOLD,
     ONE_FOR_ALL,
@@ -52,23 +53,30 @@ class Sizes(NamedTuple):
 class Candidate(NamedTuple):
     """A route and what it is expected to do.
 
-    Bytes are `fixed` ones, and those `each` target takes that is worked on at a time.
+    Bytes are `fixed` ones, and those `each` target takes that is worked on at a time,
+    with so many `folds` side by side.
     """
 
     route: Route
     work: Work
     fixed: int
     each: int
+    folds: int = 1
 
 
-def candidates(sizes: Sizes, kind: str, asked: str, tile: int) -> Iterator[Candidate]:
+def candidates(
+    sizes: Sizes, kind: str, asked: str, tile: int, side_by_side: bool = False
+) -> Iterator[Candidate]:
     """Yield the routes to "folds", "leave-one-out" or a "path" in a dtype.
 
-    So many numbers, a `tile`, are worked on at a time.
+    So many numbers, a `tile`, are worked on at a time, of folds `side_by_side` where
+    one alone would not fill the device.
     """
     if asked != "folds":
         return _of_all_rows(sizes, kind, asked == "leave-one-out", tile)
-    return (_of_sums if sizes.n <= sizes.m else _of_kernel)(sizes, kind, tile)
+    if sizes.n > sizes.m:
+        return _of_kernel(sizes, kind, tile)
+    return _of_sums(sizes, kind, tile, side_by_side)
 
 
 def _of_all_rows(
@@ -90,13 +98,17 @@ def _of_all_rows(
     )
 
 
-def _of_sums(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
+def _of_sums(
+    sizes: Sizes, kind: str, tile: int, side_by_side: bool
+) -> Iterator[Candidate]:
     """Yield the ways to solve every fold's system, given the sums of each fold."""
     m, n, t, L, k, size = sizes
     square = 2.0 * n * n  # a product with a vector
     sums = together(_sums(sizes), Work(start=1, bytes=6.0 * k * n * n * size))
     a, far = -(-L // -(-L // ANCHORS_AT_MOST[kind])), STEPS_FROM_ANCHORS[kind]
-    of_steps = 8 * n * L * min(k, max(1, tile // (8 * n * L * t)))
+    state = 8 * n * L  # of conjugate gradients, for each target
+    folds = min(k, max(1, tile // (state * t))) if side_by_side else 1
+    of_steps = state * folds + k * n * L
     at, steps = _multiplied_at(flop_of_each(m, n, t, k), L, kind), _steps(sizes, kind)
     fixed, each = (
         size * (6 * k + 3) * n * n,
@@ -158,6 +170,7 @@ def _of_sums(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
             together(sums, *[a_fold] * k),
             fixed + size * numbers,
             each + size * per_target,
+            folds if sharing in NEARBY else 1,
         )
 
 

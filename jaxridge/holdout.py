@@ -28,11 +28,11 @@ from jaxridge.placement import placed
 from jaxridge.plans import Plan
 from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost, sums_keep
 from jaxridge.products import FAST, FULL
-from jaxridge.routes import BLOCKS, DUAL, ONE_A_FOLD, PRIMAL, SVD, Route
-from jaxridge.scoring import OF_SUMS, Score
+from jaxridge.routes import BLOCKS, DUAL, NEARBY, ONE_A_FOLD, PRIMAL, SVD, Route
+from jaxridge.scoring import OF_SUMS, Score, predictions
 from jaxridge.spectrum import condition, gain, of_data
 from jaxridge.sums import fold_moments, with_targets
-from jaxridge.systems import NEARBY, factorised, solved, solved_nearby
+from jaxridge.systems import factorised, solved, solved_nearby
 from jaxridge.tiles import at_once
 
 Scoring = tuple[Scored, Route]
@@ -177,7 +177,8 @@ def _by_sums(
             training = complements(sums)
         shared = of_fold, of_all
         if sharing in NEARBY:
-            shared = solved_nearby(of_all, training, lams, *given), None
+            near = of_all, training, lams, *given, plan.fold_tile
+            shared = solved_nearby(*near), None
         fits = shared, sums, training, lams
         scored, holds = _from_either(fits, part, rows, *given, score, plan)
         found.append(scored)
@@ -223,6 +224,8 @@ def _by_kernel(
     """Score folds that are a partition from one kernel, as blocks left out or apart."""
     (m, n), train, held = data.X.shape, folds.train_rows, folds.held_rows
     w, sharing = data.weight, plan.route.sharing
+    if score is predictions and not (np.asarray(w) > 0).all():
+        sharing = ONE_A_FOLD  # left out are rows of √w A, which tell nothing of w = 0
     design = data._replace(Y=data.Y[:, :1])
     K = kernels.kernel_of(design, fit_intercept, plan.precision == FAST)
     given = lams, score, fit_intercept

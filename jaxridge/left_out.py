@@ -86,7 +86,7 @@ def leave_one_out(
         Mean squared or absolute error; 1 − mse / Σ w (y − ȳ)² · Σ w; Pearson's
         correlation of all rows with their predictions; or a function of (y,
         prediction), both of shape (n_samples,), of which a greater value is better. It
-        sees no weights.
+        sees no weights, nor rows whose weight is 0.
     weight : array of shape (n_samples,), optional
         How often each row counts; a row of weight 2 is left out with both its copies.
     fit_intercept : bool

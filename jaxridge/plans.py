@@ -21,7 +21,7 @@ from jaxridge.accelerator import ran_out_of_memory
 from jaxridge.costs import Candidate, Sizes, candidates
 from jaxridge.devices import Device, device_like, place, seconds_of, share_of
 from jaxridge.products import FAST, FULL
-from jaxridge.routes import ANCHORS, ONE_FOR_ALL, TRIDIAGONAL, Route
+from jaxridge.routes import NEARBY, TRIDIAGONAL, Route
 
 ASKED = ("folds", "leave-one-out", "path")
 NARROW = 256  # targets, fewer of which make a product of matrices slow
@@ -29,7 +29,7 @@ MOST = 10**15
 
 R = TypeVar("R")
 # Routes that hold the coefficients of all targets and penalties at a time.
-FOR_FEW_TARGETS = (ONE_FOR_ALL, TRIDIAGONAL, ANCHORS)
+FOR_FEW_TARGETS = (*NEARBY, TRIDIAGONAL)
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Plan:
     ----------
     route : Route
         The cheapest route that fits.
-    target_tile, lam_tile : int
-        Targets and penalties to work on at a time.
+    target_tile, lam_tile, fold_tile : int
+        Targets, penalties and folds to work on at a time.
     bytes : int
         Working memory beside the data and the answer, expected.
     seconds : float
@@ -59,6 +59,7 @@ class Plan:
     route: Route
     target_tile: int
     lam_tile: int
+    fold_tile: int
     bytes: int
     seconds: float
     budget: int
@@ -170,7 +171,7 @@ def plan(
     # Of its numbers three or so are there at a time.
     tile = max(1, min(device.tile, limit // (8 * sizes.itemsize)))
     device = device._replace(tile=tile)
-    found = list(candidates(sizes, kind, asked, tile))
+    found = list(candidates(sizes, kind, asked, tile, side_by_side=where != "cpu"))
     made = _cheapest(found, sizes, device, limit)
     fast = precision == FAST and kind == "float32" and where != "cpu"
     return replace(made, precision=FAST if fast else FULL)
@@ -232,7 +233,7 @@ def _cheapest(found: list[Candidate], sizes: Sizes, device: Device, limit: int) 
     )
     size = best.fixed + best.each * tile
     cost = size, seconds[best.route]
-    return Plan(best.route, tile, lams, *cost, limit, sizes, others)
+    return Plan(best.route, tile, lams, best.folds, *cost, limit, sizes, others)
 
 
 def _target_tile(one: Candidate, sizes: Sizes, numbers: int, limit: int) -> int:

@@ -18,6 +18,9 @@ CHOLESKY = "a Cholesky factor for each fold and penalty"
 BLOCKS = "one factorisation, blocks left out"
 DESCENT = "gradient descent"
 
+# Nearly the same for all folds, which conjugate gradients make up for.
+NEARBY = ONE_FOR_ALL, ANCHORS
+
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)

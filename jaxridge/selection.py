@@ -217,9 +217,7 @@ def _automatic(rows: Rows) -> Any:
 
 def _judged_left_out(rows: Rows, lams: Any, asked: Asked) -> Scores:
     predicted = left_out(rows, lams)
-    there = slice(None) if rows.weight is None else np.asarray(rows.weight) > 0
-    which = np.arange(len(rows.y))[there]
-    mean: Any = _judgements(rows, which, predicted[:, there], asked)
+    mean: Any = _judgements(rows, np.arange(len(rows.y)), predicted, asked)
     none: Any = np.zeros_like(mean)
     better: Any = np.asarray(True)
     return Scores(lams, none[None][:0], mean, none, better, Route())
@@ -239,6 +237,9 @@ def _judgements(
     """Return what a judge says of each penalty, (L,), or of each target, (L, t)."""
     y = np.asarray(rows.y)[which]
     weight = None if rows.weight is None else np.asarray(rows.weight)[which]
+    if weight is not None:  # rows that do not count are not shown
+        there = weight > 0
+        y, predicted, weight = y[there], predicted[:, there], weight[there]
     judge: Any = asked.scoring
     if y.ndim == 2 and asked.per_target:
         return np.array(

@@ -24,7 +24,7 @@ from jaxridge.held import Fit
 from jaxridge.moments import Moments, about_centre
 from jaxridge.nodes import Nodes, few_of
 from jaxridge.products import grown, matmul
-from jaxridge.routes import ANCHORS, CHOLESKY, ONE_A_FOLD, ONE_FOR_ALL, TRIDIAGONAL
+from jaxridge.routes import CHOLESKY, NEARBY, ONE_A_FOLD, ONE_FOR_ALL, TRIDIAGONAL
 from jaxridge.spectrum import (
     Spectrum,
     condition,
@@ -33,7 +33,6 @@ from jaxridge.spectrum import (
     of_products_above,
     of_sums,
 )
-from jaxridge.tiles import at_once
 from jaxridge.tridiagonal import (
     Tridiagonal,
     solved_at,
@@ -42,9 +41,6 @@ from jaxridge.tridiagonal import (
     turned_back,
 )
 from jaxridge.tridiagonal import condition as condition_of_reduced
-
-# Nearly the same for all folds, which conjugate gradients make up for.
-NEARBY = ONE_FOR_ALL, ANCHORS
 
 
 class Coefs(NamedTuple):
@@ -98,23 +94,24 @@ def factorised(
     return jax.lax.map(one_fold, training), None
 
 
-@partial(jax.jit, static_argnames=("sharing", "fit_intercept"))
+@partial(jax.jit, static_argnames=("sharing", "fit_intercept", "fold_tile"))
 def solved_nearby(
     of_all: Any,
     training: Moments,
     lams: Float[Array, " L"],
     sharing: str,
     fit_intercept: bool,
+    fold_tile: int,
 ) -> Coefs:
     """Return the coefficients of each fold, from what all of them share.
 
-    On a GPU folds are solved side by side: one would not fill it.
+    So many folds are solved side by side, as one would not fill a GPU.
     """
     by = _by_neighbour if sharing == ONE_FOR_ALL else _by_anchors
     near = partial(by, of_all, lams=lams, fit_intercept=fit_intercept)
-    size = 8 * training.xy[0].size * len(lams)
-    side_by_side = at_once(size) if accelerator.is_used() else None
-    return jax.lax.map(near, training, batch_size=side_by_side)
+    # A batch of one would be slower than none.
+    batch = fold_tile if fold_tile > 1 else None
+    return jax.lax.map(near, training, batch_size=batch)
 
 
 def solved(

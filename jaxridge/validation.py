@@ -89,7 +89,7 @@ def cross_validate(
         Mean squared or absolute error, R² about the held-out mean, Pearson's
         correlation (0 for a constant prediction); or a function of (y, prediction),
         both of shape (n_held,), called for each fold, penalty and target, of which a
-        greater value is better. It sees no weights.
+        greater value is better. It sees no weights, nor rows whose weight is 0.
     groups : array of shape (n_samples,), optional
         For splitters that keep groups together.
     weight : array of shape (n_samples,), optional
@@ -230,11 +230,10 @@ def scores_by_folds(
     def score(grid: Array) -> Scores:
         found, route = found_at(grid)
         if callable(scoring):
-            alone = _without_padding(found, masks)
             found = jnp.stack(
                 [
-                    called(scoring, data.Y[rows], one)
-                    for rows, one in zip(_chosen(masks), alone, strict=True)
+                    called(scoring, *_counting(data, rows, one))
+                    for rows, one in _of_each_fold(found, masks)
                 ]
             )
         per_fold = drop_target_axis(found, y)
@@ -272,21 +271,30 @@ def held_out_predictions(
     grid = as_penalty("lams", lams, data.X.dtype)
     given = predictions, learner, fit_intercept, None
     found, route = _exactly(data, masks, grid, *given)
-    return list(zip(_chosen(masks), _without_padding(found, masks), strict=True)), route
+    return _of_each_fold(found, masks), route
 
 
-def _chosen(masks: Folds) -> list[np.ndarray]:
-    """Return the rows that each fold holds out."""
-    return [np.flatnonzero(mask) for mask in masks.held]
-
-
-def _without_padding(
+def _of_each_fold(
     found: Float[Array, "k L h t"], masks: Folds
-) -> list[Float[Array, "L h t"]]:
-    """Return predictions of each fold's own rows; folds were made of equal length."""
+) -> list[tuple[np.ndarray, Float[Array, "L h t"]]]:
+    """Return the rows that each fold holds out, and what is predicted of those.
+
+    Folds were made of equal length.
+    """
+    chosen = [np.flatnonzero(mask) for mask in masks.held]
     return [
-        one[:, : len(rows)] for rows, one in zip(_chosen(masks), found, strict=True)
+        (rows, one[:, : len(rows)]) for rows, one in zip(chosen, found, strict=True)
     ]
+
+
+def _counting(
+    data: Data, rows: np.ndarray, predicted: Float[Array, "L h t"]
+) -> tuple[Float[Array, "h t"], Float[Array, "L h t"]]:
+    """Return targets and predictions of the rows that count, as far as is known."""
+    if checks.is_traced(data.weight):
+        return data.Y[rows], predicted
+    there = np.asarray(data.weight)[rows] > 0
+    return data.Y[rows[there]], predicted[:, there]
 
 
 def _nothing_but_moments(given: dict[str, Any]) -> None:

@@ -26,10 +26,10 @@ from jaxridge.moments import complements, total
 from jaxridge.nodes import Nodes
 from jaxridge.plans import plan
 from jaxridge.products import FAST
-from jaxridge.routes import BLOCKS, CHOLESKY, ONE_A_FOLD, TRIDIAGONAL
+from jaxridge.routes import BLOCKS, CHOLESKY, NEARBY, ONE_A_FOLD, TRIDIAGONAL
 from jaxridge.scatter import How, cross_of_sets, moments_of_sets
 from jaxridge.scoring import squared_error
-from jaxridge.systems import NEARBY, factorised, solved_nearby
+from jaxridge.systems import factorised, solved_nearby
 
 pytestmark = pytest.mark.skipif(
     not any(map(importlib.util.find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin"))),
@@ -155,6 +155,7 @@ def compile_by_sums(compile_: Compiler, made: Any, dtype: str, sharing: str) -> 
         parts = parts._replace(y=y, xy=xy, yy=yy)
         training = compile_(complements, parts)
     if sharing in NEARBY:
+        how_solved |= {"fold_tile": made.fold_tile}
         near = compile_(solved_nearby, of_all, training, lams, **how_solved)
         shared = near, None
     elif sharing == ONE_A_FOLD and t > 1:

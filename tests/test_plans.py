@@ -19,6 +19,7 @@ from jaxridge.routes import (
     PRIMAL,
     TRIDIAGONAL,
 )
+from jaxridge.validation import held_out_predictions
 
 LAMS = np.array([0.5, 30.0, 3.0])
 FOLDS = KFold(3, shuffle=True, random_state=0)
@@ -141,6 +142,37 @@ def test_systems_that_are_singular_are_solved_by_a_surer_route(
     found = cross_validate(X, data.y, [0.0], FOLDS)
     assert np.isfinite(found.per_fold).all()
     assert found.route.system == "svd" and found.route.raised
+
+
+@pytest.mark.parametrize("sharing", [BLOCKS, ONE_A_FOLD])
+def test_rows_of_no_weight_are_predicted_from_the_others(planned, sharing):
+    planned(DUAL, sharing, 5)
+    X, Y, weight = WIDE.X, WIDE.y, WIDE.weight.copy()
+    weight[[0, 5, 6]] = 0
+    ids = np.arange(len(X)) % 3
+    found, _ = held_out_predictions(X, Y, LAMS, ids, weight=weight)
+    for fold, (rows, predicted) in enumerate(found):
+        np.testing.assert_array_equal(rows, np.flatnonzero(ids == fold))
+        train = ids != fold
+        for lam, one in zip(LAMS, predicted, strict=True):
+            fit = Ridge(lam, solver="svd").fit(X[train], Y[train], weight[train])
+            np.testing.assert_allclose(one, fit.predict(X[rows]), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("system", "sharing"), ROUTES)
+def test_a_function_does_not_see_rows_of_no_weight(planned, system, sharing):
+    planned(system, sharing, 5)
+    X, Y, weight = (TALL if system == PRIMAL else WIDE)[:3]
+    counts, ids = np.arange(len(X)) % 4 > 0, np.arange(len(X)) % 3
+
+    def judged(y, p):
+        return -np.median((y - p) ** 2)
+
+    given = {"weight": weight * counts, "scoring": judged}
+    found = cross_validate(X, Y, LAMS, ids, **given).per_fold
+    given["weight"] = weight[counts]
+    without = cross_validate(X[counts], Y[counts], LAMS, ids[counts], **given)
+    np.testing.assert_allclose(found, without.per_fold, rtol=1e-9)
 
 
 def test_the_route_passes_through_transformations():
