@@ -58,8 +58,9 @@ def factorised(
 def nodes_of(kernel: Kernel, lams: Any, flop: float) -> Nodes | None:
     """Return nodes for every fold, whose kernel's eigenvalues lie between those of K.
 
-    They are those of K on a smaller space (Cauchy 1829): where one of K is 0, theirs
-    may be as small as can be.
+    They are those of K on a smaller space: what is left of training rows across their
+    own √w is across u as well (Cauchy 1829). Where one of K is 0, theirs may be as
+    small as can be.
     """
     values = np.asarray(kernel.values)
     return nodes_for(np.maximum(values, np.finfo(values.dtype).tiny), lams, flop)

@@ -82,11 +82,12 @@ def nodes_for(values: Any, lams: Any, flop: float) -> Nodes | None:
     a = max(kept.min(), part * c)
     b = max(kept.max(), 1.1 * a, SHORT * c)
     d = max(d, 1.1 * c, SHORT * a)
-    count = np.log(16 * (1 + _apart(a, b, c, d))) * np.log(4 / part) / np.pi**2
-    count = 2 * int(np.ceil(count / 2))  # so that the number seldom changes
+    with np.errstate(over="ignore"):  # then nothing is far enough apart from nothing
+        count = np.log(16 * (1 + _apart(a, b, c, d))) * np.log(4 / part) / np.pi**2
+    count = 2 * np.ceil(count / 2)  # so that the number seldom changes
     if flop * (len(grid) - count) < WORTH:
         return None
-    at, poles = zolotarev(a, b, c, d, count)
+    at, poles = zolotarev(a, b, c, d, int(count))
     at = at.astype(dtype)
     return Nodes(at, _shares(at.astype(np.float64), poles, grid).astype(dtype))
 
