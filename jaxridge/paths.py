@@ -24,8 +24,10 @@ from jaxridge.data import (
 )
 from jaxridge.factors import answer
 from jaxridge.moments import Moments, about_centre, as_one
+from jaxridge.nodes import Nodes, nodes_for
 from jaxridge.objective import ParamsPath
 from jaxridge.precision import warn_if_lost
+from jaxridge.products import matmul
 from jaxridge.risk import (
     degrees_of_freedom,
     residual_squares,
@@ -184,7 +186,7 @@ def path_of(
     """Return the path of checked data, its columns prepared by `learner`."""
 
     def question(*given: Any) -> tuple[Path, Any]:
-        return _path(*given, fit_intercept, learner), 1.0
+        return _path(*given, _nodes(*given[2:]), fit_intercept, learner), 1.0
 
     found, route = answer(question, data, lams, fit_intercept, learner)
     return found._replace(certificate=found.certificate._replace(route=route))
@@ -196,18 +198,19 @@ def drop_targets(found: Path, y: Any) -> Path:
     return found._replace(params=params, training_error=error)
 
 
-@partial(jax.jit, static_argnums=(4, 5))
+@partial(jax.jit, static_argnums=(5, 6))
 def _path(
     data: Data,
     centre: Centre,
     spectrum: Spectrum,
     lams: Float[Array, " L"],
+    nodes: Nodes | None,
     fit_intercept: bool,
     learner: Learner,
 ) -> Path:
     columns = learner(data.X, data.weight)
     view: View = as_stored if learner is untouched else partial(prepared, columns)
-    params, df = _fits(centre, spectrum, lams, fit_intercept)
+    params, df = _fits(centre, spectrum, lams, fit_intercept, nodes)
     beyond = residual_squares(data, centre, spectrum, view)
     error = training_error(jnp.sum(data.weight), spectrum, beyond, lams)
     some = some_of(lams)
@@ -217,9 +220,25 @@ def _path(
     return Path(lams, params, df, error, made)
 
 
+def _nodes(spectrum: Spectrum, lams: Array) -> Nodes | None:
+    """Return nodes for many targets, unless one of all these is being traced."""
+    if checks.any_traced(spectrum, lams):
+        return None
+    (n, r), t = spectrum.right.shape, spectrum.along.shape[1]
+    return nodes_for(spectrum.values, lams, 2.0 * n * r * t)
+
+
 def _fits(
-    centre: Centre, spectrum: Spectrum, lams: Float[Array, " L"], fit_intercept: bool
+    centre: Centre,
+    spectrum: Spectrum,
+    lams: Float[Array, " L"],
+    fit_intercept: bool,
+    nodes: Nodes | None = None,
 ) -> tuple[ParamsPath, Float[Array, " L"]]:
-    coef = jax.lax.map(lambda lam: coef_at(spectrum, lam), lams)
+    at, shares = (lams, None) if nodes is None else nodes
+    coef = jax.lax.map(lambda lam: coef_at(spectrum, lam), at)
+    if shares is not None:
+        flat = matmul(shares, coef.reshape(len(coef), -1))
+        coef = flat.reshape(len(lams), *coef.shape[1:])
     params = ParamsPath(coef, intercept_at(coef, centre))
     return params, degrees_of_freedom(spectrum, lams, fit_intercept)

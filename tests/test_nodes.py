@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import jaxridge
-from jaxridge import accelerator, blocks, holdout, left_out, nodes, tiles
+from jaxridge import accelerator, blocks, holdout, left_out, nodes, paths, tiles
 from jaxridge.nodes import few_of, nodes_for, zolotarev
 from jaxridge.routes import BLOCKS, DUAL, ONE_A_FOLD, PRIMAL
 
@@ -110,7 +110,7 @@ def used(monkeypatch):
     monkeypatch.setattr(nodes, "NARROW", 2)
     for device in ("cpu", "gpu"):
         monkeypatch.setitem(tiles.TILE, device, 500)
-    for module in (blocks, holdout, left_out):
+    for module in (blocks, holdout, left_out, paths):
         monkeypatch.setattr(module, "nodes_for", spy)
     yield found
     jax.clear_caches()
@@ -187,6 +187,33 @@ def test_folds_with_directions_that_all_rows_lack_are_within_reach(used, planned
     assert used[-1] is not None and len(used[-1].lams) < len(LAMS)
     expected = refits(X, Y, weight, folds, squared, lams)
     np.testing.assert_allclose(found.mean, expected, rtol=1e-9)
+
+
+def test_directions_that_rows_lack_are_out_of_reach_of_least_squares(used, planned):
+    planned(DUAL, BLOCKS, 5)
+    X, Y, weight = rows(24, 30, 5, "float64")
+    weight[7] = 0
+    lams, folds = np.append(0.0, 100 * LAMS), np.arange(24) % 4
+    found = jaxridge.cross_validate(X, Y, lams, folds, weight=weight)
+    assert used[-1] is None
+    expected = refits(X, Y, weight, folds, squared, lams)
+    np.testing.assert_allclose(found.mean, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32"])
+@pytest.mark.parametrize(("m", "n"), [(40, 9), (20, 30)])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_paths_are_those_of_refits(m, n, kind, fit_intercept, used):
+    X, Y, weight = rows(m, n, 5, kind)
+    given = {"weight": weight, "fit_intercept": fit_intercept}
+    found = jaxridge.path(X, Y, LAMS, **given)
+    assert used[-1] is not None and len(used[-1].lams) < len(LAMS)
+    fits = [brute(X, Y, lam, weight, fit_intercept) for lam in LAMS]
+    for name in ("coef", "intercept"):
+        expected = np.stack([getattr(fit, name) for fit in fits])
+        apart = getattr(found.params, name) - expected
+        error, size = (np.abs(a).reshape(48, -1).max(axis=1) for a in (apart, expected))
+        assert (error <= ALLOWED[kind] * size).all()
 
 
 def explained(y, p, w):
