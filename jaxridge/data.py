@@ -270,7 +270,7 @@ def quick_if_few(function: Callable[P, R], static: tuple[str, ...] = ()) -> Any:
             return compiled(*args, **how)
         plain: Any = function
         found = plain(*jax.tree.map(np.asarray, args), **how)
-        return jax.tree.map(jnp.asarray, found)
+        return jax.tree.map(placed, found)
 
     return quick
 

@@ -20,11 +20,10 @@ def placed(array: Any) -> Array:
     six times as long to write as the huge ones that NumPy asks for. So NumPy copies,
     to where XLA takes it as it is.
     """
-    if isinstance(array, jax.Array):
-        return array
-    is_large = isinstance(array, np.ndarray) and array.nbytes >= LARGE
-    if not is_large or accelerator.is_used():
+    if not isinstance(array, np.ndarray):
         return jnp.asarray(array)
+    if array.nbytes < LARGE or accelerator.is_used():
+        return jax.device_put(array)  # unlike `asarray`, without a program compiled
     memory = np.empty(array.nbytes + ALIGNED, np.uint8)
     start = -memory.ctypes.data % ALIGNED
     copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
