@@ -87,9 +87,13 @@ def _of_all_rows(
     r, wide = min(m, n), n > m
     # Rows along the axes, and for each penalty coefficients or residuals of rows.
     along = 2.0 * m * n * r if left_out or wide else 0
-    at = _multiplied_at(flop_of_each(m, n, t), L, kind) if left_out else L
+    flop = flop_of_each(m, n, t) if left_out else flop_of_coef(n, r, t)
+    at = _multiplied_at(flop, L, kind)
     fits = 2.0 * (m if left_out else n) * r * (t * at + L)
     numbers = 4 * r * r + (n * r + m * n) * wide + 2 * min(tile, m * (n + t))
+    if at < L and not left_out:
+        fits += 2.0 * at * n * t * L
+        numbers += at * n * t
     yield Candidate(
         Route(DUAL if wide else PRIMAL, ONE, kind),
         together(_sums(sizes), _eigh(r), Work(start=1, calls=L, product=along + fits)),
@@ -212,6 +216,11 @@ def flop_of_each(m: int, n: int, t: int, k: int = 0) -> float:
         return 2.0 * min(m, 2 * k * n) * n * t
     held = -(-m // k) if k else 0
     return 2.0 * m * (min(m, n) - held) * t
+
+
+def flop_of_coef(n: int, r: int, t: int) -> float:
+    """Return the FLOP of coefficients at one penalty, made of r directions."""
+    return 2.0 * n * r * t
 
 
 def flop_of_blocks(m: int, t: int, k: int) -> float:

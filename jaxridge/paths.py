@@ -12,6 +12,7 @@ from tabulate import tabulate
 from jaxridge import checks
 from jaxridge.certificate import Certificate, of_moments, of_rows, some_of
 from jaxridge.columns import Learner, prepared, untouched
+from jaxridge.costs import flop_of_coef
 from jaxridge.data import (
     ArrayLike,
     Centre,
@@ -130,8 +131,9 @@ def path(
 
     Notes
     -----
-    With k = min(m, n): O(m n k + k³) time once, O(n k t) for each penalty; O(m n + L n
-    t) memory. Where products of the data would lose digits, float32 is computed in
+    With k = min(m, n): O(m n k + k³) time once, O(n k t) for each penalty or, with many
+    of both them and targets, each of the few that stand for all (see `nodes`); O(m n +
+    L n t) memory. Where products of the data would lose digits, float32 is computed in
     float64, and float64 by singular values.
 
     References
@@ -225,7 +227,7 @@ def _nodes(spectrum: Spectrum, lams: Array) -> Nodes | None:
     if checks.any_traced(spectrum, lams):
         return None
     (n, r), t = spectrum.right.shape, spectrum.along.shape[1]
-    return nodes_for(spectrum.values, lams, 2.0 * n * r * t)
+    return nodes_for(spectrum.values, lams, flop_of_coef(n, r, t))
 
 
 def _fits(
@@ -237,8 +239,13 @@ def _fits(
 ) -> tuple[ParamsPath, Float[Array, " L"]]:
     at, shares = (lams, None) if nodes is None else nodes
     coef = jax.lax.map(lambda lam: coef_at(spectrum, lam), at)
+    intercept = intercept_at(coef, centre)
     if shares is not None:
-        flat = matmul(shares, coef.reshape(len(coef), -1))
-        coef = flat.reshape(len(lams), *coef.shape[1:])
-    params = ParamsPath(coef, intercept_at(coef, centre))
+        # The intercept is ȳ less what is a combination too.
+        coef, less = (
+            matmul(shares, a.reshape(len(at), -1)).reshape(len(lams), *a.shape[1:])
+            for a in (coef, centre.y - intercept)
+        )
+        intercept = centre.y - less
+    params = ParamsPath(coef, intercept)
     return params, degrees_of_freedom(spectrum, lams, fit_intercept)
