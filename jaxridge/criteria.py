@@ -207,7 +207,7 @@ def _gcv_scores(grid: Array, mean: Array, route: Route) -> Scores:
 
 
 def _evidence_scores(grid: Array, found: tuple[Array, Array], route: Route) -> Evidence:
-    if not checks.is_traced(grid) and bool((grid == 0).any()):
+    if not checks.is_traced(grid) and (np.asarray(grid) == 0).any():
         raise ValueError(
             "`lams` holds 0, and a flat prior has no evidence: pass penalties above 0"
         )

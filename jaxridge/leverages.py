@@ -258,6 +258,7 @@ def standard_error_of_mean(spread: Spread) -> Float[Array, "L t"]:
     return jnp.where(variance > 0, jnp.sqrt(safe), 0)
 
 
+@jax.jit
 def spread_of(weight: Float[Array, " m"], losses: Float[Array, "L m t"]) -> Spread:
     """Return the spread of losses over rows of these weights."""
     mean, scatter = jax.vmap(lambda one: scatter_of(weight, one))(losses)
@@ -275,6 +276,7 @@ def scatter_of(
     return mean, jnp.sum(w * (losses - mean) ** 2, axis=0)
 
 
+@jax.jit
 def joined(a: Spread, b: Spread) -> Spread:
     """Return the spread of two sets of rows together (Chan, Golub, LeVeque 1979)."""
     weight = a.weight + b.weight

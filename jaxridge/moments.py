@@ -69,12 +69,14 @@ class Moments:
 
 
 @in_kind_of_input
+@jax.jit
 def added(one: Moments, other: Moments) -> Moments:
     """Return the moments of the rows of both, fold by fold."""
     return _moved(one, other, one.weight + other.weight, 1)
 
 
 @in_kind_of_input
+@jax.jit
 def removed(one: Moments, other: Moments) -> Moments:
     """Return the moments of the rows of `one` that are not in `other`."""
     weight = one.weight - other.weight
@@ -191,9 +193,15 @@ def usable(sums: Moments) -> Moments:
         empty = np.flatnonzero(np.atleast_1d(np.asarray(sums.weight)) <= 0)
         if empty.size:
             raise ValueError(f"`X` as Moments has no rows in fold {empty[0]}")
-        if min(map(np.min, (jnp.diagonal(sums.xx, 0, -2, -1), sums.yy))) < 0:
+        if _least_scatter(sums) < 0:
             raise ValueError("`X` as Moments has a negative scatter: are they a rest?")
     return sums
+
+
+@jax.jit
+def _least_scatter(sums: Moments) -> Array:
+    squares = jnp.diagonal(sums.xx, 0, -2, -1), sums.yy
+    return jnp.minimum(*map(jnp.min, squares))
 
 
 def as_one(sums: Moments) -> Moments:

@@ -217,13 +217,24 @@ def gradient_norms(
 
     The cost is that of dense rows but for the product with the rows.
     """
+    there = X.tocoo()
+    entries = there.row, there.col, there.data
+    return _gradient_norms(params, entries, Y, weight, lam, fit_intercept)
+
+
+@partial(jax.jit, static_argnums=5)
+def _gradient_norms(
+    params: Params,
+    entries: tuple[Array, Array, Array],
+    Y: Array,
+    weight: Array,
+    lam: Array,
+    fit_intercept: bool,
+) -> tuple[Array, Array]:
+    rows, columns, values = entries
     spread = jnp.sqrt(jnp.average((Y - jnp.average(Y, 0, weight)) ** 2, 0, weight))
     signs = signs_of(spread)
     y, m = Y @ signs, jnp.sum(weight)
-    coordinates = X.tocoo()
-    rows, columns, values = (
-        jnp.asarray(a) for a in (coordinates.row, coordinates.col, coordinates.data)
-    )
 
     def product(values: Any, coef: Any) -> Array:
         return jnp.zeros_like(y).at[rows].add(values * coef[columns])
