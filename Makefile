@@ -52,7 +52,7 @@ types: .venv/installed-dev
 # Most of the time goes into compiling small programs: compile them quickly, with flags
 # that this XLA knows, and let the two workers have a core each.
 QUICK := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true \
-	--xla_cpu_use_fusion_emitters=false
+	--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
 unit readme notebooks bench-toy: export XLA_FLAGS = $(shell XLA_FLAGS="$(QUICK)" $(BIN)/python -c \
 	'import jax; jax.devices()' > /dev/null 2>&1 && echo "$(QUICK)")
 # What one worker or run has compiled, the other and the next need not.

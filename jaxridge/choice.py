@@ -193,8 +193,7 @@ def choose(
         checks.finite("scores.standard_error", scores.standard_error)
     checks.finite("scores.lams", scores.lams)
     shared = not per_target or np.ndim(scores.mean) == 1
-    found: Choice = _chosen(scores._replace(route=Route()), rule=rule, shared=shared)
-    return found
+    return _chosen(scores._replace(route=Route()), rule=rule, shared=shared)
 
 
 @partial(quick_if_few, static=("rule", "shared"))

@@ -256,21 +256,22 @@ def as_penalty(name: str, lam: Any, dtype: Any) -> Array:
     return cast
 
 
-def quick_if_few(function: Callable[P, R], static: tuple[str, ...] = ()) -> Any:
-    """Let NumPy compute where few numbers are known: XLA takes longer to compile.
+def quick_if_few(
+    function: Callable[..., R], static: tuple[str, ...] = ()
+) -> Callable[..., R]:
+    """Let NumPy compute where a CPU knows few numbers: XLA takes longer to compile.
 
     The function is of arrays of either kind, in trees; arguments by name are `static`.
     """
-    compiled: Any = jax.jit(function, static_argnames=static)
+    compiled: Callable[..., R] = jax.jit(function, static_argnames=static)
 
     @functools.wraps(function)
-    def quick(*args: Any, **how: Any) -> Any:
-        leaves = jax.tree.leaves(args)
-        if checks.any_traced(leaves) or sum(map(np.size, leaves)) > FEW:
+    def quick(*args: Any, **how: Any) -> R:
+        elsewhere = checks.any_traced(args) or accelerator.is_used()
+        if elsewhere or sum(map(np.size, jax.tree.leaves(args))) > FEW:
             return compiled(*args, **how)
-        plain: Any = function
-        found = plain(*jax.tree.map(np.asarray, args), **how)
-        return jax.tree.map(placed, found)
+        known = jax.tree.map(np.asarray, args)
+        return jax.tree.map(placed, function(*known, **how))
 
     return quick
 
@@ -279,12 +280,11 @@ def drop_target_axis(tree: R, y: Any) -> R:
     """Drop the last axis, the targets', from every array when `y` had none."""
     if np.ndim(y) == 2:
         return tree
-    dropped: R = _without_last_axis(tree)
-    return dropped
+    return _without_last_axis(tree)
 
 
 @quick_if_few
-def _without_last_axis(tree: Any) -> Any:
+def _without_last_axis(tree: R) -> R:
     return jax.tree.map(lambda a: a.reshape(a.shape[:-1]), tree)
 
 

@@ -125,10 +125,9 @@ def grid_of(
     def cheap() -> np.ndarray | None:
         spectrum = (factors or partial(by_products, *given))()[1]
         worst = condition(spectrum, jnp.zeros(()), data.weight, fit_intercept)
-        noise = jnp.finfo(data.X.dtype).eps * max(data.X.shape)
-        return (
-            _between(spectrum.values, count) if float(worst) * noise < TENTH else None
-        )
+        rounding = float(jnp.finfo(data.X.dtype).eps) * max(data.X.shape)
+        kept = float(worst) * rounding < TENTH
+        return _between(spectrum.values, count) if kept else None
 
     def wide(data: Data, _: Any) -> Any:
         return grid_of(data, count, fit_intercept, learner, rounding=SINGLE)

@@ -171,17 +171,24 @@ def left_for_later(parts: Moments) -> tuple[Moments, Moments]:
 
 
 def _added_up(parts: Moments) -> Moments:
+    """Return, for each fold, the moments of those before it and those after it."""
 
-    def flipped(parts: Moments) -> Moments:
-        return jax.tree.map(lambda a: a[::-1], parts)
+    def add(after: Moments, fold: tuple[Moments, Moments]) -> tuple[Moments, Moments]:
+        before, one = fold
+        return added(one, after), added(before, after)
 
-    return added(_before(parts), flipped(_before(flipped(parts))))
+    folds = _before(parts), parts
+    return jax.lax.scan(add, _nothing(parts), folds, reverse=True)[1]
 
 
 def _before(parts: Moments) -> Moments:
     """Return, for each fold, the moments of the rows of those before it."""
-    none = jax.tree.map(lambda a: jnp.zeros_like(a[0]), parts)
-    return jax.lax.scan(lambda s, one: (added(s, one), s), none, parts)[1]
+    return jax.lax.scan(lambda s, one: (added(s, one), s), _nothing(parts), parts)[1]
+
+
+def _nothing(parts: Moments) -> Moments:
+    """Return the moments of no rows, as one set."""
+    return jax.tree.map(lambda a: jnp.zeros_like(a[0]), parts)
 
 
 def usable(sums: Moments) -> Moments:
