@@ -27,6 +27,7 @@ from jaxridge.folds import Held
 from jaxridge.held import Scored
 from jaxridge.nodes import Nodes, by_rows_at_nodes, nodes_for
 from jaxridge.products import matmul
+from jaxridge.programs import compiled
 from jaxridge.scoring import Score, score_about, squared_error
 
 
@@ -37,7 +38,7 @@ class Kernel(NamedTuple):
     left: Float[Array, "m r"]
 
 
-@partial(jax.jit, static_argnames="fit_intercept")
+@partial(compiled, static_argnames="fit_intercept")
 def factorised(
     kernel: Float[Array, "m m"], weight: Float[Array, " m"], fit_intercept: bool
 ) -> Kernel:
@@ -66,7 +67,7 @@ def nodes_of(kernel: Kernel, lams: Any, flop: float) -> Nodes | None:
     return nodes_for(np.maximum(values, np.finfo(values.dtype).tiny), lams, flop)
 
 
-@partial(jax.jit, static_argnames=("score", "fit_intercept", "lam_tile"))
+@partial(compiled, static_argnames=("score", "fit_intercept", "lam_tile"))
 def scored(
     kernel: Kernel,
     Y: Float[Array, "m t"],

@@ -36,6 +36,7 @@ from jaxridge.objective import (
     squared_residuals,
 )
 from jaxridge.products import matmul
+from jaxridge.programs import compiled
 from jaxridge.routes import Route
 from jaxridge.tiles import View, as_stored, fold
 
@@ -163,7 +164,7 @@ def some_of(lams: Float[Array, " L"]) -> Array:
     return order[jnp.array(sorted({0, (L - 1) // 2, L - 1}))]
 
 
-@partial(jax.jit, static_argnums=(3, 4))
+@partial(compiled, static_argnums=(3, 4))
 def of_rows(
     fits: ParamsPath,
     data: Data,
@@ -201,7 +202,7 @@ def of_rows(
     return relative(slope, one, middle, fit_intercept)
 
 
-@partial(jax.jit, static_argnums=3)
+@partial(compiled, static_argnums=3)
 def of_moments(
     fits: ParamsPath, sums: Moments, lams: Float[Array, "c *t"], fit_intercept: bool
 ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -23,6 +22,7 @@ from jaxridge.factors import Known, answer, known
 from jaxridge.grids import COUNT, grid_of_known, grid_of_moments, on_grid
 from jaxridge.moments import Moments, about_centre, as_one
 from jaxridge.precision import warn_if_lost
+from jaxridge.programs import compiled
 from jaxridge.risk import (
     generalized_cross_validation,
     interpolates,
@@ -264,7 +264,7 @@ def _spectrum_of_moments(
     return spectrum, beyond, worst, jnp.where(through, 1, left)
 
 
-@partial(jax.jit, static_argnums=2)
+@partial(compiled, static_argnums=2)
 def _gcv_of_moments(
     sums: Moments, lams: Array, fit_intercept: bool
 ) -> tuple[Array, Array, Array]:
@@ -275,7 +275,7 @@ def _gcv_of_moments(
     return generalized_cross_validation(sums.weight, *given), worst, left
 
 
-@partial(jax.jit, static_argnums=2)
+@partial(compiled, static_argnums=2)
 def _evidence_of_moments(
     sums: Moments, lams: Array, fit_intercept: bool
 ) -> tuple[tuple[Array, Array], Array, Array]:
@@ -284,7 +284,7 @@ def _evidence_of_moments(
     return log_evidence(sums.weight, *given), worst, left
 
 
-@partial(jax.jit, static_argnums=4)
+@partial(compiled, static_argnums=4)
 def _generalized(
     data: Data, centre: Centre, spectrum: Spectrum, lams: Array, fit_intercept: bool
 ) -> tuple[Array, Array]:
@@ -296,7 +296,7 @@ def _generalized(
     return generalized_cross_validation(m, spectrum, beyond, *given), left
 
 
-@partial(jax.jit, static_argnums=4)
+@partial(compiled, static_argnums=4)
 def _evidence(
     data: Data, centre: Centre, spectrum: Spectrum, lams: Array, fit_intercept: bool
 ) -> tuple[tuple[Array, Array], Array]:

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from jaxridge import accelerator, checks
 from jaxridge.placement import placed
+from jaxridge.programs import compiled
 from jaxridge.threads import few_for
 from jaxridge.tiles import View, as_stored, column_sums
 
@@ -263,13 +264,13 @@ def quick_if_few(
 
     The function is of arrays of either kind, in trees; arguments by name are `static`.
     """
-    compiled: Callable[..., R] = jax.jit(function, static_argnames=static)
+    by_xla = compiled(function, static_argnames=static)
 
     @functools.wraps(function)
     def quick(*args: Any, **how: Any) -> R:
         elsewhere = checks.any_traced(args) or accelerator.is_used()
         if elsewhere or sum(map(np.size, jax.tree.leaves(args))) > FEW:
-            return compiled(*args, **how)
+            return by_xla(*args, **how)
         known = jax.tree.map(np.asarray, args)
         return jax.tree.map(placed, function(*known, **how))
 

@@ -16,6 +16,7 @@ from jaxridge.moments import Moments, about_centre, total
 from jaxridge.plans import plan
 from jaxridge.precision import LOSS, SINGLE, by_cheapest, is_kept, is_lost
 from jaxridge.products import matmul
+from jaxridge.programs import compiled
 from jaxridge.routes import DUAL, ONE, PRIMAL, SVD, Route
 from jaxridge.spectrum import Spectrum, condition, gain, of_axes, of_data, of_products
 from jaxridge.sums import fold_moments, moments_of_all
@@ -129,7 +130,7 @@ def _misses_something(
     return missed > max(rounding, harmless)
 
 
-@partial(jax.jit, static_argnums=1)
+@partial(compiled, static_argnums=1)
 def _extent_beyond(
     data: Data, learner: Learner, centre: Centre, spectrum: Spectrum
 ) -> Float[Array, ""]:
@@ -175,7 +176,7 @@ def by_products(
     return _factorised(moments_of_all(data), fit_intercept)
 
 
-@partial(jax.jit, static_argnums=(1, 2, 3, 4))
+@partial(compiled, static_argnums=(1, 2, 3, 4))
 def by_rows(
     data: Data,
     learner: Learner,
@@ -201,11 +202,11 @@ def _factorised(sums: Moments, fit_intercept: bool) -> tuple[Centre, Spectrum]:
     return centre, _of_axes(values, right, xy)
 
 
-@partial(jax.jit, static_argnums=1)
+@partial(compiled, static_argnums=1)
 def _by_xla(sums: Moments, fit_intercept: bool) -> tuple[Centre, Spectrum]:
     centre, xx, xy = about_centre(sums, fit_intercept)
     return centre, of_products(xx, xy)
 
 
-_about_centre = jax.jit(about_centre, static_argnums=1)
-_of_axes = jax.jit(of_axes)
+_about_centre = compiled(about_centre, static_argnums=1)
+_of_axes = compiled(of_axes)

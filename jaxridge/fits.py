@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float
@@ -24,6 +23,7 @@ from jaxridge.moments import Moments, about_centre
 from jaxridge.objective import Params, ParamsPath
 from jaxridge.precision import is_kept
 from jaxridge.products import matmul
+from jaxridge.programs import compiled
 from jaxridge.routes import DUAL, ONE, PRIMAL, SVD, Route
 from jaxridge.solvers import condition_of
 from jaxridge.spectrum import Spectrum, coef_at, condition, gain, of_sums
@@ -80,7 +80,7 @@ def fit_along_axes(
     return found._replace(certificate=found.certificate._replace(route=route))
 
 
-@partial(jax.jit, static_argnums=2)
+@partial(compiled, static_argnums=2)
 def fit_of_sums(
     sums: Moments, lam: Float[Array, " t"], fit_intercept: bool
 ) -> FitAlongAxes:
@@ -127,7 +127,7 @@ def _certified(
     return Certificate(jnp.min(lam)[None], autodiff, by_hand, worst, route)
 
 
-@partial(jax.jit, static_argnums=3)
+@partial(compiled, static_argnums=3)
 def _norms(
     params: Params, data: Data, lam: Array, fit_intercept: bool
 ) -> tuple[Array, Array]:
@@ -135,7 +135,7 @@ def _norms(
     return of_rows(fits, data, lam[None], fit_intercept)
 
 
-@partial(jax.jit, static_argnums=4)
+@partial(compiled, static_argnums=4)
 def _along_axes(
     data: Data, centre: Centre, spectrum: Spectrum, lam: Array, fit_intercept: bool
 ) -> FitAlongAxes:
@@ -148,7 +148,7 @@ def _along_axes(
     return FitAlongAxes(params, made, df, Axes(centre, values, spectrum.right))
 
 
-@partial(jax.jit, static_argnums=2)
+@partial(compiled, static_argnums=2)
 def _by_products(
     sums: Moments, lam: Array, fit_intercept: bool
 ) -> tuple[Params, Array]:
@@ -159,7 +159,7 @@ def _by_products(
     return Params(coef, intercept_at(coef, centre)), condition_of(factor)
 
 
-@partial(jax.jit, static_argnums=2)
+@partial(compiled, static_argnums=2)
 def _by_kernel(data: Data, lam: Array, fit_intercept: bool) -> tuple[Params, Array]:
     """Solve (AAᵀ + λ) α = B, θ = Aᵀα."""
     centre = centre_of(data, fit_intercept)

@@ -20,6 +20,7 @@ from jaxridge.objective import (
     largest,
     ready,
 )
+from jaxridge.programs import compiled
 
 ROWS_SHOWN = 10
 
@@ -117,7 +118,7 @@ def check_gradient(
     return _checked(*ready(params, X, y, lam, weight), fit_intercept)
 
 
-@partial(jax.jit, static_argnames="fit_intercept")
+@partial(compiled, static_argnames="fit_intercept")
 def _checked(
     params: Params, X: Array, y: Array, lam: Array, weight: Array, fit_intercept: bool
 ) -> GradientCheck:

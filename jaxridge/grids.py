@@ -29,6 +29,7 @@ from jaxridge.data import (
 from jaxridge.factors import Known, by_products, by_rows
 from jaxridge.moments import Moments, about_centre, as_one
 from jaxridge.precision import SINGLE, LostDigits, by_cheapest, lost_digits_raised
+from jaxridge.programs import compiled
 from jaxridge.routes import SVD
 from jaxridge.spectrum import Spectrum, condition, of_sums
 
@@ -157,7 +158,7 @@ def grid_of_moments(
     return jnp.asarray(_between(values, count, least))
 
 
-@jax.jit
+@compiled
 def _values_of_sums(xx: Array, xy: Array) -> tuple[Array, Array]:
     spectrum, worst = of_sums(xx, xy, jnp.zeros((), xx.dtype))
     return spectrum.values, worst
@@ -243,7 +244,7 @@ def _is_better(one: S, other: S) -> bool:
     return bool((best - before > GAIN * size).any())
 
 
-@jax.jit
+@compiled
 def _joined(one: S, other: S) -> S:
     """Return the scores of two grids as of one, increasing."""
     order = jnp.argsort(jnp.concatenate([one.lams, other.lams]))

@@ -28,6 +28,7 @@ from jaxridge.placement import placed
 from jaxridge.plans import Plan
 from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost, sums_keep
 from jaxridge.products import FAST, FULL
+from jaxridge.programs import compiled
 from jaxridge.routes import BLOCKS, DUAL, NEARBY, ONE_A_FOLD, PRIMAL, SVD, Route
 from jaxridge.scoring import OF_SUMS, Score, predictions
 from jaxridge.spectrum import condition, gain, of_data
@@ -297,7 +298,7 @@ def _of_every_fold(
     return scored, jnp.all(holds)
 
 
-@partial(jax.jit, static_argnums=(4, 5, 6))
+@partial(compiled, static_argnums=(4, 5, 6))
 def _from_sums(
     shared: tuple[Any, Any],
     parts: Moments,
@@ -313,7 +314,7 @@ def _from_sums(
     )
 
 
-@partial(jax.jit, static_argnums=(6, 7, 8, 9))
+@partial(compiled, static_argnums=(6, 7, 8, 9))
 def _from_rows(
     shared: tuple[Any, Any],
     parts: Moments,
@@ -333,7 +334,7 @@ def _from_rows(
     return _of_every_fold(*given, scores_of, held)
 
 
-@partial(jax.jit, static_argnames=("score", "fit_intercept", "paired"))
+@partial(compiled, static_argnames=("score", "fit_intercept", "paired"))
 def by_moments(
     parts: Moments,
     lams: Float[Array, " L"],
@@ -356,7 +357,8 @@ def by_moments(
 
 
 @partial(
-    jax.jit, static_argnames=("score", "learner", "fit_intercept", "system", "rounding")
+    compiled,
+    static_argnames=("score", "learner", "fit_intercept", "system", "rounding"),
 )
 def by_rows(
     data: Data,

@@ -20,6 +20,7 @@ from jaxridge.folds import Held
 from jaxridge.held import Fit, Scored, from_rows
 from jaxridge.nodes import Nodes, few_of
 from jaxridge.products import matmul, mirrored, plus_gram
+from jaxridge.programs import compiled
 from jaxridge.scoring import Score
 from jaxridge.spectrum import above, gain
 from jaxridge.tiles import fold_blocks, summed_in, terms_at_once
@@ -35,7 +36,7 @@ class Kernels(NamedTuple):
     condition: Float[Array, " k"]
 
 
-@partial(jax.jit, static_argnames=("fit_intercept", "fast"))
+@partial(compiled, static_argnames=("fit_intercept", "fast"))
 def kernel_of(
     data: Data, fit_intercept: bool, fast: bool = False
 ) -> Float[Array, "m m"]:
@@ -57,7 +58,7 @@ def kernel_of(
     return mirrored(K.astype(X.dtype))
 
 
-@partial(jax.jit, static_argnames="fit_intercept")
+@partial(compiled, static_argnames="fit_intercept")
 def factorised(
     kernel: Float[Array, "m m"],
     weight: Float[Array, " m"],
@@ -91,7 +92,7 @@ def factorised(
     return Kernels(*jax.lax.map(one_fold, (train, held)))
 
 
-@partial(jax.jit, static_argnames=("score", "fit_intercept", "lam_tile"))
+@partial(compiled, static_argnames=("score", "fit_intercept", "lam_tile"))
 def scored(
     kernels: Kernels,
     Y: Float[Array, "m t"],

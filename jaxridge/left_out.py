@@ -39,6 +39,7 @@ from jaxridge.leverages import (
 )
 from jaxridge.nodes import Nodes, nodes_for
 from jaxridge.plans import plan
+from jaxridge.programs import compiled
 from jaxridge.risk import mean_square, unit_of
 from jaxridge.routes import Route
 from jaxridge.scoring import (
@@ -175,14 +176,14 @@ def scores_left_out(
     return on_grid(score, lams, data.X.dtype, automatic)
 
 
-@jax.jit
+@compiled
 def _own_unit(Y: Float[Array, "m t"]) -> Float[Array, " t"]:
     """Return powers of 2 in units of which targets are about as large as 1."""
     unit = jnp.max(jnp.abs(Y), axis=0)
     return jnp.exp2(jnp.floor(jnp.log2(jnp.where(unit > 0, unit, 1))))
 
 
-@partial(jax.jit, static_argnames="loss")
+@partial(compiled, static_argnames="loss")
 def _mean_and_error(
     spread: Spread, unit: Array, square: Array | None, loss: Loss
 ) -> tuple[Array, Array]:
@@ -349,7 +350,7 @@ def _left_out(
     return (spread, least), jnp.minimum(left, least**2)
 
 
-@partial(jax.jit, static_argnames="mean")
+@partial(compiled, static_argnames="mean")
 def _slack_at_least(
     data: Data, centre: Centre, spectrum: Spectrum, lams: Array, mean: bool
 ) -> tuple[Array, Array]:

@@ -26,6 +26,7 @@ from jaxtyping import Array, Bool, Float
 from jaxridge.data import Centre, Data
 from jaxridge.nodes import NARROW, Nodes, by_few, few_of
 from jaxridge.products import matmul
+from jaxridge.programs import compiled
 from jaxridge.risk import interpolates
 from jaxridge.scoring import Score, score_about, squared_error
 from jaxridge.spectrum import Spectrum, gain, root_inverse
@@ -258,7 +259,7 @@ def standard_error_of_mean(spread: Spread) -> Float[Array, "L t"]:
     return jnp.where(variance > 0, jnp.sqrt(safe), 0)
 
 
-@jax.jit
+@compiled
 def spread_of(weight: Float[Array, " m"], losses: Float[Array, "L m t"]) -> Spread:
     """Return the spread of losses over rows of these weights."""
     mean, scatter = jax.vmap(lambda one: scatter_of(weight, one))(losses)
@@ -276,7 +277,7 @@ def scatter_of(
     return mean, jnp.sum(w * (losses - mean) ** 2, axis=0)
 
 
-@jax.jit
+@compiled
 def joined(a: Spread, b: Spread) -> Spread:
     """Return the spread of two sets of rows together (Chan, Golub, LeVeque 1979)."""
     weight = a.weight + b.weight

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 
 from jaxridge import checks
 from jaxridge.data import Centre, in_kind_of_input
+from jaxridge.programs import compiled
 
 # The part of everything that must remain for sums to be taken away.
 REMAINS = 0.25
@@ -69,14 +70,14 @@ class Moments:
 
 
 @in_kind_of_input
-@jax.jit
+@compiled
 def added(one: Moments, other: Moments) -> Moments:
     """Return the moments of the rows of both, fold by fold."""
     return _moved(one, other, one.weight + other.weight, 1)
 
 
 @in_kind_of_input
-@jax.jit
+@compiled
 def removed(one: Moments, other: Moments) -> Moments:
     """Return the moments of the rows of `one` that are not in `other`."""
     weight = one.weight - other.weight
@@ -130,7 +131,7 @@ def _moved(one: Moments, other: Moments, weight: Array, sign: int) -> Moments:
     )
 
 
-@jax.jit
+@compiled
 def total(parts: Moments) -> Moments:
     """Return the moments of the rows of all folds, as one set without fold axis."""
     first, rest = (
@@ -139,7 +140,7 @@ def total(parts: Moments) -> Moments:
     return jax.lax.scan(lambda sum_, one: (added(sum_, one), None), first, rest)[0]
 
 
-@jax.jit
+@compiled
 def complements(parts: Moments) -> Moments:
     """Return, for each fold, the moments of the rows of all others.
 
@@ -205,7 +206,7 @@ def usable(sums: Moments) -> Moments:
     return sums
 
 
-@jax.jit
+@compiled
 def _least_scatter(sums: Moments) -> Array:
     squares = jnp.diagonal(sums.xx, 0, -2, -1), sums.yy
     return jnp.minimum(*map(jnp.min, squares))

@@ -29,6 +29,7 @@ from jaxridge.nodes import Nodes, nodes_for
 from jaxridge.objective import ParamsPath
 from jaxridge.precision import warn_if_lost
 from jaxridge.products import matmul
+from jaxridge.programs import compiled
 from jaxridge.risk import (
     degrees_of_freedom,
     residual_squares,
@@ -162,7 +163,7 @@ def path(
     return drop_targets(path_of(data, grid, fit_intercept), y)
 
 
-@partial(jax.jit, static_argnums=2)
+@partial(compiled, static_argnums=2)
 def _path_of_moments(
     sums: Moments, lams: Float[Array, " L"], fit_intercept: bool
 ) -> tuple[Path, Array]:
@@ -200,7 +201,7 @@ def drop_targets(found: Path, y: Any) -> Path:
     return found._replace(params=params, training_error=error)
 
 
-@partial(jax.jit, static_argnums=(5, 6))
+@partial(compiled, static_argnums=(5, 6))
 def _path(
     data: Data,
     centre: Centre,

@@ -18,6 +18,7 @@ from jaxridge.data import Centre, Data, weighted_rows
 from jaxridge.folds import Held
 from jaxridge.moments import Moments
 from jaxridge.products import matmul, mirrored, plus_gram
+from jaxridge.programs import compiled
 from jaxridge.tiles import fold_blocks, summed_in, terms_at_once
 from jaxridge.twofold import Twofold, zeros
 
@@ -41,7 +42,7 @@ TOGETHER = 64  # targets, so few that they are columns of one product with X
 SOME = 1024  # rows, whose mean is near that of all
 
 
-@partial(jax.jit, static_argnames="how")
+@partial(compiled, static_argnames="how")
 def moments_of_sets(data: Data, sets: Held, how: How = ALL_DIGITS) -> Moments:
     """Return the moments of each set of rows."""
     if data.Y.shape[1] <= TOGETHER and not how.fast:
@@ -55,7 +56,7 @@ def moments_of_sets(data: Data, sets: Held, how: How = ALL_DIGITS) -> Moments:
     return jax.lax.map(of_set, sets)
 
 
-@partial(jax.jit, static_argnames="how")
+@partial(compiled, static_argnames="how")
 def cross_of_sets(
     data: Data,
     sets: Held,

@@ -19,6 +19,7 @@ from jaxridge import checks
 from jaxridge.data import Data
 from jaxridge.folds import numbered
 from jaxridge.moments import Moments, added
+from jaxridge.programs import compiled
 from jaxridge.scatter import How, moments_of_sets
 
 TILE_BYTES = 2**28
@@ -95,14 +96,14 @@ def _nothing_like(part: Moments, k: int) -> Moments:
     return jax.tree.map(lambda a: jnp.zeros((k, *a.shape[1:]), a.dtype), part)
 
 
-@partial(jax.jit, donate_argnums=0)
+@partial(compiled, donate_argnums=0)
 def _with_part(sums: Moments, part: Moments, folds: Array) -> Moments:
     """Return the sums with those of some folds."""
     those = jax.tree.map(lambda a: a[folds], sums)
     return jax.tree.map(lambda a, b: a.at[folds].set(b), sums, added(those, part))
 
 
-@jax.jit
+@compiled
 def _sizes(rows: Data) -> Float[Array, "2 2"]:
     """Return the largest number in X and in Y, and the sum of squares of each."""
     most = jnp.max(rows.weight)

@@ -13,6 +13,7 @@ from jaxridge import checks
 from jaxridge.data import Data
 from jaxridge.folds import Held, are_even, numbered
 from jaxridge.moments import Moments, total
+from jaxridge.programs import compiled
 from jaxridge.scatter import How, moments_of_sets
 
 ROWS = "rows"
@@ -45,7 +46,7 @@ def moments_of_shards(
     return _added_up(*jax.device_put((data, sets), shard), how, mesh)
 
 
-@partial(jax.jit, static_argnums=(2, 3))
+@partial(compiled, static_argnums=(2, 3))
 def _added_up(data: Data, sets: Held, how: How, mesh: Mesh) -> Moments:
     def of_shard(data: Data, sets: Held) -> Moments:
         mine = jax.tree.map(lambda a: a[0], sets)

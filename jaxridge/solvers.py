@@ -28,6 +28,7 @@ from jaxridge.data import (
 )
 from jaxridge.objective import Params
 from jaxridge.products import matmul
+from jaxridge.programs import compiled
 from jaxridge.spectrum import graded_svd
 
 POWER_STEPS = 8
@@ -105,7 +106,7 @@ def solve_data(data: Data, lam: Float[Array, ""], fit_intercept: bool) -> Params
     return Params(coef, intercept_at(coef, centre))
 
 
-_solved = jax.jit(solve_data, static_argnums=2)
+_solved = compiled(solve_data, static_argnums=2)
 
 
 @jax.custom_jvp

@@ -28,6 +28,7 @@ from jaxridge.leverages import Whole, left_out_errors, rows_left_out
 from jaxridge.moments import Moments, about_centre, as_one
 from jaxridge.objective import Params, ParamsPath, squared_residuals
 from jaxridge.precision import warn_if_lost
+from jaxridge.programs import compiled
 from jaxridge.spectrum import Spectrum, of_sums, rank_of
 
 # A column whose mean's square is this many times its variance is centred before.
@@ -169,7 +170,7 @@ def left_out(
         yield rows, np.asarray(_errors(*given))
 
 
-_factorised = jax.jit(of_sums)
+_factorised = compiled(of_sums)
 
 
 @in_kind_of_input
@@ -188,7 +189,7 @@ def _errors(*given: Any) -> Array:
     return _errors_of_tile(*given)
 
 
-@partial(jax.jit, static_argnums=7)
+@partial(compiled, static_argnums=7)
 def _errors_of_tile(
     X: Array,
     Y: Array,
@@ -222,7 +223,7 @@ def gradient_norms(
     return _gradient_norms(params, entries, Y, weight, lam, fit_intercept)
 
 
-@partial(jax.jit, static_argnums=5)
+@partial(compiled, static_argnums=5)
 def _gradient_norms(
     params: Params,
     entries: tuple[Array, Array, Array],

@@ -24,6 +24,7 @@ from jaxridge.data import Centre, Data, centre_of, weighted_rows
 from jaxridge.derivatives import OF_AXES, without_derivative
 from jaxridge.precision import BEARABLE, LOSS
 from jaxridge.products import matmul, mirrored, plus_gram
+from jaxridge.programs import compiled
 from jaxridge.tiles import View, as_stored, fold, fold_blocks, summed_in, terms_at_once
 from jaxridge.twofold import Twofold, zeros
 
@@ -228,7 +229,7 @@ def coef_at(spectrum: Spectrum, lam: Float[Array, "*t"]) -> Float[Array, "n t"]:
     return coef + matmul(right, shrunk * rest)
 
 
-@partial(jax.jit, static_argnums=3)
+@partial(compiled, static_argnums=3)
 def condition(
     spectrum: Spectrum,
     lam: Float[Array, ""],

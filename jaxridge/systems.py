@@ -24,6 +24,7 @@ from jaxridge.held import Fit
 from jaxridge.moments import Moments, about_centre
 from jaxridge.nodes import Nodes, few_of
 from jaxridge.products import grown, matmul
+from jaxridge.programs import compiled
 from jaxridge.routes import CHOLESKY, NEARBY, ONE_A_FOLD, ONE_FOR_ALL, TRIDIAGONAL
 from jaxridge.spectrum import (
     Spectrum,
@@ -59,7 +60,7 @@ class Solved(NamedTuple):
     holds: Bool[Array, ""]
 
 
-@partial(jax.jit, static_argnames=("sharing", "fit_intercept", "alone"))
+@partial(compiled, static_argnames=("sharing", "fit_intercept", "alone"))
 def factorised(
     training: Moments,
     whole: Moments,
@@ -94,7 +95,7 @@ def factorised(
     return jax.lax.map(one_fold, training), None
 
 
-@partial(jax.jit, static_argnames=("sharing", "fit_intercept", "fold_tile"))
+@partial(compiled, static_argnames=("sharing", "fit_intercept", "fold_tile"))
 def solved_nearby(
     of_all: Any,
     training: Moments,

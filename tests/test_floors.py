@@ -19,7 +19,7 @@ FLOORS = (
         "twofold",
         "version",
     ),
-    ("checks", "placement", "products"),
+    ("checks", "placement", "products", "programs"),
     ("tiles",),
     ("data", "devices"),
     ("objective",),

@@ -1,0 +1,64 @@
+"""Programs that XLA compiles: for a CPU and few numbers, soon rather than well.
+
+The first call of each shape waits for the compiler, in all for seconds where a fit
+takes milliseconds. Most of what is compiled here are products and factorisations, which
+lie ready in libraries, and a loop or two between them: where few numbers are there to
+compute with, it takes far longer to optimise such loops than to run them as they are.
+Not so for those of many steps, of a descent or over every row and penalty.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from jaxridge import accelerator
+
+R = TypeVar("R")
+
+FEW = 2**13  # numbers among the arguments
+SOON: dict[str, str | bool] = {
+    "xla_backend_optimization_level": "0",
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": "1",
+}
+
+
+def compiled(function: Callable[..., R], **how: Any) -> Callable[..., R]:
+    """Do as `jax.jit`; on a CPU, the first call with few numbers takes less time.
+
+    Inside of another function that is compiled, what it was told to do counts.
+    """
+    well = jax.jit(function, **how)
+    soon = functools.cache(lambda: jax.jit(function, compiler_options=_known(), **how))
+
+    @functools.wraps(function)
+    def call(*args: Any, **rest: Any) -> R:
+        leaves = jax.tree.leaves((args, rest))
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+        if traced or accelerator.is_used() or sum(map(np.size, leaves)) > FEW:
+            return well(*args, **rest)
+        try:
+            return soon()(*args, **rest)
+        except ValueError as error:
+            # None of these is traced, but something around them is.
+            if "compiler_options" not in str(error):
+                raise
+        return well(*args, **rest)
+
+    outcome: Any = call
+    outcome.lower, outcome.trace = well.lower, well.trace
+    return outcome
+
+
+@functools.cache
+def _known() -> dict[str, str | bool]:
+    """Return the options if this XLA knows them, else none."""
+    try:
+        jax.jit(lambda: 0.0).lower().compile(compiler_options=SOON)
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return SOON

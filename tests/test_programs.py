@@ -1,0 +1,87 @@
+"""Programs: the same numbers, however they are compiled."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxridge import accelerator, programs
+from jaxridge.programs import FEW, SOON, compiled
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Note whenever a program is to be compiled soon."""
+    found = []
+
+    def known():
+        found.append(SOON)
+        return SOON
+
+    monkeypatch.setattr(programs, "_known", known)
+    return found
+
+
+def sums_of_cubes():
+    return compiled(lambda x, power=3: jnp.sum(x**power), static_argnames="power")
+
+
+def test_few_numbers_are_computed_with_soon_and_many_well(asked):
+    function = sums_of_cubes()
+    assert function(np.ones(FEW)) == FEW
+    assert asked
+    asked.clear()
+    assert sums_of_cubes()(np.ones(FEW + 1)) == FEW + 1
+    assert not asked
+
+
+def test_this_xla_knows_the_options():
+    assert programs._known() == SOON
+
+
+def test_options_that_an_xla_does_not_know_are_left_out(monkeypatch):
+    monkeypatch.setitem(SOON, "xla_cpu_unheard_of", True)
+    programs._known.cache_clear()
+    assert programs._known() == {}
+    assert sums_of_cubes()(np.ones(3)) == 3
+    monkeypatch.undo()
+    programs._known.cache_clear()
+
+
+def test_another_device_has_none(asked, monkeypatch):
+    monkeypatch.setattr(accelerator, "is_used", lambda: True)
+    assert sums_of_cubes()(np.ones(3)) == 3
+    assert not asked
+
+
+def test_transformations_pass_through():
+    function, x = sums_of_cubes(), jnp.arange(3.0)
+    np.testing.assert_array_equal(jax.jit(function)(x), 9)
+    np.testing.assert_array_equal(jax.grad(function)(x), 3 * x**2)
+    np.testing.assert_array_equal(jax.vmap(function)(x[:, None]), x**3)
+    np.testing.assert_array_equal(jax.hessian(function)(x), np.diag(6 * x))
+    # What it is called with need not be traced itself.
+    np.testing.assert_array_equal(jax.jit(lambda a: a * function(x))(2.0), 18)
+    np.testing.assert_array_equal(function(x, power=2), 5)
+
+
+def test_errors_are_those_of_the_function():
+    @compiled
+    def refuses(x):
+        raise ValueError("`x` is not to my liking")
+
+    with pytest.raises(ValueError, match="not to my liking"):
+        refuses(np.ones(2))
+
+
+def test_the_same_shapes_are_compiled_once():
+    traces = []
+
+    @compiled
+    def traced(x):
+        traces.append(x.shape)
+        return x + 1
+
+    for shape in (3, 3, FEW + 1, FEW + 1, 3):
+        traced(np.zeros(shape))
+    assert traces == [(3,), (FEW + 1,)]
