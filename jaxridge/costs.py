@@ -102,27 +102,58 @@ def _of_all_rows(
     )
 
 
+class Way(NamedTuple):
+    """A way to solve the folds' systems: what each takes, and the numbers it holds.
+
+    `at` tells how many penalties fits V g(λ) a(λ) are multiplied at, 0 for others.
+    """
+
+    factors: Work
+    fits: Work
+    at: int = 0
+    fixed: int = 0
+    each: int = 0  # target
+
+
 def _of_sums(
     sizes: Sizes, kind: str, tile: int, side_by_side: bool
 ) -> Iterator[Candidate]:
     """Yield the ways to solve every fold's system, given the sums of each fold."""
     m, n, t, L, k, size = sizes
-    square = 2.0 * n * n  # a product with a vector
     sums = together(_sums(sizes), Work(start=1, bytes=6.0 * k * n * n * size))
-    a, far = -(-L // -(-L // ANCHORS_AT_MOST[kind])), STEPS_FROM_ANCHORS[kind]
     state = 8 * n * L  # of conjugate gradients, for each target
     folds = min(k, max(1, tile // (state * t))) if side_by_side else 1
-    of_steps = state * folds + k * n * L
-    at, steps = _multiplied_at(flop_of_each(m, n, t, k), L, kind), _steps(sizes, kind)
-    fixed, each = (
-        size * (6 * k + 3) * n * n,
-        size * (4 * k * n + m + 4 * m // k + k * L),
-    )
-    ways = {
+    # Predictions, or errors, and where rows are read what is made of those held out.
+    h = -(-m // k)
+    formed = 3 * min(tile, (n if k * n <= m else h) * t * L)
+    fixed = (6 * k + 3) * n * n + formed + 3 * h * n * (k * n > m)
+    each = 4 * k * n + m + 4 * m // k + k * L
+    for sharing, way in _ways(sizes, kind, tile, state * folds + k * n * L).items():
+        scores = _scores(sizes, way.at, tile)
+        a_fold = together(way.factors, way.fits, scores, Work(folds=1))
+        yield Candidate(
+            Route(PRIMAL, sharing, kind),
+            together(sums, *[a_fold] * k),
+            size * (fixed + way.fixed),
+            size * (each + way.each),
+            folds if sharing in NEARBY else 1,
+        )
+
+
+def _ways(sizes: Sizes, kind: str, tile: int, of_steps: int) -> dict[str, Way]:
+    """Return the ways by name; steps hold so many numbers for each target."""
+    m, n, t, L, k, size = sizes
+    square = 2.0 * n * n  # a product with a vector
+    at = _multiplied_at(flop_of_each(m, n, t, k), L, kind)
+    a, far = -(-L // -(-L // ANCHORS_AT_MOST[kind])), STEPS_FROM_ANCHORS[kind]
+    steps = _steps(sizes, kind)
+    return {
         # Eigenvectors: VᵀC once, and then a number for each penalty.
-        ONE_A_FOLD: (_eigh(n), Work(product=square * t), at, ROOM * tile * (at < L), 0),
+        ONE_A_FOLD: Way(
+            _eigh(n), Work(product=square * t), at, fixed=ROOM * tile * (at < L)
+        ),
         # A cheaper form, and then n steps and two products for each penalty.
-        TRIDIAGONAL: (
+        TRIDIAGONAL: Way(
             Work(
                 calls=n / 64,
                 eigh_step=HALF_WAY * n,
@@ -130,52 +161,34 @@ def _of_sums(
                 reduction=n**3,
             ),
             Work(product=2 * square * t * L, solves=float(n * t * L)),
-            0,
-            k * n * n,
-            4 * n * L,
+            fixed=k * n * n,
+            each=4 * n * L,
         ),
         # The axes of all rows, and conjugate gradients: with Gᵢ, into them, and back.
-        ONE_FOR_ALL: (
+        ONE_FOR_ALL: Way(
             _eigh(n, 1 / k),
             Work(calls=steps, product=3 * steps * square * t * L),
-            0,
-            3 * n * n,
-            of_steps,
+            fixed=3 * n * n,
+            each=of_steps,
         ),
         # Inverses at a few penalties, and conjugate gradients from there.
-        ANCHORS: (
+        ANCHORS: Way(
             Work(cholesky=a / k * n**3 / 3, product=2 * a / k * n**3),
             Work(
                 calls=far * a,
                 product=2 * far * square * t * L,
                 bytes=2.0 * far * a * n * n * size,
             ),
-            0,
-            (a + 2) * n * n,
-            of_steps,
+            fixed=(a + 2) * n * n,
+            each=of_steps,
         ),
-        CHOLESKY: (
+        CHOLESKY: Way(
             Work(calls=3 * L),
             # Triangular solutions run at half the rate of products.
             Work(cholesky=(L + 1) * n**3 / 3, product=2 * square * t * L),
-            0,
-            (3 * L if n <= BATCHED else 2) * n * n,
-            0,
+            fixed=(3 * L if n <= BATCHED else 2) * n * n,
         ),
     }
-    # Predictions, or errors, and where rows are read what is made of those held out.
-    h = -(-m // k)
-    formed = 3 * min(tile, (n if k * n <= m else h) * t * L)
-    fixed += size * (formed + 3 * h * n * (k * n > m))
-    for sharing, (factors, fits, axes, numbers, per_target) in ways.items():
-        a_fold = together(factors, fits, _scores(sizes, axes, tile), Work(folds=1))
-        yield Candidate(
-            Route(PRIMAL, sharing, kind),
-            together(sums, *[a_fold] * k),
-            fixed + size * numbers,
-            each + size * per_target,
-            folds if sharing in NEARBY else 1,
-        )
 
 
 def _steps(sizes: Sizes, kind: str) -> float:
