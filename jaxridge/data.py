@@ -65,7 +65,7 @@ def in_kind_of_input(function: Callable[P, R]) -> Callable[P, R]:
         data = {name: value for name, value in given.items() if name not in NOT_DATA}
         try:
             if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(data)):
-                return function(*args, **kwargs)
+                return jax.tree.map(_as_jax, function(*args, **kwargs))
             with jax.enable_x64(True):
                 found = function(*args, **kwargs)
                 # A copy, as views of JAX arrays are read-only; [()] makes scalars.
@@ -79,6 +79,11 @@ def in_kind_of_input(function: Callable[P, R]) -> Callable[P, R]:
         )
 
     return face
+
+
+def _as_jax(leaf: Any) -> Any:
+    """Return what NumPy has made of few numbers as JAX's, all else as it is."""
+    return placed(leaf) if isinstance(leaf, np.ndarray | np.generic) else leaf
 
 
 def on_a_cpu(_: np.ndarray) -> bool:
@@ -262,7 +267,8 @@ def quick_if_few(
 ) -> Callable[..., R]:
     """Let NumPy compute where a CPU knows few numbers: XLA takes longer to compile.
 
-    The function is of arrays of either kind, in trees; arguments by name are `static`.
+    The function is of arrays of either kind, in trees, and returns that kind; arguments
+    by name are `static`.
     """
     by_xla = compiled(function, static_argnames=static)
 
@@ -271,8 +277,7 @@ def quick_if_few(
         elsewhere = checks.any_traced(args) or accelerator.is_used()
         if elsewhere or sum(map(np.size, jax.tree.leaves(args))) > FEW:
             return by_xla(*args, **how)
-        known = jax.tree.map(np.asarray, args)
-        return jax.tree.map(placed, function(*known, **how))
+        return function(*jax.tree.map(np.asarray, args), **how)
 
     return quick
 
