@@ -16,7 +16,8 @@ from jaxtyping import Array, Bool, Float, Int
 from tabulate import tabulate
 
 from jaxridge import checks
-from jaxridge.data import in_kind_of_input, quick_if_few
+from jaxridge.data import in_kind_of_input
+from jaxridge.programs import quick_if_few
 from jaxridge.routes import Route
 
 ROWS_SHOWN = 12

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from jaxridge import accelerator, checks
 from jaxridge.placement import placed
-from jaxridge.programs import compiled
+from jaxridge.programs import quick_if_few
 from jaxridge.threads import few_for
 from jaxridge.tiles import View, as_stored, column_sums
 
@@ -36,7 +36,6 @@ R = TypeVar("R")
 
 # Arguments that are not data: they do not decide between NumPy and JAX.
 NOT_DATA = ("key", "folds", "groups", "optimizer")
-FEW = 2**16  # numbers, with which NumPy is done before XLA has compiled
 
 
 class Data(NamedTuple):
@@ -260,26 +259,6 @@ def as_penalty(name: str, lam: Any, dtype: Any) -> Array:
                 + ("" if dtype == np.float64 else ", or float64 data")
             )
     return cast
-
-
-def quick_if_few(
-    function: Callable[..., R], static: tuple[str, ...] = ()
-) -> Callable[..., R]:
-    """Let NumPy compute where a CPU knows few numbers: XLA takes longer to compile.
-
-    The function is of arrays of either kind, in trees, and returns that kind; arguments
-    by name are `static`.
-    """
-    by_xla = compiled(function, static_argnames=static)
-
-    @functools.wraps(function)
-    def quick(*args: Any, **how: Any) -> R:
-        elsewhere = checks.any_traced(args) or accelerator.is_used()
-        if elsewhere or sum(map(np.size, jax.tree.leaves(args))) > FEW:
-            return by_xla(*args, **how)
-        return function(*jax.tree.map(np.asarray, args), **how)
-
-    return quick
 
 
 def drop_target_axis(tree: R, y: Any) -> R:

@@ -20,6 +20,8 @@ def placed(array: Any) -> Array:
     six times as long to write as the huge ones that NumPy asks for. So NumPy copies,
     to where XLA takes it as it is.
     """
+    if isinstance(array, jax.Array):
+        return array
     if not isinstance(array, np.ndarray):
         return jnp.asarray(array)
     if array.nbytes < LARGE or accelerator.is_used():

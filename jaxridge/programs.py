@@ -4,7 +4,8 @@ The first call of each shape waits for the compiler, in all for seconds where a 
 takes milliseconds. Most of what is compiled here are products and factorisations, which
 lie ready in libraries, and a loop or two between them: where few numbers are there to
 compute with, it takes far longer to optimise such loops than to run them as they are.
-Not so for those of many steps, of a descent or over every row and penalty.
+Not so for those of many steps, of a descent or over every row and penalty. And where
+next to nothing is computed, NumPy is done before XLA has begun.
 """
 
 import functools
@@ -37,9 +38,7 @@ def compiled(function: Callable[..., R], **how: Any) -> Callable[..., R]:
 
     @functools.wraps(function)
     def call(*args: Any, **rest: Any) -> R:
-        leaves = jax.tree.leaves((args, rest))
-        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
-        if traced or accelerator.is_used() or sum(map(np.size, leaves)) > FEW:
+        if accelerator.is_used() or not _are_few(jax.tree.leaves((args, rest))):
             return well(*args, **rest)
         try:
             return soon()(*args, **rest)
@@ -52,6 +51,35 @@ def compiled(function: Callable[..., R], **how: Any) -> Callable[..., R]:
     outcome: Any = call
     outcome.lower, outcome.trace = well.lower, well.trace
     return outcome
+
+
+def quick_if_few(
+    function: Callable[..., R], static: tuple[str, ...] = ()
+) -> Callable[..., R]:
+    """Let NumPy compute with few numbers, as XLA would take longer to compile at all.
+
+    The function is of arrays of either kind, in trees, and returns that kind; arguments
+    by name are `static`.
+    """
+    by_xla = compiled(function, static_argnames=static)
+
+    @functools.wraps(function)
+    def quick(*args: Any, **how: Any) -> R:
+        if accelerator.is_used() or not _are_few(jax.tree.leaves(args)):
+            return by_xla(*args, **how)
+        return function(*jax.tree.map(np.asarray, args), **how)
+
+    return quick
+
+
+def _are_few(leaves: list[Any]) -> bool:
+    """Whether the numbers are known, and few."""
+    total = 0
+    for leaf in leaves:
+        if isinstance(leaf, jax.core.Tracer):
+            return False
+        total += getattr(leaf, "size", 1)
+    return total <= FEW
 
 
 @functools.cache
