@@ -116,11 +116,7 @@ def grid_of(
 
     `factors` and `rounding` are as `factors.answer` has them.
     """
-    if checks.any_traced(data):
-        raise ValueError(
-            "an automatic grid needs rows that are known, not traced by jit or grad: "
-            "pass penalties as `lams`, or make the grid outside"
-        )
+    _refuse_traced("rows", data)
     given = data, learner, fit_intercept
 
     def cheap() -> np.ndarray | None:
@@ -141,6 +137,14 @@ def grid_of(
     return jnp.asarray(np.maximum(found, np.finfo(found.dtype).tiny))
 
 
+def _refuse_traced(what: str, *trees: Any) -> None:
+    if checks.any_traced(*trees):
+        raise ValueError(
+            f"an automatic grid needs {what} that are known, not traced by jit or "
+            "grad: pass penalties as `lams`, or make the grid outside"
+        )
+
+
 def grid_of_known(rows: Known, fit_intercept: bool) -> Float[Array, " L"]:
     """Return the grid of as many penalties as are tried, for rows that are known."""
     return grid_of(rows.data, COUNT, fit_intercept, factors=rows.factors)
@@ -152,6 +156,7 @@ def grid_of_moments(
     """Return the grid for the moments of one set of rows."""
     _, xx, xy = about_centre(sums, fit_intercept)
     values, worst = _values_of_sums(xx, xy)
+    _refuse_traced("moments", worst)
     rounding = float(jnp.finfo(xx.dtype).eps) * len(xx)
     kept = float(worst) * rounding < TENTH
     least = 0.0 if kept else rounding * float(values.max())

@@ -201,7 +201,8 @@ def usable(sums: Moments) -> Moments:
         empty = np.flatnonzero(np.atleast_1d(np.asarray(sums.weight)) <= 0)
         if empty.size:
             raise ValueError(f"`X` as Moments has no rows in fold {empty[0]}")
-        if _least_scatter(sums) < 0:
+        least = _least_scatter(sums)
+        if not checks.is_traced(least) and least < 0:
             raise ValueError("`X` as Moments has a negative scatter: are they a rest?")
     return sums
 

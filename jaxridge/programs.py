@@ -31,7 +31,8 @@ SOON: dict[str, str | bool] = {
 def compiled(function: Callable[..., R], **how: Any) -> Callable[..., R]:
     """Do as `jax.jit`; on a CPU, the first call with few numbers takes less time.
 
-    Inside of another function that is compiled, what it was told to do counts.
+    Later ones take some microseconds more. Inside of another function that is compiled,
+    what it was told to do counts.
     """
     well = jax.jit(function, **how)
     soon = functools.cache(lambda: jax.jit(function, compiler_options=_known(), **how))
@@ -65,7 +66,9 @@ def quick_if_few(
 
     @functools.wraps(function)
     def quick(*args: Any, **how: Any) -> R:
-        if accelerator.is_used() or not _are_few(jax.tree.leaves(args)):
+        # NumPy would not know on which of several devices they were.
+        elsewhere = accelerator.is_used() or jax.device_count() > 1
+        if elsewhere or not _are_few(jax.tree.leaves(args)):
             return by_xla(*args, **how)
         return function(*jax.tree.map(np.asarray, args), **how)
 

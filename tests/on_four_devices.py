@@ -74,6 +74,9 @@ if __name__ == "__main__":
             alike(name, found[name], expected)
         model = jaxridge.RidgeCV(LAMS).fit(shared_out(X), shared_out(Y))
         alike("RidgeCV", model.coef_, jaxridge.RidgeCV(LAMS).fit(X, Y).coef_)
+        there = jax.devices()[2]
+        few = (jax.device_put(a[:40], there) for a in (X, Y[:, 0]))
+        assert jaxridge.path(*few, LAMS).params.coef.devices() == {there}
         in_one_tile = jaxridge.leave_one_out(X, Y, LAMS).mean
         data = Data(*map(shared_out, (X, Y, np.ones(M))))
         held = np.arange(M) // (M // 5) == np.arange(5)[:, None]

@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import GroupKFold, ShuffleSplit
 
-from jaxridge import Moments, cross_validate, moments_of, moments_of_batches, path
+from jaxridge import (
+    Moments,
+    cross_validate,
+    lambda_grid,
+    moments_of,
+    moments_of_batches,
+    path,
+)
 
 M, N, T, K = 12, 3, 2, 3
 RNG = np.random.default_rng(5)
@@ -239,6 +246,17 @@ def test_moments_come_from_inside_jit():
     found = jax.jit(lambda X, Y, w: moments_of(X, Y, IDS, weight=w))(*data)
     expected = brute(X, Y, WEIGHT, IDS)
     assert_moments(found, expected, sizes(expected, X, Y), 1e-6)
+
+
+def test_moments_that_are_known_are_scored_inside_jit():
+    with jax.enable_x64(True):
+        known = jax.tree.map(jnp.asarray, moments_of(X, Y, IDS))
+        lams = jnp.array([0.1, 10.0])
+        found = jax.jit(lambda lams: cross_validate(known, None, lams).mean)(lams)
+        expected = cross_validate(known, None, lams).mean
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+        with pytest.raises(ValueError, match="automatic grid needs moments that are"):
+            jax.jit(lambda _: lambda_grid(known))(lams)
 
 
 # --- refusals -------------------------------------------------------------------
