@@ -87,9 +87,16 @@ def _are_few(leaves: list[Any]) -> bool:
 
 @functools.cache
 def _known() -> dict[str, str | bool]:
-    """Return the options if this XLA knows them, else none."""
-    try:
-        jax.jit(lambda: 0.0).lower().compile(compiler_options=SOON)
-    except jax.errors.JaxRuntimeError:
-        return {}
-    return SOON
+    """Return those of the options that this XLA knows."""
+    nothing = jax.jit(lambda: 0.0).lower()
+
+    def are_known(options: dict[str, str | bool]) -> bool:
+        try:
+            nothing.compile(compiler_options=options)
+        except jax.errors.JaxRuntimeError:
+            return False
+        return True
+
+    if are_known(SOON):
+        return SOON
+    return {name: value for name, value in SOON.items() if are_known({name: value})}
