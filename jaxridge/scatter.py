@@ -113,7 +113,7 @@ def _near(data: Data, rows: Held) -> Centre:
     until, first = jnp.cumsum(weight), jnp.argmax(weight > 0)
     count = min(SOME, len(weight))
     steps = until[-1] / count * (jnp.arange(count, dtype=until.dtype) + 0.5)
-    at = jnp.searchsorted(until, steps, method="scan_unrolled")
+    at = jnp.searchsorted(until, steps)
     at = jnp.where(weight[at] > 0, at, first)  # sums may go down by rounding
     origin, some = rows.rows[first], rows.rows[at]
 
