@@ -151,8 +151,7 @@ def scores_left_out(
         def pooled(grid: Array) -> Scores:
             found, route = _pooled(data, grid, kind.score, fit_intercept)
             if callable(scoring):
-                there = np.asarray(data.weight) > 0  # it sees no weights
-                found = called(scoring, data.Y[there], found[:, there])
+                found = called(scoring, data.Y, found, data.weight)
             mean = drop_target_axis(found, y)
             is_defined(scoring, mean)
             none = jnp.zeros_like(mean)
@@ -319,9 +318,7 @@ def _spread(
 
 
 def _nodes(data: Data, _: Centre, spectrum: Spectrum, lams: Array) -> Nodes | None:
-    """Return nodes for many targets, unless one of all these is being traced."""
-    if checks.any_traced(spectrum, lams):
-        return None
+    """Return nodes for many targets."""
     (m, n), t = data.X.shape, data.Y.shape[1]
     return nodes_for(spectrum.values, lams, flop_of_each(m, n, t))
 

@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import ellipj, ellipkm1
 
-from jaxridge import accelerator
+from jaxridge import accelerator, checks
 from jaxridge.costs import ROOM, WORTH
 from jaxridge.products import matmul
 from jaxridge.spectrum import gain
@@ -65,10 +65,12 @@ def few_of(
 
 
 def nodes_for(values: Any, lams: Any, flop: float) -> Nodes | None:
-    """Return nodes for the known s² and λ if they save work, which is `flop` for each.
+    """Return nodes for known s² and λ if they save work, which is `flop` for each.
 
-    s² that are 0 have no part in any fit.
+    None are made while those are traced. s² that are 0 have no part in any fit.
     """
+    if checks.any_traced(values, lams):
+        return None
     grid = np.asarray(lams, np.float64)
     if flop * len(grid) < WORTH:
         return None

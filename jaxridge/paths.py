@@ -224,9 +224,7 @@ def _path(
 
 
 def _nodes(spectrum: Spectrum, lams: Array) -> Nodes | None:
-    """Return nodes for many targets, unless one of all these is being traced."""
-    if checks.any_traced(spectrum, lams):
-        return None
+    """Return nodes for many targets."""
     (n, r), t = spectrum.right.shape, spectrum.along.shape[1]
     return nodes_for(spectrum.values, lams, flop_of_coef(n, r, t))
 

@@ -106,8 +106,15 @@ def called(
     scoring: Callable[..., Any],
     Y: Float[Array, "h t"],
     predicted: Float[Array, "L h t"],
+    weight: Float[Array, " h"],
 ) -> Float[Array, "L t"]:
-    """Return what a function of (y, prediction) says of each penalty and target."""
+    """Return what a function of (y, prediction) says of each penalty and target.
+
+    It is shown the rows that count, as far as is known.
+    """
+    if not checks.is_traced(weight):
+        there = np.asarray(weight) > 0
+        Y, predicted = Y[there], predicted[:, there]
     scores = [
         [_number(scoring(Y[:, j], one[:, j])) for j in range(Y.shape[1])]
         for one in predicted

@@ -232,7 +232,7 @@ def scores_by_folds(
         if callable(scoring):
             found = jnp.stack(
                 [
-                    called(scoring, *_counting(data, rows, one))
+                    called(scoring, data.Y[rows], one, data.weight[rows])
                     for rows, one in _of_each_fold(found, masks)
                 ]
             )
@@ -285,16 +285,6 @@ def _of_each_fold(
     return [
         (rows, one[:, : len(rows)]) for rows, one in zip(chosen, found, strict=True)
     ]
-
-
-def _counting(
-    data: Data, rows: np.ndarray, predicted: Float[Array, "L h t"]
-) -> tuple[Float[Array, "h t"], Float[Array, "L h t"]]:
-    """Return targets and predictions of the rows that count, as far as is known."""
-    if checks.is_traced(data.weight):
-        return data.Y[rows], predicted
-    there = np.asarray(data.weight)[rows] > 0
-    return data.Y[rows[there]], predicted[:, there]
 
 
 def _nothing_but_moments(given: dict[str, Any]) -> None:
