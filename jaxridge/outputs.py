@@ -21,6 +21,7 @@ from jaxridge.plots import (
 from jaxridge.store import write_table_model
 from jaxridge.study import Study
 from jaxridge.trial import Trial
+from jaxridge.version import __version__
 
 REPORT = "report.html"
 WRITTEN = (
@@ -85,9 +86,8 @@ def result_of(fit: Fit, seconds: dict[str, float]) -> dict[str, Any]:
         },
         "notes": list(encoding.notes),
         "device": jax.devices()[0].device_kind,
-        "versions": {
-            name: version(name) for name in ("jaxridge", "jax", "jaxlib", "numpy")
-        },
+        "versions": {"jaxridge": __version__}
+        | {name: version(name) for name in ("jax", "jaxlib", "numpy")},
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
     }
 

@@ -24,6 +24,7 @@ from jaxridge.intervals import Kept
 from jaxridge.linear import Choosing
 from jaxridge.regressor import Regressor
 from jaxridge.routes import Route
+from jaxridge.version import __version__
 
 FORMAT, VERSION = "jaxridge model", 1
 KEY = "jaxridge"  # of the metadata in the file
@@ -40,7 +41,7 @@ GIVEN = {"solver_", "n_iter_"}
 CHOSEN = {"alpha_", "at_edge_", "alphas_", "best_score_", "cv_results_", "df_"}
 CHOSEN |= {"scores_route_", "_sizes"}
 LABELS = {"classes_", "_multilabel"}
-LIBRARIES = ("jaxridge", "jax", "jaxlib", "numpy", "scikit-learn")
+LIBRARIES = ("jax", "jaxlib", "numpy", "scikit-learn")
 UNREADABLE = (
     SafetensorError,
     ArithmeticError,
@@ -175,7 +176,8 @@ def write(path: str | Path, contents: Contents) -> None:
     document = {
         "format": FORMAT,
         "version": VERSION,
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "libraries": {"jaxridge": __version__}
+        | {name: version(name) for name in LIBRARIES},
         **contents.document,
     }
     arrays = {name: np.array(a, order="C") for name, a in contents.arrays.items()}

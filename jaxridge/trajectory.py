@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 from tabulate import tabulate
 
+from jaxridge import accelerator
 from jaxridge.compression import compress
 from jaxridge.data import (
     Centre,
@@ -34,6 +35,10 @@ from jaxridge.tiles import View, as_stored, column_sums
 
 # Steps between two looks at the progress bar, and between two writes to the history.
 BLOCK = 50
+# Steps of small rows between two looks at what has stopped, for which a GPU waits: they
+# take less time than that, so that a few too many cost little. A part of a block.
+STRIDE = 10
+SMALL = 2**24  # numbers
 ROWS_SHOWN = 12
 BATCH_NOISE = 0.1  # how far above its first J a descent by mini-batches may end
 # A sweep maps over the penalties and their steps; everything else is shared.
@@ -223,12 +228,19 @@ def _block(
     The history of a block is small, so that a sweep, which must hold back the lanes
     that have stopped, copies little in each step; the long one is written once a block.
     """
-    first = state.step
+    first, stride = state.step, _stride(rows)
+
+    def step(state: State, _: None) -> tuple[State, Array]:
+        new = _step(rows, start, rule, state)
+        if stride > 1:
+            new = _where(state.running, new, state)
+        return new, state.value
 
     def take(carry: tuple[State, Array]) -> tuple[State, Array]:
         state, values = carry
-        values = values.at[state.step - first].set(state.value)
-        return _step(rows, start, rule, state), values
+        at = state.step - first
+        state, some = jax.lax.scan(step, state, length=stride, unroll=stride)
+        return state, jax.lax.dynamic_update_slice_in_dim(values, some, at, 0)
 
     def going(carry: tuple[State, Array]) -> Array:
         state, _ = carry
@@ -269,7 +281,17 @@ def _step(rows: Rows, start: Start, rule: Rule, state: State) -> State:
         blew_up=jnp.asarray(False),
     )
     stayed = state._replace(running=running, blew_up=jnp.asarray(True))
-    return jax.tree.map(lambda new, old: jnp.where(finite, new, old), moved, stayed)
+    return _where(finite, moved, stayed)
+
+
+def _stride(rows: Rows) -> int:
+    """Return how many steps to take before a look at whether they have an end."""
+    small = accelerator.is_used() and rows.data.X.size <= SMALL
+    return STRIDE if small else 1
+
+
+def _where(which: Array, new: State, old: State) -> State:
+    return jax.tree.map(lambda new, old: jnp.where(which, new, old), new, old)
 
 
 def _finish(
@@ -372,8 +394,8 @@ def _relative_norm(gradient: Params, rows: Rows) -> Array:
     """
     steep = rows.steepness > 0
     unit = jnp.where(steep, rows.steepness, 1)
-    ratio = jnp.concatenate([gradient.coef.ravel(), gradient.intercept]) / unit
-    norm = jnp.sqrt(matmul(ratio, ratio))
+    coef, intercept = gradient.coef.ravel() / unit, gradient.intercept / unit
+    norm = jnp.sqrt(matmul(coef, coef) + matmul(intercept, intercept))
     return jnp.where(steep | (norm == 0), norm, jnp.inf)
 
 

@@ -11,8 +11,8 @@ import pytest
 from helpers import assert_close, brute, brute_cost, compilations, norm
 from sklearn.datasets import load_diabetes
 
-from jaxridge import Descent, Params, descend, solve, sweep
-from jaxridge.trajectory import BLOCK, _cumulative, _draw
+from jaxridge import Descent, Params, descend, solve, sweep, trajectory
+from jaxridge.trajectory import BLOCK, STRIDE, _cumulative, _draw
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(40, 3)) * [1.0, 2.0, 0.5] + [0.5, -1.0, 0.0]
@@ -298,8 +298,22 @@ def test_an_optimizer_in_a_sweep_keeps_to_itself_and_to_float32():
 # --- stopping -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tol", [1.0, 0.5, 1e-2, 1e-4, 0.0])
-def test_plain_descent_stops_at_the_first_point_within_tol(tol):
+@pytest.fixture(params=[1, STRIDE], ids=["a look a step", "as on a GPU"])
+def stride(request, monkeypatch):
+    """So many steps between two looks at what has stopped."""
+    jax.clear_caches()
+    monkeypatch.setattr(trajectory, "_stride", lambda rows: request.param)
+    yield
+    jax.clear_caches()
+
+
+@pytest.mark.usefixtures("stride")
+def test_plain_descent_stops_at_the_first_point_within_tol():
+    for tol in (1.0, 0.5, 1e-2, 1e-4, 0.0):
+        _stops_at_the_first_point_within(tol)
+
+
+def _stops_at_the_first_point_within(tol):
     path = plain_descent(X, y, LAM, RATE, 130)
     steps = first_within(path, tol)
     fit = descend(X, y, LAM, tol=tol, **PLAIN)
@@ -308,6 +322,7 @@ def test_plain_descent_stops_at_the_first_point_within_tol(tol):
     assert_close(fit.params.coef, path.params[steps].coef, scale=1)
 
 
+@pytest.mark.usefixtures("stride")
 def test_a_sweep_keeps_each_penalty_until_it_stops():
     lams, tol = np.array([1e-3, 15.0, 1e3, 1e9]), 1e-5
     fits = sweep(X, y, lams, tol=tol, **AUTO)
@@ -562,6 +577,7 @@ def test_data_too_large_for_the_dtype_are_refused(X, y):
         descend(X, y, LAM, **DEFAULT)
 
 
+@pytest.mark.usefixtures("stride")
 def test_divergence_under_jit_is_finite_and_not_converged():
     data = jnp.asarray(X, jnp.float32), jnp.asarray(y, jnp.float32)
     train = jax.jit(lambda X, y, rate: sweep(X, y, LAMS, learning_rate=rate))

@@ -21,15 +21,19 @@ from jaxridge.blocks import factorised as factorised_blocks
 from jaxridge.blocks import scored as scored_blocks
 from jaxridge.costs import NODES
 from jaxridge.data import Data
+from jaxridge.descent import _train
 from jaxridge.folds import Held
 from jaxridge.moments import complements, total
 from jaxridge.nodes import Nodes
+from jaxridge.objective import Params
 from jaxridge.plans import plan
 from jaxridge.products import FAST
 from jaxridge.routes import BLOCKS, CHOLESKY, NEARBY, ONE_A_FOLD, TRIDIAGONAL
+from jaxridge.rules import Rule, Start
 from jaxridge.scatter import How, cross_of_sets, moments_of_sets
 from jaxridge.scoring import squared_error
 from jaxridge.systems import factorised, solved_nearby
+from jaxridge.trajectory import STRIDE
 
 pytestmark = pytest.mark.skipif(
     not any(map(importlib.util.find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin"))),
@@ -279,3 +283,25 @@ def test_sums_hold_a_block_and_what_they_add_up_to(compiler):
     square = 8 * n * n
     held = k * square / 2 + 2 * square + 2**27
     assert sums.working < 1.2 * held, sums.working / held
+
+
+def test_small_rows_are_descended_many_steps_for_each_look(compiler):
+    lams, params = (
+        compiler.array(100),
+        Params(compiler.array(1000, 1), compiler.array(1)),
+    )
+    key = compiler.array(2, dtype="uint32")
+    start = Start(lams, lams, compiler.array(), params, key)
+    rule = Rule("step", True, 200, batch_size=0, compress=True, from_zero=True)
+    compiler(_train, compiler.data(100_000, 1000, 1, "float32"), start, rule=rule)
+    (program,) = compiler.programs
+    bodies = re.split(r"\n(?=%|ENTRY)", program.text)
+    looks = [
+        re.search(r"body=(%[\w.]+)", loop)[1]
+        for loop in program.loops()
+        if "known_trip_count" not in loop
+    ]
+    steps = next(body for body in bodies if body.startswith(looks[0] + " "))
+    assert steps.count("__cublas") == 2 * STRIDE
+    kernels = re.findall(r" (?:fusion|copy|custom-call)\(", steps)
+    assert len(kernels) <= 10 * STRIDE
