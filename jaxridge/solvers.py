@@ -27,11 +27,9 @@ from jaxridge.data import (
     intercept_at,
 )
 from jaxridge.objective import Params
-from jaxridge.products import matmul
+from jaxridge.products import grown, matmul
 from jaxridge.programs import compiled
 from jaxridge.spectrum import graded_svd
-
-POWER_STEPS = 8
 
 
 @in_kind_of_input
@@ -79,7 +77,8 @@ def solve(
     With k = min(m, n): O(m n k) time for the Gram or kernel and O(k³) for its Cholesky
     factor; O(m n) memory. Differentiable in X, y, lam and weight, through the equation
     that the answer solves and not through a factorisation, so also where singular
-    values repeat.
+    values repeat. Where lam is 0 and the rank is less than k it has no derivative by X:
+    the answer of minimum norm jumps.
 
     References
     ----------
@@ -132,26 +131,46 @@ def _coef(
 
 @_coef.defjvp
 def _coef_derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    """Differentiate the equation F(θ) = XᵀW(Xθ − Y) + λθ = 0 that the answer solves.
+    """Differentiate an equation that the answer solves.
 
-    dF + (XᵀWX + λ) dθ = 0 with dF the change of F at fixed θ: one more solve with the
-    same matrix, and no derivative of a factorisation, which would be NaN wherever two
-    singular values are equal; nor of √w, which has none at 0.
+    That takes one more solve with the same matrix, and no derivative of a
+    factorisation, which would be NaN wherever two singular values are equal; nor of √w,
+    which has none at 0. The smaller of the two systems has no direction without rows,
+    in which rounding would be divided by λ.
     """
+    coef, X = _coef(*primals), primals[0]
+    if X.shape[1] <= X.shape[0]:
+        return coef, _change_by_columns(coef, primals, tangents)
+    return coef, jax.jvp(_coef_by_rows, primals, tangents)[1]
+
+
+def _change_by_columns(coef: Array, primals: Any, tangents: Any) -> Array:
+    """Return dθ of F(θ) = XᵀW(Xθ − Y) + λθ = 0: (XᵀWX + λ) dθ = −dF at fixed θ."""
     X, _, weight, lam = primals
-    coef = _coef(*primals)
 
     def equation(X: Array, Y: Array, weight: Array, lam: Array) -> Array:
         return matmul(X.T, weight[:, None] * (matmul(X, coef) - Y)) + lam * coef
 
-    change = jax.jvp(equation, primals, tangents)[1]
-    derivative = jax.lax.custom_linear_solve(
+    return jax.lax.custom_linear_solve(
         lambda v: matmul(X.T, weight[:, None] * matmul(X, v)) + lam * v,
-        -change,
+        -jax.jvp(equation, primals, tangents)[1],
         lambda _, b: _inverse(*jax.lax.stop_gradient((X, weight, lam)), b),
         symmetric=True,
     )
-    return coef, derivative
+
+
+def _coef_by_rows(X: Array, Y: Array, weight: Array, lam: Array) -> Array:
+    """Return θ = XᵀWβ with (XXᵀW + λ) β = Y, to be differentiated as it stands."""
+    unit = jax.lax.stop_gradient(_inverse_unit(jnp.sqrt(weight)[:, None] * X, lam))
+    X, lam = X * unit, lam * unit * unit
+    known = jax.lax.stop_gradient((X, weight, lam))
+    beta = jax.lax.custom_linear_solve(
+        lambda v: matmul(X, matmul(X.T, weight[:, None] * v)) + lam * v,
+        Y,
+        lambda _, b: _inverse_by_rows(*known, b),
+        lambda _, b: _inverse_by_rows(*known, b, transposed=True),
+    )
+    return matmul(X.T, weight[:, None] * beta) * unit
 
 
 def _in_units(
@@ -165,9 +184,13 @@ def _in_units(
     """
     root = jnp.sqrt(weight)[:, None]
     X, Y = root * X, root * Y
-    size = jnp.maximum(jnp.max(jnp.abs(X)), jnp.sqrt(lam))
-    inverse = jnp.exp2(-jnp.floor(jnp.log2(jnp.where(size > 0, size, 1))))
+    inverse = _inverse_unit(X, lam)
     return inverse, X * inverse, Y, lam * inverse * inverse
+
+
+def _inverse_unit(X: Array, lam: Array) -> Array:
+    size = jnp.maximum(jnp.max(jnp.abs(X)), jnp.sqrt(lam))
+    return jnp.exp2(-jnp.floor(jnp.log2(jnp.where(size > 0, size, 1))))
 
 
 def condition_of(factor: Float[Array, "k k"]) -> Float[Array, ""]:
@@ -176,17 +199,8 @@ def condition_of(factor: Float[Array, "k k"]) -> Float[Array, ""]:
     The largest eigenvalue of the matrix and of its inverse come from a few power steps,
     O(k²) each, which tell them to a small factor. That of a failed factor is NaN.
     """
-    start = jax.random.normal(jax.random.key(0), (factor.shape[0],), factor.dtype)
-
-    def grown(product: Any) -> Array:
-        def step(_: Array, v: Array) -> Array:
-            return product(v / jnp.linalg.norm(v))
-
-        return jnp.linalg.norm(jax.lax.fori_loop(0, POWER_STEPS, step, start))
-
-    largest = grown(lambda v: matmul(factor, matmul(v, factor)))
-    inverse = grown(lambda v: cho_solve((factor, True), v))
-    return largest * inverse
+    largest = grown(lambda v: matmul(factor, matmul(v, factor)), factor)
+    return largest * grown(lambda v: cho_solve((factor, True), v), factor)
 
 
 def _by_cholesky(factor: Array, X: Array, Y: Array) -> Array:
@@ -208,12 +222,39 @@ def _by_svd(X: Array, Y: Array, lam: Array) -> Array:
 
 
 def _inverse(X: Array, weight: Array, lam: Array, b: Array) -> Array:
-    """Return (XᵀWX + λ)⁻¹ b, where b outside the row space is 0 if λ is 0."""
+    """Return (XᵀWX + λ)⁻¹ b of no more columns than rows."""
     inverse, X, _, lam = _in_units(X, b[:1], weight, lam)
     _, s, V = graded_svd(X)
-    damped = s**2 + lam
-    inside = matmul(V.T, b)
-    outside = b - matmul(V, inside)
-    gain = jnp.where(damped > 0, 1 / jnp.where(damped > 0, damped, 1), 0)
+    return matmul(V, _damped(s, lam) * matmul(V.T, b)) * inverse * inverse
+
+
+def _inverse_by_rows(
+    X: Array, weight: Array, lam: Array, b: Array, transposed: bool = False
+) -> Array:
+    """Return (XXᵀW + λ)⁻¹ b, or (WXXᵀ + λ)⁻¹ b.
+
+    With D = √W and K = DXXᵀD, rows that count have D⁻¹ (K + λ)⁻¹ D b, or its transpose,
+    and those of weight 0 are no part of XXᵀW.
+    """
+    D = jnp.sqrt(weight)[:, None]
+    counts = D > 0
+    safe = jnp.where(counts, D, 1)
+    U, s, _ = graded_svd(D * X)
     beyond = jnp.where(lam > 0, 1 / jnp.where(lam > 0, lam, 1), 0)
-    return (matmul(V, gain[:, None] * inside) + beyond * outside) * inverse * inverse
+
+    def solved(b: Array) -> Array:
+        return matmul(U, _damped(s, lam) * matmul(U.T, jnp.where(counts, b, 0)))
+
+    if transposed:
+        apart = jnp.where(counts, 0, beyond * b)
+        rest = b / safe - D * matmul(X, matmul(X.T, apart))
+        return apart + D * solved(rest)
+    among = jnp.where(counts, solved(D * b) / safe, 0)
+    rest = b - matmul(X, matmul(X.T, weight[:, None] * among))
+    return jnp.where(counts, among, beyond * rest)
+
+
+def _damped(s: Array, lam: Array) -> Array:
+    """Return 1/(s² + λ) as a column, 0 where that is no number."""
+    square = (s**2 + lam)[:, None]
+    return jnp.where(square > 0, 1 / jnp.where(square > 0, square, 1), 0)

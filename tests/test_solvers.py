@@ -212,6 +212,47 @@ def test_derivative_is_that_of_finite_differences(shape):
         assert abs((up - down) / 2 - np.sum(slope * h)) <= allowed
 
 
+@pytest.mark.parametrize("shape", ["tall", "weights", "weights, wide, several targets"])
+@pytest.mark.parametrize(
+    ("lam", "dtype"), [(1e-2, np.float32), (1e-4, np.float32), (1e-10, np.float64)]
+)
+def test_small_penalties_cost_a_derivative_no_digits(shape, lam, dtype):
+    _follows_the_answer(shape, lam, dtype)
+
+
+@pytest.mark.parametrize("shape", ["tall", "wide", "weights, wide, several targets"])
+def test_without_a_penalty_the_derivative_is_that_of_the_answer_of_minimum_norm(shape):
+    _follows_the_answer(shape, 0.0, np.float64)
+
+
+def _follows_the_answer(shape, lam, dtype):
+    """Assert that derivatives, forwards and backwards, are NumPy's differences."""
+    X, y, weight = KNOWN[shape].astype(dtype)
+    weight = np.ones(len(X), dtype) if weight is None else weight
+    rng = np.random.default_rng(3)
+    h = [1e-4 * rng.normal(size=a.shape) for a in (X, y, weight)]
+    up, down = (
+        brute(X + sign * h[0], y + sign * h[1], lam, weight + sign * h[2]).coef
+        for sign in (1, -1)
+    )
+    expected = (up - down) / 2
+    seen = rng.normal(size=expected.shape)
+
+    def fit(X, y, weight):
+        return solve(X, y, lam, weight=weight).coef
+
+    with jax.enable_x64(dtype == np.float64):
+        steps = tuple(jnp.asarray(b, dtype) for b in h)
+        change = jax.jit(lambda *d: jax.jvp(fit, (X, y, weight), d)[1])(*steps)
+        back = jax.jit(lambda c: jax.vjp(fit, X, y, weight)[1](c))(seen.astype(dtype))
+    change, *back = (np.asarray(a, np.float64) for a in (change, *back))
+    allowed = 1e-4 if dtype == np.float32 else 1e-6
+    assert norm(change - expected) <= allowed * norm(expected)
+    along = sum(np.sum(a * b) for a, b in zip(back, h, strict=True))
+    sizes = sum(norm(a) * norm(b) for a, b in zip(back, h, strict=True))
+    assert abs(along - np.sum(seen * expected)) <= allowed * sizes
+
+
 @pytest.mark.parametrize("shape", ["wide", "rank-deficient"])
 def test_first_and_second_derivatives_in_lam_are_the_known_ones(shape):
     made = KNOWN[shape]
@@ -223,8 +264,10 @@ def test_first_and_second_derivatives_in_lam_are_the_known_ones(shape):
         assert_close(actual, expected)
 
 
-def test_derivative_in_a_weight_of_zero_is_the_influence_of_its_row():
-    X, y, _ = SHAPES["tall"].astype(np.float64)
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("shape", ["tall", "wide"])
+def test_derivative_in_a_weight_of_zero_is_the_influence_of_its_row(shape, backwards):
+    X, y, _ = SHAPES[shape].astype(np.float64)
     weight = np.append(0.0, np.ones(len(X) - 1))
     left_out = brute(X, y, 0.7, weight)
     # J is linear in the weight, so the minimiser moves by −H⁻¹ (row's own gradient).
@@ -237,7 +280,7 @@ def test_derivative_in_a_weight_of_zero_is_the_influence_of_its_row():
         return solve(X, y, 0.7, weight=jnp.append(first, weight[1:]))
 
     with jax.enable_x64(True):
-        slope = jax.jit(jax.jacfwd(fit))(0.0)
+        slope = jax.jit((jax.jacrev if backwards else jax.jacfwd)(fit))(0.0)
     assert_close(slope.coef, influence[:-1])
     assert_close(slope.intercept, influence[-1])
 
