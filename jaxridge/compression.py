@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 
 from jaxridge import accelerator
 from jaxridge.data import Centre, Data, weighted_rows
-from jaxridge.products import mirrored, plus_gram
+from jaxridge.products import matmul, mirrored, plus_gram
 from jaxridge.tiles import (
     View,
     as_stored,
@@ -129,4 +129,4 @@ def _spread(rows: Float[Array, "r c"]) -> Float[Array, "r c"]:
     r = rows.shape[0]
     v = jnp.full(r, -1 / jnp.sqrt(r), rows.dtype).at[0].add(1)
     half = 1 - 1 / jnp.sqrt(r)  # ‖v‖²/2, and r ≥ 2
-    return rows - jnp.outer(v, v @ rows) / half
+    return rows - jnp.outer(v, matmul(v, rows)) / half

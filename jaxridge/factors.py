@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from jaxridge import checks
 from jaxridge.columns import Learner, prepared, untouched
 from jaxridge.data import Centre, Data, on_device, weighted_rows
+from jaxridge.devices import place
 from jaxridge.moments import Moments, about_centre, total
 from jaxridge.plans import plan
 from jaxridge.precision import LOSS, SINGLE, by_cheapest, is_kept, is_lost
@@ -106,7 +107,8 @@ def answer(
     if checks.any_traced(data):
         return sure()
     if data.X.size > SMALL:  # of interest is only that something fits
-        plan(m, n, data.Y.shape[1], len(lams), dtype=dtype, asked="path")
+        sizes, free = (m, n, data.Y.shape[1], len(lams)), place(None)[1]
+        plan(*sizes, dtype=dtype, asked="path", budget=free)
     with few_for(m, n):
         return by_cheapest(cheap, wide, sure, data, lams)
 
@@ -135,14 +137,14 @@ def _extent_beyond(
 ) -> Float[Array, ""]:
     """Return about the extent of the rows along directions of value 0. O(m n) time.
 
-    It is that of their sum with random signs; eigenvectors of products have some of the
-    others in them, which is taken out first.
+    It is that of a random combination of them; eigenvectors of products have some of
+    the others in them, which is taken out first.
     """
     view = partial(prepared, learner(data.X, data.weight))
     axes = spectrum.right if spectrum.left is None else spectrum.left
     gone = spectrum.values == 0
-    signs = jax.random.rademacher(jax.random.key(0), gone.shape, axes.dtype)
-    mixed = matmul(axes, jnp.where(gone, signs, 0) / jnp.sqrt(jnp.sum(gone)))
+    share = jax.random.normal(jax.random.key(0), gone.shape, axes.dtype)
+    mixed = matmul(axes, jnp.where(gone, share, 0) / jnp.sqrt(jnp.sum(gone)))
 
     def product(v: Array) -> tuple[Array, Array]:
         """Return ‖Av‖² and AᵀAv; of few rows, with AᵀA and A as Aᵀ."""

@@ -71,7 +71,7 @@ def split(folds: Any, y: Any, groups: Any = None) -> Folds:
 
     Parameters
     ----------
-    folds : int, array, scikit-learn splitter or iterable of pairs
+    folds : int, array, scikit-learn splitter, iterable of pairs, or Folds
         A number of contiguous, unshuffled blocks of rows, as scikit-learn's ``KFold``
         makes them; whole numbers, an array or list of shape (n_samples,), the fold that
         holds each row out; anything with a ``split`` method; or pairs (train, test) of
@@ -89,6 +89,8 @@ def split(folds: Any, y: Any, groups: Any = None) -> Folds:
     TypeError
         If `folds` is none of the above.
     """
+    if isinstance(folds, Folds):
+        return folds
     m = np.shape(y)[0]
     groups = _groups(groups, m)
     if isinstance(folds, str | bytes | type) or folds is None:

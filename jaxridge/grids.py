@@ -145,9 +145,13 @@ def _refuse_traced(what: str, *trees: Any) -> None:
         )
 
 
-def grid_of_known(rows: Known, fit_intercept: bool) -> Float[Array, " L"]:
+def grid_of_known(
+    rows: Known, fit_intercept: bool, learner: Learner = untouched
+) -> Float[Array, " L"]:
     """Return the grid of as many penalties as are tried, for rows that are known."""
-    return grid_of(rows.data, COUNT, fit_intercept, factors=rows.factors)
+    # Columns as they are prepared have factors of their own.
+    factors = rows.factors if learner is untouched else None
+    return grid_of(rows.data, COUNT, fit_intercept, learner, factors)
 
 
 def grid_of_moments(

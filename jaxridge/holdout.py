@@ -233,7 +233,7 @@ def _by_kernel(
     if sharing == BLOCKS:
         whole = blocks.factorised(K, w, fit_intercept)
         nodes = blocks.nodes_of(
-            whole, lams, flop_of_blocks(m, plan.sizes.t, len(train))
+            whole, lams, flop_of_blocks(m, plan.sizes.t, len(folds.held))
         )
         found = [
             blocks.scored(whole, part.Y, w, held, *given, plan.lam_tile, nodes)

@@ -149,7 +149,7 @@ def scores_left_out(
     if callable(scoring) or scoring == "correlation":
 
         def pooled(grid: Array) -> Scores:
-            found, route = _pooled(data, grid, kind.score, fit_intercept)
+            found, route = _pooled(rows, grid, kind.score, fit_intercept)
             if callable(scoring):
                 found = called(scoring, data.Y, found, data.weight)
             mean = drop_target_axis(found, y)
@@ -194,16 +194,19 @@ def _mean_and_error(
 
 
 def _pooled(
-    data: Data, lams: Array, score: Score, mean: bool
+    rows: Known, lams: Array, score: Score, fit_intercept: bool
 ) -> tuple[Float[Array, "L *score"], Route]:
     """Return the score of all left-out predictions together, at each penalty."""
-    question = partial(_left_out_together, score=score, mean=mean)
-    (scores, slacks), route = answer(question, data, lams, mean)
+    question = partial(_left_out_together, score=score, fit_intercept=fit_intercept)
+    data, factors = rows.data, rows.factors
+    (scores, slacks), route = answer(
+        question, data, lams, fit_intercept, factors=factors
+    )
     if score is predictions:
-        return _mended(data, lams, scores, slacks, mean), route
-    if not _hanging(data, slacks, mean).any():
+        return _mended(rows, lams, scores, slacks, fit_intercept), route
+    if not _hanging(rows, slacks, fit_intercept).any():
         return scores, route
-    predicted, _ = _pooled(data, lams, predictions, mean)
+    predicted, _ = _pooled(rows, lams, predictions, fit_intercept)
     return jax.vmap(lambda p: score(data.Y, p, data.weight))(predicted), route
 
 
@@ -215,9 +218,9 @@ def left_out_predictions(
 
     For scores that `leave_one_out` does not know, and for intervals.
     """
-    data = of_two_rows(X, y, weight)
-    grid = as_penalty("lams", lams, data.X.dtype)
-    return _pooled(data, grid, predictions, fit_intercept)
+    rows = known(of_two_rows(X, y, weight), fit_intercept)
+    grid = as_penalty("lams", lams, rows.data.X.dtype)
+    return _pooled(rows, grid, predictions, fit_intercept)
 
 
 def of_two_rows(X: Any, y: Any, weight: Any) -> Data:
@@ -232,52 +235,59 @@ def of_two_rows(X: Any, y: Any, weight: Any) -> Data:
 
 
 def _mended(
-    data: Data, lams: Array, predicted: Array, slacks: Any, mean: bool
+    rows: Known, lams: Array, predicted: Array, slacks: Any, fit_intercept: bool
 ) -> Float[Array, "L m t"]:
     """Return the predictions, those of rows that a fit hangs on from refits."""
-    hangs = _hanging(data, slacks, mean)
+    hangs = _hanging(rows, slacks, fit_intercept)
     if not hangs.any():
         return predicted
-    refits = _refitted(data, lams, hangs, predictions, mean)  # (rows, L, 1, t)
-    rows = np.flatnonzero(hangs)
-    return predicted.at[:, rows].set(refits[:, :, 0].swapaxes(0, 1))
+    refits = _refitted(rows.data, lams, hangs, predictions, fit_intercept)
+    which = np.flatnonzero(hangs)
+    return predicted.at[:, which].set(refits[:, :, 0].swapaxes(0, 1))  # (L, rows, t)
 
 
-def _hanging(data: Data, slacks: Any, mean: bool) -> np.ndarray:
+def _hanging(rows: Known, slacks: Any, fit_intercept: bool) -> np.ndarray:
     """Return which rows the fit hangs on alone, as far as the data are known.
 
     Where only the penalties are being traced, those are meant that do at λ = 0.
     """
-    if checks.any_traced(data):
-        return np.zeros(len(data.weight), bool)
+    if checks.any_traced(rows.data):
+        return np.zeros(len(rows.data.weight), bool)
     if checks.is_traced(slacks):
         with jax.ensure_compile_time_eval():
-            none = jnp.zeros(1, data.X.dtype)
-            slacks, _ = answer(partial(_slack_at_least, mean=mean), data, none, mean)
+            none = jnp.zeros(1, rows.data.X.dtype)
+            slacks = _slacks(rows, none, fit_intercept)
     return np.asarray(slacks) < SLACK
 
 
+def _slacks(rows: Known, lams: Array, fit_intercept: bool) -> Float[Array, " m"]:
+    """Return each row's 1 − h at the smallest penalty."""
+    question = partial(_slack_at_least, fit_intercept=fit_intercept)
+    given = rows.data, lams, fit_intercept
+    return answer(question, *given, factors=rows.factors)[0]
+
+
 def _refitted(
-    data: Data, lams: Array, hangs: np.ndarray, score: Score, mean: bool
+    data: Data, lams: Array, hangs: np.ndarray, score: Score, fit_intercept: bool
 ) -> Float[Array, "rows L *score"]:
     """Return the scores of some rows, each by a fit to all others."""
     alone = np.flatnonzero(hangs)[:, None] == np.arange(len(hangs))
     (m, n), t = data.X.shape, data.Y.shape[1]
-    made = plan(m, n, t, len(lams), max(2, len(alone)), data.X.dtype)
+    made = plan(m, n, t, len(lams), dtype=data.X.dtype, asked="path")
     folds = Folds(~alone, alone)
-    return score_folds(data, folds, lams, score, untouched, mean, made)[0]
+    return score_folds(data, folds, lams, score, untouched, fit_intercept, made)[0]
 
 
-@partial(jax.jit, static_argnames=("score", "mean"))
+@partial(jax.jit, static_argnames=("score", "fit_intercept"))
 def _left_out_together(
     data: Data,
     centre: Centre,
     spectrum: Spectrum,
     lams: Array,
     score: Score,
-    mean: bool,
+    fit_intercept: bool,
 ) -> tuple[tuple[Array, Array], Array]:
-    given = data, centre, spectrum, lams, score, mean
+    given = data, centre, spectrum, lams, score, fit_intercept
     scores, least, slacks = left_out_scores(*given)
     left = jnp.minimum(least / jnp.max(unit_of(data, centre)), jnp.min(slacks) ** 2)
     return (scores, slacks), left
@@ -295,24 +305,23 @@ def _spread(
         def asked(*given: Any) -> tuple[tuple[Spread, Array], Array]:
             own = (a.astype(given[0].X.dtype) for a in (counted, unit))
             nodes = _nodes(*given)
-            return _left_out(*given, *own, nodes, loss, mean)
+            return _left_out(*given, *own, nodes, loss, fit_intercept)
 
         return asked
 
-    mean, data, factors = fit_intercept, rows.data, rows.factors
+    data, factors = rows.data, rows.factors
     asked = question(data.weight)
-    (spread, least), route = answer(asked, data, lams, mean, factors=factors)
+    (spread, least), route = answer(asked, data, lams, fit_intercept, factors=factors)
     if checks.any_traced(data) or not (checks.is_traced(least) or least < SLACK):
         return spread, route
-    slacks, _ = answer(partial(_slack_at_least, mean=mean), data, lams, mean)
-    hangs = _hanging(data, slacks, mean)
+    hangs = _hanging(rows, _slacks(rows, lams, fit_intercept), fit_intercept)
     if not hangs.any():
         return spread, route
     score = squared_error if loss is jnp.square else absolute_error
     in_unit = data._replace(Y=data.Y / unit)
-    losses = _refitted(in_unit, lams, hangs, score, mean)
+    losses = _refitted(in_unit, lams, hangs, score, fit_intercept)
     asked = question(jnp.where(hangs, 0, data.weight))
-    (others, _), _ = answer(asked, data, lams, mean, factors=factors)
+    (others, _), _ = answer(asked, data, lams, fit_intercept, factors=factors)
     losses = losses.swapaxes(0, 1)
     return joined(others, spread_of(data.weight[hangs], losses)), route
 
@@ -333,12 +342,12 @@ def _left_out(
     unit: Array,
     nodes: Nodes | None,
     loss: Loss,
-    mean: bool,
+    fit_intercept: bool,
 ) -> tuple[tuple[Spread, Array], Array]:
     data = data._replace(Y=data.Y / unit)
     centre = centre._replace(y=centre.y / unit)
     spectrum = spectrum._replace(along=spectrum.along / unit)
-    given = data, centre, spectrum, lams, loss, mean, counted, nodes
+    given = data, centre, spectrum, lams, loss, fit_intercept, counted, nodes
     spread, least = left_out_losses(*given)
     size = loss(jnp.sqrt(unit_of(data, centre)))
     left = jnp.min(spread.mean / size)
@@ -347,11 +356,11 @@ def _left_out(
     return (spread, least), jnp.minimum(left, least**2)
 
 
-@partial(compiled, static_argnames="mean")
+@partial(compiled, static_argnames="fit_intercept")
 def _slack_at_least(
-    data: Data, centre: Centre, spectrum: Spectrum, lams: Array, mean: bool
+    data: Data, centre: Centre, spectrum: Spectrum, lams: Array, fit_intercept: bool
 ) -> tuple[Array, Array]:
-    found = slack(data, centre, spectrum, jnp.min(lams), mean)
+    found = slack(data, centre, spectrum, jnp.min(lams), fit_intercept)
     return found, jnp.ones(())
 
 

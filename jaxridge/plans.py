@@ -219,9 +219,9 @@ def _cheapest(found: list[Candidate], sizes: Sizes, device: Device, limit: int) 
         least = min(found, key=lambda one: one.fixed + one.each)
         need = least.fixed + least.each
         raise MemoryError(
-            f"`budget` of {_in_words(limit)} is too small for {sizes.m} rows × "
-            f"{sizes.n} columns: the least that would do is {_in_words(need)} "
-            f"({least.route})"
+            f"{_in_words(limit)} of working memory (`budget`, where there is such an "
+            f"argument) is too small for {sizes.m} rows × {sizes.n} columns: the least "
+            f"that would do is {_in_words(need)} ({least.route})"
             + (", half of it in float32" if sizes.itemsize == 8 else "")
         )
     held = max(1, sizes.m // max(1, sizes.k))

@@ -6,6 +6,7 @@ shown the held-out predictions of each penalty.
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -20,7 +21,8 @@ from jaxridge.columns import Learner, untouched
 from jaxridge.criteria import scores_by_evidence, scores_by_gcv
 from jaxridge.data import as_data_to_square, in_kind_of_input, on_device
 from jaxridge.factors import Known, known
-from jaxridge.grids import lambda_grid, on_grid
+from jaxridge.folds import split
+from jaxridge.grids import grid_of_known, on_grid
 from jaxridge.left_out import left_out_predictions, of_two_rows, scores_left_out
 from jaxridge.routes import Route
 from jaxridge.sparse_fits import (
@@ -127,19 +129,24 @@ def scores_of(
 
     `once` is what `asked_once` says of the same rows.
     """
+    if not isinstance(asked.cv, str):  # made once, as a splitter may draw them
+        folds = split(asked.cv, rows.y, asked.groups)
+        asked = asked._replace(cv=folds, groups=None)
     if once is None:
         return _of_sparse(rows, lams, asked)
+    learner = rows.prepare or untouched
     if callable(asked.scoring):
         judged = _judged_left_out if isinstance(asked.cv, str) else _judged_folds
 
         def score(grid: Any) -> Scores:
             return judged(rows, np.asarray(grid), asked)
 
-        return on_grid(score, lams, rows.X.dtype, lambda: _automatic(rows))
+        automatic = partial(grid_of_known, once, rows.fit_intercept, learner)
+        return on_grid(score, lams, rows.X.dtype, automatic)
     mean = rows.fit_intercept
     if not isinstance(asked.cv, str):
         masks = folds_of(once.data, rows.y, asked.cv, asked.groups)
-        given = asked.scoring, mean, rows.prepare or untouched
+        given = asked.scoring, mean, learner
         return scores_by_folds(once, rows.y, lams, masks, *given)
     if asked.cv == "loo":
         return scores_left_out(once, rows.y, lams, asked.scoring, mean)
@@ -186,7 +193,7 @@ def _of_sparse(rows: Rows, lams: Any, asked: Asked) -> Scores | Evidence:
 def _of_sparse_at(
     rows: Rows, given: SparseRows, grid: Any, asked: Asked
 ) -> Scores | Evidence:
-    if asked.cv == "loo" and isinstance(asked.cv, str):
+    if asked.cv == "loo":
         if callable(asked.scoring):
             return _judged_left_out(rows, grid, asked)
         return left_out_scores(given, grid, asked.scoring)
@@ -209,10 +216,6 @@ def _of_one_target(scores: Any) -> Any:
 
 def _given(rows: Rows) -> dict[str, Any]:
     return {"weight": rows.weight, "fit_intercept": rows.fit_intercept}
-
-
-def _automatic(rows: Rows) -> Any:
-    return jnp.asarray(lambda_grid(rows.X, **_given(rows)))
 
 
 def _judged_left_out(rows: Rows, lams: Any, asked: Asked) -> Scores:

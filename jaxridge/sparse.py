@@ -28,6 +28,7 @@ from jaxridge.leverages import Whole, left_out_errors, rows_left_out
 from jaxridge.moments import Moments, about_centre, as_one
 from jaxridge.objective import Params, ParamsPath, squared_residuals
 from jaxridge.precision import warn_if_lost
+from jaxridge.products import matmul
 from jaxridge.programs import compiled
 from jaxridge.spectrum import Spectrum, of_sums, rank_of
 
@@ -235,7 +236,7 @@ def _gradient_norms(
     rows, columns, values = entries
     spread = jnp.sqrt(jnp.average((Y - jnp.average(Y, 0, weight)) ** 2, 0, weight))
     signs = signs_of(spread)
-    y, m = Y @ signs, jnp.sum(weight)
+    y, m = matmul(Y, signs), jnp.sum(weight)
 
     def product(values: Any, coef: Any) -> Array:
         return jnp.zeros_like(y).at[rows].add(values * coef[columns])

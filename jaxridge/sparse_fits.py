@@ -28,7 +28,7 @@ from jaxridge.moments import Moments
 from jaxridge.objective import Params
 from jaxridge.paths import path
 from jaxridge.precision import warn_if_lost
-from jaxridge.routes import ONE, PRIMAL, Route
+from jaxridge.routes import ONE, ONE_A_FOLD, PRIMAL, Route
 from jaxridge.scoring import SCORINGS, is_defined
 from jaxridge.sparse import gradient_norms, left_out, sums_of
 from jaxridge.validation import cross_validate
@@ -165,7 +165,9 @@ def fold_scores(
         for held, predicted in held_out(rows, lams, folds, groups)
     ]
     is_defined(scoring, jnp.asarray(found))
-    route = Route("" if rows.is_wide else PRIMAL, ITERATED if rows.is_wide else ONE)
+    route = Route(PRIMAL, ONE_A_FOLD, "float64")
+    if rows.is_wide:
+        route = Route("", ITERATED, "float64")
     better = SCORINGS[scoring].greater_is_better
     per_fold: Any = np.stack(found)
     return in_kind_of_input(scores_of_folds)(lams, per_fold, better, route)

@@ -6,6 +6,7 @@ method factorises what each fold trains on, once for all penalties (see `holdout
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Unpack
 
 import jax.numpy as jnp
@@ -28,7 +29,7 @@ from jaxridge.data import (
 from jaxridge.factors import Known, known
 from jaxridge.filled import UNTOUCHED, Filling
 from jaxridge.folds import Folds, split
-from jaxridge.grids import COUNT, grid_of, grid_of_moments, on_grid
+from jaxridge.grids import COUNT, grid_of_known, grid_of_moments, on_grid
 from jaxridge.holdout import PartsOf, by_moments, score_folds
 from jaxridge.moments import Moments, as_one, left_out, usable
 from jaxridge.plans import Plan, plan, until_it_fits
@@ -240,11 +241,7 @@ def scores_by_folds(
         is_defined(scoring, per_fold)
         return scores_of_folds(grid, per_fold, kind.greater_is_better, route)
 
-    def automatic() -> Array:
-        # Columns as they are prepared have factors of their own.
-        factors = rows.factors if learner is untouched else None
-        return grid_of(data, COUNT, fit_intercept, learner, factors)
-
+    automatic = partial(grid_of_known, rows, fit_intercept, learner)
     return on_grid(score, lams, data.X.dtype, automatic)
 
 

@@ -212,6 +212,39 @@ def test_standardizing_is_a_pipeline_in_each_fold(cv):
     np.testing.assert_allclose(one, other, rtol=EXACT)
 
 
+@pytest.mark.parametrize("scoring", ["r2", "neg_median_absolute_error"])
+def test_automatic_alphas_of_scaled_columns_are_in_their_units(scoring):
+    model = RidgeCV(cv=5, standardize=True, scoring=scoring)
+    one, other = (clone(model).fit(X * unit, Y[:, 0]) for unit in (1, 1e6))
+    np.testing.assert_allclose(other.alphas_, one.alphas_, rtol=1e-6)
+    assert one.alphas_.max() < 1e6
+
+
+class Counted(ShuffleSplit):
+    """Draws other folds each time, and counts."""
+
+    times = 0
+
+    def split(self, *given):
+        type(self).times += 1
+        return super().split(*given)
+
+
+@pytest.mark.parametrize("rows", [X, sparse.csr_array(X)], ids=["dense", "sparse"])
+@pytest.mark.parametrize("scoring", ["r2", "neg_mean_absolute_error", "neg_max_error"])
+def test_folds_are_drawn_once_for_all_alphas(rows, scoring, monkeypatch):
+    monkeypatch.setattr(Counted, "times", 0)
+    target = Y[:, 0] + 1e3 * X[:, 0]  # so good a fit that the grid goes on
+    model = RidgeCV(cv=Counted(3), scoring=scoring).fit(rows, target)
+    assert Counted.times == 1 and len(model.alphas_) > 1
+    ids = np.arange(M) % 4
+    pairs = ((np.flatnonzero(ids != i), np.flatnonzero(ids == i)) for i in range(4))
+    one, other = (
+        RidgeCV(ALPHAS, cv=cv, scoring=scoring).fit(rows, target) for cv in (ids, pairs)
+    )
+    np.testing.assert_allclose(one.best_score_, other.best_score_, rtol=1e-12)
+
+
 def test_the_edge_of_the_grid_is_told():
     with pytest.warns(
         UserWarning, match="lies at an edge of `alphas` .1000.: .* widen"

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxridge
 from jaxridge.products import matmul, matmul_for_descent
 
 RNG = np.random.default_rng(0)
@@ -57,3 +58,43 @@ def test_a_sweep_has_the_numbers_of_a_penalty_side_by_side():
     assert one.count(left) >= 2  # X @ coef, and eᵀ @ X
     assert "f32[7,4,2]" not in many  # what has rows first would be transposed
     assert "f32[4,2,7]" in many
+
+
+LAMS = jnp.array([0.1, 1.0, 10.0], jnp.float32)
+BY_DESCENT = {"learning_rate": 0.1, "max_steps": 3, "compress": True}
+ASKED = {
+    "folds": lambda X, Y: jaxridge.cross_validate(X, Y, LAMS, 3).mean,
+    "left out": lambda X, Y: jaxridge.leave_one_out(X, Y, LAMS).mean,
+    "gcv": lambda X, Y: jaxridge.gcv(X, Y, LAMS).mean,
+    "evidence": lambda X, Y: jaxridge.evidence(X, Y, LAMS).mean,
+    "path": lambda X, Y: jaxridge.path(X, Y, LAMS),
+    "solution": lambda X, Y: jaxridge.solve(X, Y, 0.1),
+    "derivative": jax.grad(lambda X, Y: jnp.sum(jaxridge.solve(X, Y, 0.1).coef)),
+    "sweep": lambda X, Y: jaxridge.sweep(X, Y, LAMS, **BY_DESCENT).params,
+    "sweep by L-BFGS": lambda X, Y: jaxridge.sweep(X, Y, LAMS, compress=False).params,
+}
+
+
+def products_in(jaxpr):
+    """Yield the matrix products of a program, and of the programs it calls."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            yield equation
+        for part in jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns")
+        ):
+            inner = getattr(part, "jaxpr", part)
+            if hasattr(inner, "eqns"):
+                yield from products_in(inner)
+
+
+@pytest.mark.parametrize("what", ASKED)
+@pytest.mark.parametrize("shape", [(12, 3), (6, 9)], ids=["tall", "wide"])
+def test_every_product_names_its_precision(what, shape):
+    rng = np.random.default_rng(0)
+    X = jnp.asarray(rng.normal(size=shape), jnp.float32)
+    Y = jnp.asarray(rng.normal(size=(shape[0], 2)), jnp.float32)
+    found = list(products_in(jax.make_jaxpr(ASKED[what])(X, Y).jaxpr))
+    highest = (jax.lax.Precision.HIGHEST,) * 2
+    named = [equation.params["precision"] == highest for equation in found]
+    assert named and all(named), found
