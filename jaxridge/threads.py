@@ -8,7 +8,7 @@ less that size.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
@@ -18,17 +18,17 @@ from threadpoolctl import ThreadpoolController
 
 LITTLE = 4e9  # FLOP of a turn, by the number of threads
 NARROW = 1000  # rows or columns, whichever is less, likewise
-LEAST = 1e4  # numbers, of fewer of which BLAS itself makes no work for threads
+LEAST = 1e4  # numbers, below which BLAS itself takes one thread
 
 _lock = threading.Lock()
-_inside: list[int] = []
-_before: list[int] = []
+_inside = 0  # contexts, of all threads
+_limited: list[tuple[Any, int]] = []  # libraries, and the threads that they had
 
 
 def few_for(m: int, n: int, turns: int = 1) -> AbstractContextManager[None]:
     """Return a context in which BLAS has one thread, if m × n numbers are few.
 
-    They may be multiplied in so many turns with what XLA does.
+    `turns` is how often BLAS and XLA alternate on them.
     """
     few = m * n > LEAST and _is_little(m, n, turns)
     return _one_thread() if few else nullcontext()
@@ -40,7 +40,8 @@ def all_for(m: int, n: int) -> AbstractContextManager[None]:
 
 
 def _is_little(m: int, n: int, turns: int) -> bool:
-    threads, narrow = max(_before if _inside else _counts(), default=1), min(m, n)
+    known = _limited if _inside else _counts()
+    threads, narrow = max((count for _, count in known), default=1), min(m, n)
     flop = 2.0 * m * n * narrow / turns
     return flop * threads <= LITTLE and narrow * threads <= NARROW
 
@@ -54,20 +55,22 @@ def _libraries() -> list[Any]:
 def _one_thread() -> Iterator[None]:
     """Limit BLAS from the first to come in until the last has gone out.
 
-    How many threads there are is the process's; callers may be threads of it.
+    How many threads there are is the process's; callers may be threads of it. A library
+    that somebody else has limited already is left to them.
     """
+    global _inside
     with _lock:
         if not _inside:
-            _before[:] = _counts()
-            _set([1] * len(_before))
-        _inside.append(threading.get_ident())
+            _limited[:] = [(each, count) for each, count in _counts() if count > 1]
+            _set((each, 1) for each, _ in _limited)
+        _inside += 1
     try:
         yield
     finally:
         with _lock:
-            _inside.pop()
+            _inside -= 1
             if not _inside:
-                _set(_before)
+                _set(_limited)
 
 
 @contextmanager
@@ -75,19 +78,23 @@ def _all_threads() -> Iterator[None]:
     """Lift the limit for a while, if there is one."""
     with _lock:
         if _inside:
-            _set(_before)
+            _set(_limited)
     try:
         yield
     finally:
         with _lock:
             if _inside:
-                _set([1] * len(_before))
+                _set((each, 1) for each, _ in _limited)
 
 
-def _counts() -> list[int]:
-    return [library.get_num_threads() for library in _libraries()]
+def _counts() -> list[tuple[Any, int]]:
+    return [(each, each.get_num_threads()) for each in _libraries()]
 
 
-def _set(counts: list[int]) -> None:
-    for library, count in zip(_libraries(), counts, strict=True):
+def _set(counts: Iterable[tuple[Any, int]]) -> None:
+    for library, count in counts:
         library.set_num_threads(count)
+        # Newer versions let only one thread at a time do so, and keep that thread: the
+        # last of ours to go out may be another.
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread()

@@ -1,8 +1,10 @@
 """BLAS has one thread on small problems, and its own again afterwards."""
 
-from threading import Thread
+from threading import Event, Thread
+from time import sleep
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 from jaxridge import threads
 
@@ -10,10 +12,14 @@ from jaxridge import threads
 @pytest.fixture
 def two():
     """Give BLAS two threads, whatever the process was told."""
-    before = counts()
-    threads._set([2] * len(before))
+    before = threads._counts()
+    give(2)
     yield
     threads._set(before)
+
+
+def give(count):
+    threads._set((each, count) for each in threads._libraries())
 
 
 def counts():
@@ -40,6 +46,34 @@ def test_threads_that_overlap_leave_it_as_it_was(two):
     first.__exit__(None, None, None)
     assert set(counts()) == {1}
     second.__exit__(None, None, None)
+    assert set(counts()) == {2}
+
+
+def test_the_thread_that_came_first_may_go_out_first_and_live_on(two):
+    came, went, end = Event(), Event(), Event()
+
+    def first():
+        with threads.few_for(4000, 100):
+            came.set()
+            went.wait()
+        end.wait()
+
+    thread = Thread(target=first)
+    thread.start()
+    came.wait()
+    with threads.few_for(4000, 100):
+        went.set()
+        while threads._inside > 1:
+            sleep(0.001)
+    assert set(counts()) == {2}
+    end.set()
+    thread.join()
+
+
+def test_a_limit_of_somebody_elses_is_left_to_them(two):
+    theirs = threadpool_limits(1, user_api="blas")
+    with threads.few_for(4000, 100):
+        theirs.restore_original_limits()
     assert set(counts()) == {2}
 
 
@@ -73,6 +107,6 @@ def test_what_is_little_is_less_with_more_threads_and_more_in_turns(two):
         # As many as there would be count, not the one that there is.
         with threads.few_for(20_000, 500), threads.all_for(20_000, 500):
             assert set(counts()) == {2}
-    threads._set([8] * len(counts()))
+    give(8)
     with threads.few_for(20_000, 500, turns=5):
         assert set(counts()) == {8}
