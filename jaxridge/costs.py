@@ -21,6 +21,7 @@ from jaxridge.routes import (
     PRIMAL,
     TRIDIAGONAL,
     Route,
+    system_of,
 )
 
 HALF_WAY = 0.2  # what a tridiagonal form has of the small steps to eigenvectors
@@ -84,7 +85,7 @@ def _of_all_rows(
 ) -> Iterator[Candidate]:
     """Yield the one way to factorise all rows."""
     m, n, t, L, _, size = sizes
-    r, wide = min(m, n), n > m
+    r, wide = min(m, n), system_of(m, n) == DUAL
     # Rows along the axes, and for each penalty coefficients or residuals of rows.
     along = 2.0 * m * n * r if left_out or wide else 0
     flop = flop_of_each(m, n, t) if left_out else flop_of_coef(n, r, t)
@@ -95,7 +96,7 @@ def _of_all_rows(
         fits += 2.0 * at * n * t * L
         numbers += at * n * t
     yield Candidate(
-        Route(DUAL if wide else PRIMAL, ONE, kind),
+        Route(system_of(m, n), ONE, kind),
         together(_sums(sizes), _eigh(r), Work(start=1, calls=L, product=along + fits)),
         size * numbers,
         size * (2 * r + L),

@@ -24,11 +24,12 @@ from jaxridge.moments import Moments, about_centre, as_one
 from jaxridge.precision import warn_if_lost
 from jaxridge.programs import compiled
 from jaxridge.risk import (
+    Residual,
     generalized_cross_validation,
     interpolates,
     log_evidence,
-    residual_squares,
-    residual_squares_of_sums,
+    residual,
+    residual_of_sums,
     unit_of,
 )
 from jaxridge.routes import ONE, PRIMAL, Route
@@ -251,27 +252,27 @@ def _of_moments(
 
 def _spectrum_of_moments(
     sums: Moments, lams: Array, fit_intercept: bool
-) -> tuple[Spectrum, Array, Array, Array]:
-    """Return the spectrum, ‖r‖², the condition, and the part of ‖B‖² that is left."""
+) -> tuple[Spectrum, Residual, Array, Array]:
+    """Return the spectrum, the residual, the condition, and the part that is left."""
     centre, xx, xy = about_centre(sums, fit_intercept)
     spectrum, worst = of_sums(xx, xy, jnp.min(lams))
     square = sums.yy + (0 if fit_intercept else sums.weight * sums.y**2)
-    beyond = residual_squares_of_sums(spectrum, square)
+    rest = residual_of_sums(spectrum, square, lams)
     there = square > 0  # of a target that is 0 there is nothing to lose
-    left = jnp.min(jnp.where(there, beyond / jnp.where(there, square, 1), 1))
+    left = jnp.min(jnp.where(there, rest.squares / jnp.where(there, square, 1), 1))
     # Where the fit at λ = 0 goes through every row, what it leaves is known to be 0.
     through = sums.weight <= rank_of(spectrum.values) + fit_intercept
-    return spectrum, beyond, worst, jnp.where(through, 1, left)
+    return spectrum, rest, worst, jnp.where(through, 1, left)
 
 
 @partial(compiled, static_argnums=2)
 def _gcv_of_moments(
     sums: Moments, lams: Array, fit_intercept: bool
 ) -> tuple[Array, Array, Array]:
-    spectrum, beyond, worst, left = _spectrum_of_moments(sums, lams, fit_intercept)
+    spectrum, rest, worst, left = _spectrum_of_moments(sums, lams, fit_intercept)
     # Without the rows, their weight is taken for their number.
     through = sums.weight <= rank_of(spectrum.values) + fit_intercept
-    given = spectrum, beyond, lams, fit_intercept, through
+    given = spectrum, rest, lams, fit_intercept, through
     return generalized_cross_validation(sums.weight, *given), worst, left
 
 
@@ -279,8 +280,8 @@ def _gcv_of_moments(
 def _evidence_of_moments(
     sums: Moments, lams: Array, fit_intercept: bool
 ) -> tuple[tuple[Array, Array], Array, Array]:
-    spectrum, beyond, worst, left = _spectrum_of_moments(sums, lams, fit_intercept)
-    given = spectrum, beyond, lams, fit_intercept
+    spectrum, rest, worst, left = _spectrum_of_moments(sums, lams, fit_intercept)
+    given = spectrum, rest, lams, fit_intercept
     return log_evidence(sums.weight, *given), worst, left
 
 
@@ -288,19 +289,19 @@ def _evidence_of_moments(
 def _generalized(
     data: Data, centre: Centre, spectrum: Spectrum, lams: Array, fit_intercept: bool
 ) -> tuple[Array, Array]:
-    beyond = residual_squares(data, centre, spectrum)
-    left = jnp.min(beyond / jnp.sum(data.weight) / unit_of(data, centre))
+    rest = residual(data, centre, spectrum, lams)
+    left = jnp.min(rest.squares / jnp.sum(data.weight) / unit_of(data, centre))
     m = jnp.sum(data.weight)
     through = interpolates(data, spectrum, fit_intercept)
     given = lams, fit_intercept, through
-    return generalized_cross_validation(m, spectrum, beyond, *given), left
+    return generalized_cross_validation(m, spectrum, rest, *given), left
 
 
 @partial(compiled, static_argnums=4)
 def _evidence(
     data: Data, centre: Centre, spectrum: Spectrum, lams: Array, fit_intercept: bool
 ) -> tuple[tuple[Array, Array], Array]:
-    beyond = residual_squares(data, centre, spectrum)
-    left = jnp.min(beyond / jnp.sum(data.weight) / unit_of(data, centre))
+    rest = residual(data, centre, spectrum, lams)
+    left = jnp.min(rest.squares / jnp.sum(data.weight) / unit_of(data, centre))
     m = jnp.sum(data.weight)
-    return log_evidence(m, spectrum, beyond, lams, fit_intercept), left
+    return log_evidence(m, spectrum, rest, lams, fit_intercept), left

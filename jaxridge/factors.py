@@ -18,7 +18,7 @@ from jaxridge.plans import plan
 from jaxridge.precision import LOSS, SINGLE, by_cheapest, is_kept, is_lost
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
-from jaxridge.routes import DUAL, ONE, PRIMAL, SVD, Route
+from jaxridge.routes import DUAL, ONE, SVD, Route, system_of
 from jaxridge.spectrum import Spectrum, condition, gain, of_axes, of_data, of_products
 from jaxridge.sums import fold_moments, moments_of_all
 from jaxridge.threads import few_for
@@ -97,7 +97,7 @@ def answer(
         lost = not checks.is_traced(left) and is_lost(left, data.X.dtype)
         if missed or lost:
             return None
-        return found, Route(PRIMAL if n <= m else DUAL, ONE, dtype)
+        return found, Route(system_of(m, n), ONE, dtype)
 
     def wide(data: Data, lams: Array) -> tuple[R, Route]:
         given = fit_intercept, learner, SINGLE
@@ -171,8 +171,8 @@ def by_products(
 ) -> tuple[Centre, Spectrum]:
     """Factorise by the smaller of AᵀA and AAᵀ, whatever digits that may cost."""
     m, n = data.X.shape
-    if n > m or learner is not untouched or checks.any_traced(data):
-        system = PRIMAL if n <= m else DUAL
+    system = system_of(m, n)
+    if system == DUAL or learner is not untouched or checks.any_traced(data):
         return by_rows(data, learner, fit_intercept, system, None)
     return _factorised(moments_of_all(data), fit_intercept)
 

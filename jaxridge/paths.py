@@ -32,8 +32,8 @@ from jaxridge.products import matmul
 from jaxridge.programs import compiled
 from jaxridge.risk import (
     degrees_of_freedom,
-    residual_squares,
-    residual_squares_of_sums,
+    residual,
+    residual_of_sums,
     training_error,
 )
 from jaxridge.routes import ONE, PRIMAL, Route
@@ -170,9 +170,9 @@ def _path_of_moments(
     centre, xx, xy = about_centre(sums, fit_intercept)
     spectrum, worst = of_sums(xx, xy, jnp.min(lams))
     square = sums.yy + (0 if fit_intercept else sums.weight * sums.y**2)
-    beyond = residual_squares_of_sums(spectrum, square)
+    rest = residual_of_sums(spectrum, square, lams)
     params, df = _fits(centre, spectrum, lams, fit_intercept)
-    error = training_error(sums.weight, spectrum, beyond, lams)
+    error = training_error(sums.weight, spectrum, rest, lams)
     some = some_of(lams)
     twice = of_moments(params.among(some), sums, lams[some], fit_intercept)
     route = Route(PRIMAL, ONE, str(xx.dtype))
@@ -214,8 +214,8 @@ def _path(
     columns = learner(data.X, data.weight)
     view: View = as_stored if learner is untouched else partial(prepared, columns)
     params, df = _fits(centre, spectrum, lams, fit_intercept, nodes)
-    beyond = residual_squares(data, centre, spectrum, view)
-    error = training_error(jnp.sum(data.weight), spectrum, beyond, lams)
+    rest = residual(data, centre, spectrum, lams, view)
+    error = training_error(jnp.sum(data.weight), spectrum, rest, lams)
     some = some_of(lams)
     twice = of_rows(params.among(some), data, lams[some], fit_intercept, learner)
     worst = condition(spectrum, jnp.min(lams), data.weight, fit_intercept)

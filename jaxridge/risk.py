@@ -1,12 +1,17 @@
 """What a penalty is worth, for every λ at once: GCV, the evidence, training error.
 
-With A = U S Vᵀ the rows about their centre, times √w, and B the targets likewise, the
-residual at λ is, along U and beyond it,
+With A = U S Vᵀ the rows about their centre, times √w, B the targets likewise, and λ₀
+the least of the penalties, one more of λ − λ₀ takes a share u from each coefficient
+along V, p = VᵀAᵀB/(s² + λ₀). As Aᵀe(λ₀) = λ₀Θ(λ₀), the residual's square grows to
 
-    B − AΘ(λ) = r + λ U g UᵀB,      r = B − UUᵀB,      g = 1/(s² + λ),
+    ‖e(λ)‖² = ‖e(λ₀)‖² + Σ u (2k + (1 − k) u) q,      u = (λ − λ₀)/(s² + λ),
+              k = λ₀/(s² + λ₀),      q = (s² + λ₀) p²,
 
-so that its square is ‖r‖² + Σ (λg)² (UᵀB)², whatever the number of rows.
+whatever the number of rows. All of it is positive, and divided by s² + λ alone: by s²,
+which may be rounding, only where λ₀ is 0.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +23,13 @@ from jaxridge.spectrum import Spectrum, coef_at, gain, root_inverse
 from jaxridge.tiles import View, as_stored, fold
 
 
+class Residual(NamedTuple):
+    """What the least penalty asked for leaves of the targets."""
+
+    least: Float[Array, ""]  # λ₀
+    squares: Float[Array, " t"]  # ‖e(λ₀)‖²
+
+
 def degrees_of_freedom(
     spectrum: Spectrum, lams: Float[Array, " L"], fit_intercept: bool
 ) -> Float[Array, " L"]:
@@ -26,108 +38,127 @@ def degrees_of_freedom(
     return kept(lams) + fit_intercept
 
 
-def residual_squares(
-    data: Data, centre: Centre, spectrum: Spectrum, view: View = as_stored
-) -> Float[Array, " t"]:
-    """Return ‖r‖², what no penalty can fit, summed from r itself.
-
-    r is the residual at λ = 0: B − Aθ(0), or where U is known B − UUᵀB.
-    """
-    nothing = jnp.zeros((), data.X.dtype)
+def residual(
+    data: Data,
+    centre: Centre,
+    spectrum: Spectrum,
+    lams: Float[Array, " L"],
+    view: View = as_stored,
+) -> Residual:
+    """Return what the least of the penalties leaves, summed from e(λ₀) itself."""
+    least = jax.lax.stop_gradient(jnp.min(lams))
     if spectrum.left is None:
-        coef = coef_at(spectrum, nothing)
-    along = root_inverse(spectrum.values)[:, None] * spectrum.along
+        coef = coef_at(spectrum, least)
+    g = gain(spectrum.values, least)[:, None]
+    fitted = jnp.sqrt(spectrum.values)[:, None] * g * spectrum.along
 
     def absorb(sums: Array, weight: Array, X: Array, Y: Array, *left: Array) -> Array:
         A, B = weighted_rows(Data(X, Y, weight), centre, view)
         if left:
             U = jnp.where((weight[:, None] > 0) & (spectrum.values > 0), left[0], 0)
-            rest = B - matmul(U, along)
+            rest = B - matmul(U, fitted)
         else:
             rest = B - matmul(A, coef)
         return sums + jnp.sum(rest**2, axis=0)
 
     zero = jnp.zeros(data.Y.shape[1], data.X.dtype)
     kept = () if spectrum.left is None else (spectrum.left,)
-    return fold(absorb, zero, data.weight, data.X, data.Y, *kept)
+    squares = fold(absorb, zero, data.weight, data.X, data.Y, *kept)
+    return Residual(least, squares)
 
 
-def residual_squares_of_sums(
-    spectrum: Spectrum, square: Float[Array, " t"]
-) -> Float[Array, " t"]:
-    """Return the same as ‖B‖² − ‖UᵀB‖², which cancels where the fit is good."""
-    return jnp.maximum(square - jnp.sum(_squares_along(spectrum), axis=0), 0)
+def residual_of_sums(
+    spectrum: Spectrum, square: Float[Array, " t"], lams: Float[Array, " L"]
+) -> Residual:
+    """Return the same as ‖B‖² − Σ (1 + k) q, which cancels where the fit is good."""
+    least = jax.lax.stop_gradient(jnp.min(lams))
+    q, k = _squares_along(spectrum, least)
+    return Residual(least, jnp.maximum(square - matmul(1 + k, q), 0))
 
 
 def training_error(
     m: Float[Array, ""],
     spectrum: Spectrum,
-    beyond: Float[Array, " t"],
+    rest: Residual,
     lams: Float[Array, " L"],
 ) -> Float[Array, "L t"]:
-    """Return RSS/m, RSS = ‖r‖² + Σ (λg)² (UᵀB)²."""
-    g = lams[:, None] * jax.vmap(lambda lam: gain(spectrum.values, lam))(lams)
-    return (beyond + matmul(g**2, _squares_along(spectrum))) / m
+    """Return RSS/m, RSS = ‖e(λ)‖²."""
+    return _residual_squares(spectrum, rest, lams) / m
 
 
-def _squares_along(spectrum: Spectrum) -> Float[Array, "r t"]:
-    """Return (UᵀB)²."""
-    zero = jnp.zeros((), spectrum.values.dtype)
-    return gain(spectrum.values, zero)[:, None] * spectrum.along**2
+def _residual_squares(
+    spectrum: Spectrum, rest: Residual, lams: Float[Array, " L"]
+) -> Float[Array, "L t"]:
+    q, k = _squares_along(spectrum, rest.least)
+    u = _beyond_least(spectrum, rest, lams)
+    return rest.squares + matmul(u * (2 * k + (1 - k) * u), q)
+
+
+def _beyond_least(spectrum: Spectrum, rest: Residual, lams: Array) -> Array:
+    """Return u = (λ − λ₀)/(s² + λ), (L, r)."""
+    gains = jax.vmap(lambda lam: gain(spectrum.values, lam))(lams)
+    return (lams - rest.least)[:, None] * gains
+
+
+def _squares_along(
+    spectrum: Spectrum, least: Float[Array, ""]
+) -> tuple[Float[Array, "r t"], Float[Array, " r"]]:
+    """Return q and k."""
+    g = gain(spectrum.values, least)
+    return g[:, None] * spectrum.along**2, least * g
 
 
 def generalized_cross_validation(
     m: Float[Array, ""],
     spectrum: Spectrum,
-    beyond: Float[Array, " t"],
+    rest: Residual,
     lams: Float[Array, " L"],
     fit_intercept: bool,
     through: Bool[Array, ""],
 ) -> Float[Array, "L t"]:
-    """Return (RSS/m)/(1 − df/m)², RSS = ‖r‖² + Σ g² (UᵀB)².
+    """Return (RSS/m)/(1 − df/m)².
 
-    `through` says that the fit at λ = 0 goes through every row, so that ‖r‖ is 0.
+    `through` says that the fit at λ = 0 goes through every row: B is all along U then,
+    and RSS is Σ (λg)² (UᵀB)². If that leaves no degrees of freedom either, m − df is
+    λ Σ g, and λ cancels.
     """
-    values, square = spectrum.values, _squares_along(spectrum)
+    values = spectrum.values
     free = m - fit_intercept - jnp.sum(values > 0)
     none = through & (jnp.abs(free) <= 8 * jnp.finfo(m.dtype).eps * m)
-    free, beyond = jnp.where(none, 0, free), jnp.where(through, 0, beyond)
+    free = jnp.where(none, 0, free)
+    along = root_inverse(values)[:, None] * spectrum.along
 
-    def at(lam: Array) -> Array:
+    def at(given: tuple[Array, Array]) -> Array:
+        lam, squares = given
         g = gain(values, lam)
         scale = jnp.where(none, 1, lam)
         left = free + scale * jnp.sum(g)  # m − df
         # Divided first, so that no square of a small number is lost.
-        return m * (
-            (jnp.sqrt(beyond) / left) ** 2 + matmul((scale * g / left) ** 2, square)
-        )
+        inside = jnp.sum((scale * g[:, None] * along / left) ** 2, axis=0)
+        return m * jnp.where(through, inside, (jnp.sqrt(squares) / left) ** 2)
 
-    return jax.vmap(at)(lams)
+    return jax.vmap(at)((lams, _residual_squares(spectrum, rest, lams)))
 
 
 def log_evidence(
     m: Float[Array, ""],
     spectrum: Spectrum,
-    beyond: Float[Array, " t"],
+    rest: Residual,
     lams: Float[Array, " L"],
     fit_intercept: bool,
 ) -> tuple[Float[Array, "L t"], Float[Array, "L t"]]:
     """Return log p(y | λ) and the noise variance that maximises it.
 
     y ~ N(intercept, σ²(I + XXᵀ/λ)), flat in the intercept, which costs one degree of
-    freedom: with Q = ‖r‖² + Σ g (UᵀB)², σ² = Q/(m − 1) and
+    freedom: with Q = ‖e(λ)‖² + λ‖Θ(λ)‖² = ‖e(λ₀)‖² + Σ (k + u) q, σ² = Q/(m − 1) and
     log p = −½ ((m − 1)(log 2πσ² + 1) + Σ log(1 + s²/λ)).
     """
     m = m - fit_intercept
-    values, square = spectrum.values, _squares_along(spectrum)
-
-    def at(lam: Array) -> tuple[Array, Array]:
-        g = lam * gain(values, lam)
-        noise = (beyond + matmul(g, square)) / m
-        volume = jnp.sum(jnp.log1p(values / lam))
-        return -(m * (jnp.log(2 * jnp.pi * noise) + 1) + volume) / 2, noise
-
-    return jax.vmap(at)(lams)
+    q, k = _squares_along(spectrum, rest.least)
+    u = _beyond_least(spectrum, rest, lams)
+    noise = (rest.squares + matmul(k + u, q)) / m
+    volume = jnp.sum(jnp.log1p(spectrum.values / lams[:, None]), axis=1)[:, None]
+    return -(m * (jnp.log(2 * jnp.pi * noise) + 1) + volume) / 2, noise
 
 
 def mean_square(data: Data, about: Float[Array, " t"]) -> Float[Array, " t"]:

@@ -22,6 +22,15 @@ DESCENT = "gradient descent"
 NEARBY = ONE_FOR_ALL, ANCHORS
 
 
+def system_of(m: int, n: int) -> str:
+    """Return the system by which all rows of so many columns are factorised.
+
+    Where a fit may go through every row, that is XXᵀ: the axes of the rows are then
+    known without a division by the singular values, of which some may be rounding.
+    """
+    return PRIMAL if n < m - 1 else DUAL
+
+
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class Route:

@@ -31,6 +31,7 @@ from jaxridge.precision import warn_if_lost
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
 from jaxridge.spectrum import Spectrum, of_sums, rank_of
+from jaxridge.sums import about_mean
 
 # A column whose mean's square is this many times its variance is centred before.
 FAR = 100
@@ -57,25 +58,26 @@ def sums_of(X: Any, Y: np.ndarray, weight: np.ndarray) -> Moments:
     """Return the moments of sparse rows, as one set. O(Σ nnz(row)² + n²) time."""
     total = weight.sum()
     unit = total if total > 0 else 1.0
-    x, y = X.T @ weight / unit, weight @ Y / unit
-    dY = Y - y
+    x, (B, y) = X.T @ weight / unit, about_mean(Y, weight, unit)
+    B, yy = weight[:, None] * B, weight @ B**2
     spread = X.multiply(X).T @ weight / unit - x**2
     far = x**2 > FAR * spread
     near, far = np.flatnonzero(~far), np.flatnonzero(far)
     N = X[:, near]
-    xx = np.zeros((X.shape[1],) * 2)
+    xx, xy = np.zeros((X.shape[1],) * 2), np.empty((X.shape[1], Y.shape[1]))
     inner = (N.T @ (sparse.diags_array(weight) @ N)).toarray()
     xx[np.ix_(near, near)] = inner - total * np.outer(x[near], x[near])
+    xy[near] = N.T @ B
     if far.size:
-        F = X[:, far].toarray() - x[far]
-        moved = weight @ F / unit  # what rounding left of the mean
-        x[far] += moved
-        F -= moved
+        F = X[:, far].toarray()
+        one = F[np.argmax(weight > 0)]  # of which a constant column has no rounding
+        F, x[far] = about_mean(F - one, weight, unit)
+        x[far] += one
+        xy[far] = F.T @ B
         xx[np.ix_(far, far)] = F.T @ (weight[:, None] * F)
         xx[np.ix_(near, far)] = N.T @ (weight[:, None] * F)
         xx[np.ix_(far, near)] = xx[np.ix_(near, far)].T
-    xy = X.T @ (weight[:, None] * dY)
-    found: tuple[Any, ...] = total, x, y, xx, xy, weight @ dY**2
+    found: tuple[Any, ...] = total, x, y, xx, xy, yy
     return Moments(*found)
 
 

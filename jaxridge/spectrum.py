@@ -61,12 +61,15 @@ def of_data(
     if route == "svd" and is_worthwhile(data):
         return centre, _of_few_rows(data, centre, view, rounding)
     A, B = weighted_rows(data, centre, view)
+    across = jnp.zeros_like(data.weight)
     if fit_intercept:
         # The mean of a column far from 0 is rounded, and what that leaves along √w
         # would be a direction of its own, which belongs to the intercept.
-        root = jnp.sqrt(data.weight)
-        A -= root[:, None] * (matmul(root, A) / jnp.sum(data.weight))
-    return centre, _by_dual(A, B) if route == "dual" else _by_svd(A, B, rounding)
+        across = jnp.sqrt(data.weight / jnp.sum(data.weight))
+        A -= across[:, None] * matmul(across, A)
+    if route == "dual":
+        return centre, _by_dual(A, B, across)
+    return centre, _by_svd(A, B, rounding, across)
 
 
 def of_products(gram: Float[Array, "n n"], cross: Float[Array, "n t"]) -> Spectrum:
@@ -154,20 +157,35 @@ def _of_few_rows(
     return _by_svd(root * few.X, root * few.Y, rounding)._replace(left=None)
 
 
-def _by_dual(A: Float[Array, "m n"], B: Float[Array, "m t"]) -> Spectrum:
+def _by_dual(
+    A: Float[Array, "m n"], B: Float[Array, "m t"], across: Float[Array, " m"]
+) -> Spectrum:
+    """Factorise AAᵀ, A being at a right angle to the unit vector `across`, or 0.
+
+    Made the largest by far, that is the last eigenvector and mixes with no other, small
+    as their values may be.
+    """
     A = without_derivative(A, OF_AXES)
-    values, left = jnp.linalg.eigh(matmul(A, A.T))
-    values = cut(values)
+    K = matmul(A, A.T)
+    size = jnp.trace(K)
+    shift = 2 * jnp.where(size > 0, size, 1) * jnp.outer(across, across)
+    values, left = jnp.linalg.eigh(K + shift)
+    values = cut(values.at[-1].set(jnp.where(across.any(), 0, values[-1])))
     right = matmul(A.T, left * root_inverse(values))
     along = jnp.sqrt(values)[:, None] * matmul(left.T, B)
     return Spectrum(values, right, along, left, None)
 
 
 def _by_svd(
-    A: Float[Array, "m n"], B: Float[Array, "m t"], rounding: float | None
+    A: Float[Array, "m n"],
+    B: Float[Array, "m t"],
+    rounding: float | None,
+    across: Float[Array, " m"] | None = None,
 ) -> Spectrum:
     A = without_derivative(A, OF_AXES)
     left, s, right = graded_svd(A, rounding)
+    if across is not None:  # of which small values have a part, by rounding
+        left -= jnp.outer(across, matmul(across, left))
     turned = matmul(left.T, A)
     return Spectrum(s**2, right, s[:, None] * matmul(left.T, B), left, turned)
 

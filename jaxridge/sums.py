@@ -164,7 +164,7 @@ def _design_in_numpy(
         if (2 * unit * x**2 <= xx.diagonal()).all():
             xx -= unit * np.outer(x, x)
             return total, x, xx
-    A, x = _about_mean(X, weight, unit)
+    A, x = about_mean(X, weight, unit)
     A *= np.sqrt(weight)[:, None]
     return total, x, A.T @ A
 
@@ -179,7 +179,7 @@ def _cross_in_numpy(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return y, xy and yy of rows of this weight, mean and scatter."""
     unit = total if total > 0 else X.dtype.type(1)
-    B, y = _about_mean(Y, weight, unit)
+    B, y = about_mean(Y, weight, unit)
     yy = weight @ B**2
     B *= weight[:, None]
     # B has mean 0, so that x matters to the digits only, and that if it is large.
@@ -188,7 +188,7 @@ def _cross_in_numpy(
     return y, X.T @ B, yy
 
 
-def _about_mean(
+def about_mean(
     A: np.ndarray, weight: np.ndarray, unit: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return rows about their mean, and the mean, found in two steps for its digits."""

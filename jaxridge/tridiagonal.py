@@ -104,4 +104,4 @@ def condition(of: Tridiagonal, lam: Float[Array, ""]) -> Float[Array, ""]:
 
     grown = jax.lax.scan(step, start, None, POWER_STEPS)[1]
     largest = jnp.max(rows) + lam
-    return jnp.where(largest > 0, largest * jnp.max(grown), 1)
+    return jnp.where(largest > 0, largest * jnp.max(grown), jnp.inf)

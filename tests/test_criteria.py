@@ -249,6 +249,38 @@ def test_r2_of_a_constant_target_is_refused(value):
         loo(TALL.X, Y, LAMS, scoring="r2")
 
 
+# Rows and columns of which two are alike but for so much.
+ALIKE = {np.float64: 1e-7, np.float32: 1e-3}
+
+
+@pytest.mark.parametrize("dtype", ALIKE)
+@pytest.mark.parametrize(("m", "n"), [(12, 4), (6, 5), (6, 6), (6, 9)])
+def test_directions_that_products_hardly_see_cost_no_digits(m, n, dtype):
+    rng = np.random.default_rng(38)
+    X, apart = rng.normal(size=(m, n)), ALIKE[dtype] * rng.normal(size=max(m, n))
+    if n < m:
+        X[:, -1] = X[:, 0] + apart[:m]
+    else:
+        X[5] = X[4] + apart[:n]
+    y = rng.normal(size=m)
+    if n < m:
+        y = (X[:, -1] - X[:, 0]) / ALIKE[dtype]  # all of it along that direction
+    X, y, lams = X.astype(dtype), y.astype(dtype), np.array([0.05, 3.0])
+    A, B, *_ = centred_rows(X, y)
+    fitted = [A @ regularized(A, lam) @ B for lam in lams]
+    errors, _ = errors_left_out(X, y, None, True, lams)
+    expected = {
+        loo: np.mean(errors[..., 0] ** 2, axis=1),
+        gcv: np.ravel([generalized(X, y, lam, None, True) for lam in lams]),
+        evidence: [density(np.float64(X), y, lam, True)[0] for lam in lams],
+    }
+    rtol = 1e-8 if dtype == np.float64 else 2e-4
+    for criterion, mean in expected.items():
+        np.testing.assert_allclose(criterion(X, y, lams).mean, mean, rtol=rtol)
+    error = [np.mean((B - fit) ** 2) for fit in fitted]
+    np.testing.assert_allclose(path(X, y, lams).training_error, error, rtol=rtol)
+
+
 # --- GCV ------------------------------------------------------------------------
 
 

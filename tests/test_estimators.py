@@ -627,6 +627,23 @@ def wide(m, n):
     return rows, rows @ rng.normal(size=n) + 0.1 * rng.normal(size=m) + 3
 
 
+@pytest.mark.parametrize("cv", ["gcv", "evidence"])
+@pytest.mark.parametrize("n", [3, 50])
+def test_sparse_columns_far_from_0_are_those_of_dense_rows(n, cv):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(M, n)) * (rng.random((M, n)) < 0.4)
+    rows[:, 1] = 1e5
+    rows[:, 2] = 1e6 + rng.normal(size=M)
+    y = rows[:, 0] + rows[:, 2] + rng.normal(size=M) + 1e6
+    dense, thin = (
+        RidgeCV([1e-3, 1.0], cv=cv).fit(made, y)
+        for made in (rows, sparse.csr_array(rows))
+    )
+    assert thin.alpha_ == dense.alpha_
+    np.testing.assert_allclose(thin.coef_, dense.coef_, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(thin.best_score_, dense.best_score_, rtol=1e-6)
+
+
 def test_few_wide_sparse_rows_are_turned():
     rows, y = wide(60, 5200)
     for cv in ("loo", 4):

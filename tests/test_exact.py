@@ -294,6 +294,19 @@ def test_a_fold_with_a_constant_target_is_refused(scoring, value):
         cross_validate(X, flat, LAMS, UNEVEN, scoring=scoring)
 
 
+@pytest.mark.parametrize("lams", [[0.0], [0.0, 1.0]])
+@pytest.mark.parametrize("n", [1, 4])
+def test_columns_may_be_constant_in_all_training_rows(n, lams):
+    flat = np.where(np.arange(40)[:, None] < 32, 0.5, RNG.normal(size=(40, n)))
+    target = RNG.normal(size=40)
+    scores = cross_validate(flat, target, lams, 5)
+    expected = by_refits(flat, target, pairs_of(np.arange(40) // 8), lams=lams)
+    np.testing.assert_allclose(scores.per_fold, expected, rtol=1e-9)
+    none = cross_validate(0 * flat, target, lams, 5)
+    expected = by_refits(0 * flat, target, pairs_of(np.arange(40) // 8), lams=lams)
+    np.testing.assert_allclose(none.per_fold, expected, rtol=1e-9)
+
+
 def test_a_correlation_of_one_row_is_refused():
     with pytest.raises(
         ValueError, match="`scoring` 'correlation' is undefined in fold"
