@@ -8,6 +8,7 @@ and in the callers.
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
@@ -91,6 +92,7 @@ def split(folds: Any, y: Any, groups: Any = None) -> Folds:
     """
     if isinstance(folds, Folds):
         return folds
+    _refuse_traced(folds=folds, groups=groups)
     m = np.shape(y)[0]
     groups = _groups(groups, m)
     if isinstance(folds, str | bytes | type) or folds is None:
@@ -113,6 +115,16 @@ def split(folds: Any, y: Any, groups: Any = None) -> Folds:
     if axes == 1 or (pairs and all(map(np.isscalar, pairs))):
         return _from_ids(np.asarray(folds if axes else pairs), m)
     return _from_pairs(pairs, m)
+
+
+def _refuse_traced(**given: Any) -> None:
+    for name, value in given.items():
+        array_like = isinstance(value, jax.Array | list | tuple)
+        if array_like and checks.any_traced(value):
+            raise TypeError(
+                f"`{name}` must be known, not traced by a transformation such as jit: "
+                "leave it out of what that is given"
+            )
 
 
 def _groups(groups: Any, m: int) -> np.ndarray | None:

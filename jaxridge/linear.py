@@ -92,6 +92,7 @@ class Choosing(Linear):
 
     alphas: Any
     rule: str
+    scoring: Any
     standardize: bool
     store_cv_results: bool
     cv_results_: np.ndarray
@@ -133,7 +134,7 @@ class Choosing(Linear):
         if hasattr(self, "cv_results_"):
             del self.cv_results_  # of a fit before
         if store:
-            self.cv_results_ = _results(ready.rows, scores, asked)
+            self.cv_results_ = _results(ready.rows, scores, asked, self.scoring)
         t, k = rows.y.size // len(rows.y), len(scores.per_fold)
         self._sizes = {
             **dict(zip("mntL", (*rows.X.shape, t, len(scores.lams)), strict=True)),
@@ -319,13 +320,15 @@ def _best(scores: Scores | Evidence, choice: Choice) -> Any:
     return mean[choice.index].mean()
 
 
-def _results(rows: Rows, scores: Scores | Evidence, asked: Asked) -> np.ndarray:
+def _results(
+    rows: Rows, scores: Scores | Evidence, asked: Asked, scoring: Any
+) -> np.ndarray:
     """Return scores of folds, or errors or predictions of rows, penalties last."""
     if not (isinstance(asked.cv, str) and asked.cv == "loo"):
         many = scores.per_fold if len(scores.per_fold) else scores.mean[None]
         return np.moveaxis(_sign(scores) * np.asarray(many), 1, -1)
     found = left_out(rows, np.asarray(scores.lams))
-    if asked.scoring == "mse":
+    if scoring is None:
         found = (found - rows.y) ** 2
         if rows.weight is not None:
             found *= rows.weight.reshape(-1, *[1] * (rows.y.ndim - 1))

@@ -24,9 +24,11 @@ from jaxridge.factors import Known, known
 from jaxridge.folds import split
 from jaxridge.grids import grid_of_known, on_grid
 from jaxridge.left_out import left_out_predictions, of_two_rows, scores_left_out
+from jaxridge.paths import path
 from jaxridge.routes import Route
 from jaxridge.sparse_fits import (
     SparseRows,
+    along,
     criterion,
     fold_scores,
     grid_of_sparse,
@@ -169,12 +171,24 @@ def asked_once(rows: Rows, asked: Asked) -> Known | None:
 
 def left_out(rows: Rows, lams: np.ndarray) -> np.ndarray:
     """Return what all other rows say of each row, (L, m[, t])."""
+    Y = rows.y.reshape(len(rows.y), -1)
     if sparse.issparse(rows.X):
-        found = left_out_of_sparse(sparse_rows(rows), lams)
+        given = sparse_rows(rows)
+        found = left_out_of_sparse(given, lams)
     else:
-        found = np.asarray(
-            left_out_predictions(rows.X, rows.y, lams, **_given(rows))[0]
-        )
+        made = left_out_predictions(rows.X, Y, lams, **_given(rows))[0]
+        found = np.array(made)
+    if rows.weight is not None and not rows.weight.all():
+        # Of a row that does not count, all others are all rows.
+        none = rows.weight == 0
+        if sparse.issparse(rows.X):
+            fits: Any = along(given, lams)
+        else:
+            fits = path(rows.X, Y, lams, **_given(rows)).params
+        found[:, none] = [
+            rows.X[none] @ coef + intercept
+            for coef, intercept in zip(*fits, strict=True)
+        ]
     return found[..., 0] if rows.y.ndim == 1 else found
 
 

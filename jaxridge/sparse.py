@@ -164,13 +164,17 @@ def left_out(
     sums: Moments,
     lams: Any,
     fit_intercept: bool,
-) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield rows and the errors (L, rows, t) of predicting each from all others."""
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Yield rows, errors (L, rows, t) of predicting each from all others, and 1 − h.
+
+    The last is that at the least penalty.
+    """
     axes = _axes(sums, lams, float((weight > 0).sum()), fit_intercept)
     warn_if_lost(axes[-1], 1.0, np.float64)
     for rows, dense in tiles(X):
         given = dense, Y[rows], weight[rows], *axes[:3], lams, fit_intercept
-        yield rows, np.asarray(_errors(*given))
+        errors, slacks = map(np.asarray, _errors(*given))
+        yield rows, np.array(errors), slacks
 
 
 _factorised = compiled(of_sums)
@@ -188,7 +192,7 @@ def _axes(
 
 
 @in_kind_of_input
-def _errors(*given: Any) -> Array:
+def _errors(*given: Any) -> tuple[Array, Array]:
     return _errors_of_tile(*given)
 
 
@@ -202,10 +206,10 @@ def _errors_of_tile(
     whole: Whole,
     lams: Array,
     fit_intercept: bool,
-) -> Float[Array, "L m t"]:
+) -> tuple[Float[Array, "L m t"], Float[Array, " m"]]:
     given = (X, Y), centre, spectrum, whole, fit_intercept
     at = left_out_errors(rows_left_out(weight, *given), whole)
-    return jax.lax.map(lambda lam: at(lam)[0], lams)
+    return jax.lax.map(lambda lam: at(lam)[0], lams), at(jnp.min(lams))[1]
 
 
 @in_kind_of_input

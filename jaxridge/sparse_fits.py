@@ -23,6 +23,7 @@ from jaxridge.data import Centre, as_penalty, in_kind_of_input
 from jaxridge.fits import Axes, FitAlongAxes, fit_of_sums
 from jaxridge.folds import split
 from jaxridge.grids import lambda_grid
+from jaxridge.left_out import SLACK
 from jaxridge.leverages import Spread, joined, spread_of, standard_error_of_mean
 from jaxridge.moments import Moments
 from jaxridge.objective import Params
@@ -37,6 +38,7 @@ MOST = 5000  # columns of which XᵀWX is made, or rows of which XXᵀ is
 ITERATED = "conjugate gradients"
 COLUMNS_AT_ONCE = 2**25  # numbers of coefficients solved for at a time
 DECADES = 8  # below the trace, where an automatic grid begins
+EVERY = slice(None)
 LOSSES = {"mse": np.square, "mae": np.abs}
 
 
@@ -180,8 +182,7 @@ def held_out(
     masks = split(folds, rows.Y, groups)
     for train, held in zip(masks.train, np.asarray(masks.held), strict=True):
         which = np.flatnonzero(held)
-        given = rows.X[train], rows.Y[train], rows.weight[train]
-        coef, intercept = _along(*given, lams, rows.fit_intercept, rows.is_wide)
+        coef, intercept = along(rows, lams, train)
         (L, _, t), X = coef.shape, rows.X[which]
         predicted = X @ coef.transpose(1, 0, 2).reshape(-1, L * t)
         yield which, predicted.reshape(-1, L, t).swapaxes(0, 1) + intercept[:, None]
@@ -211,24 +212,35 @@ def _sums_that_can_be(rows: SparseRows) -> Moments:
 
 
 def _errors(rows: SparseRows, lams: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield left-out errors, those of rows that a fit hangs on from fits without."""
     sums = _sums_that_can_be(rows)
     given = rows.X, rows.Y, rows.weight, sums, lams, rows.fit_intercept
-    return left_out(*given)
+    for which, errors, slacks in left_out(*given):
+        for i in np.flatnonzero(slacks < SLACK):
+            alone = which.start + i
+            others = np.arange(len(rows.Y)) != alone
+            coef, intercept = along(rows, lams, others)
+            X = rows.X[[alone]].toarray()[0]
+            errors[:, i] = rows.Y[alone] - X @ coef - intercept
+        yield which, errors
 
 
-def _along(
-    X: Any, Y: np.ndarray, weight: np.ndarray, lams: np.ndarray, mean: bool, wide: bool
+def along(
+    rows: SparseRows, lams: np.ndarray, which: np.ndarray | slice = EVERY
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return coefficients (L, n, t) and intercepts (L, t) at every penalty."""
-    if not wide:
-        params = path(sums_of(X, Y, weight), None, lams, fit_intercept=mean).params
+    """Return coefficients (L, n, t) and intercepts (L, t) of fits to some rows."""
+    X, Y, weight = rows.X[which], rows.Y[which], rows.weight[which]
+    if not rows.is_wide:
+        how = {"fit_intercept": rows.fit_intercept}
+        params = path(sums_of(X, Y, weight), None, lams, **how).params
         return np.asarray(params.coef), np.asarray(params.intercept)
     t, tile = Y.shape[1], max(1, COLUMNS_AT_ONCE // (X.shape[1] * Y.shape[1]))
     parts = []
     for start in range(0, len(lams), tile):
         some = lams[start : start + tile]
         each, targets = np.repeat(some, t), np.tile(Y, (1, len(some)))
-        coef, intercept, _ = krylov.solved(X, targets, weight, each, mean)
+        given: Any = X, targets, weight, each, rows.fit_intercept
+        coef, intercept, _ = krylov.solved(*given)
         coef = coef.reshape(-1, len(some), t).swapaxes(0, 1)
         parts.append((coef, intercept.reshape(len(some), t)))
     coefs, intercepts = zip(*parts, strict=True)

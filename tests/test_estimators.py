@@ -644,6 +644,41 @@ def test_sparse_columns_far_from_0_are_those_of_dense_rows(n, cv):
     np.testing.assert_allclose(thin.best_score_, dense.best_score_, rtol=1e-6)
 
 
+@pytest.mark.parametrize("far", [1e5, 1e8])
+@pytest.mark.parametrize("scoring", [None, "r2", "correlation"])
+def test_sparse_rows_that_a_fit_hangs_on_are_left_out_in_earnest(far, scoring):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(12, 1))
+    rows[0] = far
+    y = 0.5 * rows[:, 0] + rng.normal(size=12)
+    dense, thin = (
+        RidgeCV([1.0], scoring=scoring).fit(made, y).best_score_
+        for made in (rows, sparse.csr_array(rows))
+    )
+    np.testing.assert_allclose(thin, dense, rtol=1e-10)
+
+
+@pytest.mark.parametrize("rows", [X, sparse.csr_array(X)], ids=["dense", "sparse"])
+@pytest.mark.parametrize("y", [Y[:, 0], Y], ids=["one", "several"])
+def test_rows_that_do_not_count_are_predicted_by_all_that_do(rows, y):
+    weight = np.where(np.arange(M) % 7, WEIGHT, 0)
+    options = {"scoring": "r2", "store_cv_results": True}
+    found = RidgeCV(ALPHAS, **options).fit(rows, y, weight).cv_results_
+    for i, alpha in enumerate(ALPHAS):
+        fit = linear_model.Ridge(alpha).fit(X, y, weight)
+        none = weight == 0
+        np.testing.assert_allclose(found[none][..., i], fit.predict(X[none]), rtol=1e-9)
+
+
+def test_predictions_are_kept_where_scoring_is_named():
+    options = {"scoring": "neg_mean_squared_error", "store_cv_results": True}
+    ours, theirs = (
+        face(ALPHAS, **options).fit(X, Y[:, 0]).cv_results_
+        for face in (RidgeCV, linear_model.RidgeCV)
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+
+
 def test_few_wide_sparse_rows_are_turned():
     rows, y = wide(60, 5200)
     for cv in ("loo", 4):

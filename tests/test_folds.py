@@ -2,6 +2,7 @@
 
 import re
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from sklearn.model_selection import (
     TimeSeriesSplit,
 )
 
+from jaxridge import cross_validate
 from jaxridge.folds import split
 
 M = 13
@@ -191,3 +193,15 @@ def test_ragged_folds_and_groups_are_named():
 def test_groups_that_do_not_fit_are_refused(groups):
     with pytest.raises(ValueError, match=re.escape("`groups` must have shape (13,)")):
         split(GroupKFold(3), Y, groups)
+
+
+@pytest.mark.parametrize("name", ["folds", "groups"])
+def test_folds_that_are_traced_are_refused(name):
+    y, ids = np.arange(12.0), np.arange(12) % 3
+
+    def score(ids):
+        given = {"folds": GroupKFold(3)} | {name: ids}
+        return cross_validate(y[:, None], y, [1.0], **given).mean
+
+    with pytest.raises(TypeError, match=f"`{name}` must be known, not traced"):
+        jax.jit(score)(ids)
