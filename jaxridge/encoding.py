@@ -22,7 +22,9 @@ from jaxridge.kinds import (
     known,
     refuse_dates,
     refuse_other_than_numbers,
+    refuse_slips,
     refuse_text,
+    slip_in,
 )
 
 # Pooled levels, and missing text: a level that is called the same is refused.
@@ -140,7 +142,7 @@ def learn_encoding(
         if name not in used
     }
     if categorical == "error":
-        refuse_text([name for name, kind in kinds.items() if kind == "text"])
+        refuse_text(table, [name for name, kind in kinds.items() if kind == "text"])
     notes: list[str] = []
     columns: list[Column] = []
     for name, kind in kinds.items():
@@ -208,6 +210,10 @@ def refuse_nothing(rows: int, holes: np.ndarray, encoding: Encoding) -> None:
 
 def encode_features(table: pa.Table, encoding: Encoding) -> np.ndarray:
     """Return the design matrix of a table, NaN where a value is missing."""
+    absent = [c.name for c in encoding.columns if c.name not in table.column_names]
+    if len(absent) > 1:
+        listed = ", ".join(map(repr, absent[:8])) + (", ..." if absent[8:] else "")
+        raise ValueError(f"the table has no columns {listed}")
     X = _aligned(table.num_rows, len(encoding.features))
     start = 0
     for column in encoding.columns:
@@ -312,6 +318,7 @@ def _one_hot(
     )
     rows, distinct = len(present), len(counted)
     if rows >= 10 and (distinct >= 0.9 * rows or distinct > max(max_levels, rows / 2)):
+        refuse_slips(name, values)
         raise ValueError(
             f"column {name!r} has {distinct} levels in {rows} rows, like an id or free "
             f"text: leave it out with --drop {name}"
@@ -332,6 +339,8 @@ def _one_hot(
         )
     else:
         notes.append(f"column {name!r}: text, encoded as {distinct} levels")
+    if slip := slip_in(values):
+        notes.append(f"column {name!r} {slip}, if it is to be one of numbers")
     if text.null_count and missing == "mean":
         levels.append(MISSING)
         notes.append(f"column {name!r}: {text.null_count} rows are {MISSING}, a level")

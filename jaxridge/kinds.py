@@ -23,6 +23,10 @@ DATES = (
     rf"{MONTH}[- ]?{YEAR}",
 )
 DATE = rf"(?i)^\s*([a-z]{{3,9}},? )?({'|'.join(DATES)})([T, ].*)?\s*$"
+NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+DIGITS = r"^\s*[+-]?\d{19,}\s*$"
+COMMAS = r"^\s*[+-]?(\d+|\d{1,3}([.,]\d{3})+),\d+\s*$"
+MOSTLY = 0.5  # of the values of a column, to be taken for one of numbers with slips
 ID_NAME = r"(^|_|\b)id$|[a-z]I[dD]$"
 ROWS_LOOKED_AT = 2**20
 LARGEST = 1e140  # or, upside down, smallest: of which many squares can be added
@@ -75,6 +79,47 @@ def kind_of(name: str, values: pa.ChunkedArray) -> str:
     return "dates" if pc.mean(looks).as_py() > 0.9 else "text"
 
 
+def slip_in(values: pa.ChunkedArray) -> str:
+    """Say why a column of text is none of numbers, if most of it is; "" otherwise."""
+    text = as_text(values)
+    numbers = pc.match_substring_regex(text, NUMBER)
+    share = pc.mean(numbers).as_py() or 0.0
+    commas = pc.mean(pc.match_substring_regex(text, COMMAS)).as_py() or 0.0
+    if share == 1:
+        long = pc.any(pc.match_substring_regex(text, DIGITS)).as_py()
+        return (
+            "holds whole numbers beyond 2**63, which float64 cannot tell apart: an id? "
+            "leave it out, or scale it"
+            if long  # and so was read as text
+            else ""
+        )
+    row, value = _first_where(text, pc.invert(numbers))
+    if commas > MOSTLY:
+        return (
+            f"holds numbers with commas, {value!r} in row {row}: write decimals with a "
+            "point, and nothing between thousands"
+        )
+    if share < MOSTLY:
+        return ""
+    others = pc.sum(pc.invert(numbers)).as_py()
+    return (
+        f"holds numbers, but for {others} of {len(text) - text.null_count} values, the "
+        f"first {value!r} in row {row}: mend it, or leave it empty"
+    )
+
+
+def _first_where(text: pa.ChunkedArray, which: pa.ChunkedArray) -> tuple[int, str]:
+    """Return the row, counted from 1, and the value of the first marked one."""
+    at = pc.index(which, True).as_py()
+    return at + 1, text[at].as_py()
+
+
+def refuse_slips(name: str, values: pa.ChunkedArray) -> None:
+    """Refuse text that is numbers but for a few values."""
+    if slip := slip_in(values):
+        raise ValueError(f"column {name!r} {slip}, or use --drop {name}")
+
+
 def refuse_other_than_numbers(table: pa.Table, names: list[str]) -> None:
     """Refuse a target or weight that holds no numbers."""
     for name in names:
@@ -84,7 +129,11 @@ def refuse_other_than_numbers(table: pa.Table, names: list[str]) -> None:
                 f"column {name!r} is empty: it has no number to learn from"
             )
         if (kind := kind_of(name, values)) != "number":
-            raise ValueError(f"column {name!r} must hold numbers, got {kind}")
+            classes = " (classes are for RidgeClassifierCV, from Python)"
+            raise ValueError(
+                f"column {name!r} must hold numbers: {_instead(values)}"
+                + (classes if kind == "text" and not slip_in(values) else "")
+            )
 
 
 def refuse_dates(name: str, kind: str) -> None:
@@ -97,8 +146,19 @@ def refuse_dates(name: str, kind: str) -> None:
         )
 
 
-def refuse_text(names: list[str]) -> None:
+def _instead(values: pa.ChunkedArray) -> str:
+    """Say what a column holds in the place of numbers."""
+    if slip := slip_in(values):
+        return f"it {slip}"
+    text = as_text(values)
+    row, value = _first_where(text, pc.is_valid(text))
+    return f"it holds text or dates, {value!r} in row {row}"
+
+
+def refuse_text(table: pa.Table, names: list[str]) -> None:
     """Refuse text where nothing is to be made of it."""
+    for name in names:
+        refuse_slips(name, table.column(name))
     if names:
         listed = ", ".join(repr(name) for name in names)
         raise ValueError(
@@ -131,10 +191,7 @@ def as_numbers(table: pa.Table, name: str) -> np.ndarray:
     if pa.types.is_null(values.type):
         return np.full(len(values), np.nan)
     if not any(is_number(values.type) for is_number in NUMBERS):
-        raise ValueError(
-            f"column {name!r} must hold numbers, got text or dates (such as "
-            f"{str(values.drop_null()[0].as_py())!r})"
-        )
+        raise ValueError(f"column {name!r} must hold numbers: {_instead(values)}")
     try:
         numbers = values.cast(pa.float64()).to_numpy()
     except pa.ArrowInvalid:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -42,9 +42,9 @@ def predict_table(
     encoding = saved.encoding
     refuse_overwriting([out], {"DATA": data, "MODEL": model})
     table = read_table(data, text=encoding.text, progress=True)
-    for name, count in _unseen(table, encoding):
-        yield without_column(name, count)
     X = _filled(table, saved)
+    for name, count in unseen_levels(table, encoding).items():
+        yield without_column(name, count)
     whole = ~np.isnan(X).any(axis=1)
     header = _header(encoding.targets, saved.level is not None)
     columns = np.full((len(header), len(X)), np.nan)
@@ -111,12 +111,6 @@ def _column(name: str, levels: list[str] | None) -> Column:
     if not all(isinstance(word, str) for word in (name, *(levels or ()))):
         raise TypeError("names and levels are text")
     return Column(name, None if levels is None else tuple(levels))
-
-
-def _unseen(table: pa.Table, encoding: Encoding) -> Any:
-    """Return the counts of unknown levels, once all columns are known to be there."""
-    encode_features(table.slice(0, 0), encoding)
-    return unseen_levels(table, encoding).items()
 
 
 def _filled(table: pa.Table, saved: Saved) -> np.ndarray:

@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from jaxridge.kinds import DIGITS
 from jaxridge.progress import bar
 
 PARQUET_MAGIC, PARQUET_NAMES = b"PAR1", (".parquet", ".pq")
 SEPARATORS = ",;\t|"
 DICTIONARY_LEVELS = 1000
-DIGITS = r"^\s*[+-]?\d{19,}\s*$"
 CHUNK_BYTES = 2**22
 UNREADABLE = (pa.ArrowException, OSError, EOFError, csv.Error)
 
@@ -125,8 +125,7 @@ def _read_csv(path: Path, text: Collection[str], progress: bool) -> pa.Table:
     table = read(text)
     check_names(path, table.column_names)
     _refuse_open_quote(path, table, stream)
-    _refuse_rounded(path, table, read)
-    return table
+    return _unrounded(table, text, read)
 
 
 def _refuse_open_quote(path: Path, table: pa.Table, stream: Callable[[], Any]) -> None:
@@ -146,8 +145,10 @@ def _refuse_open_quote(path: Path, table: pa.Table, stream: Callable[[], Any]) -
                 )
 
 
-def _refuse_rounded(path: Path, table: pa.Table, read: Callable[..., pa.Table]) -> None:
-    """Refuse whole numbers that only fit a float by rounding, such as long ids."""
+def _unrounded(
+    table: pa.Table, text: Collection[str], read: Callable[..., pa.Table]
+) -> pa.Table:
+    """Return a table with whole numbers that float64 would round, long ids, as text."""
     large = [
         name
         for name in table.column_names
@@ -155,14 +156,14 @@ def _refuse_rounded(path: Path, table: pa.Table, read: Callable[..., pa.Table]) 
         and (pc.max(pc.abs(table.column(name))).as_py() or 0) >= 2**63
     ]
     if not large:
-        return
+        return table
     written = read(large, include_columns=large)
-    for name in large:
-        if pc.any(pc.match_substring_regex(written.column(name), DIGITS)).as_py():
-            raise ValueError(
-                f"{path}: column {name!r} holds whole numbers beyond 2**63, which "
-                "float64 cannot tell apart: an id? take it out of the file, or scale it"
-            )
+    ids = [
+        name
+        for name in large
+        if pc.any(pc.match_substring_regex(written.column(name), DIGITS)).as_py()
+    ]
+    return read([*text, *ids]) if ids else table
 
 
 def _loaded(path: Path, progress: bool) -> pa.Buffer:

@@ -1,6 +1,7 @@
 """Table columns to numbers: one-hot levels, missing values, refusals."""
 
 import datetime
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -87,6 +88,41 @@ def test_text_is_refused_or_dropped_by_policy():
     encoding = learn_encoding(TABLE, ["y"], categorical="drop")
     assert encoding.features == ["x", "flag"]
     assert "left out column 'colour'" in encoding.notes[0]
+
+
+SLIPS = {
+    "a mark": (["?"], r"but for 1 of 12 values, the first '\?' in row 4: mend it"),
+    "two": (["5%", "-"], "but for 2 of 12 values, the first '5%' in row 4: mend it"),
+    "long ids": ([str(10**20)], "holds whole numbers beyond 2.*an id"),
+}
+
+
+@pytest.mark.parametrize("case", SLIPS)
+def test_a_column_of_numbers_with_slips_is_named_with_the_first(case):
+    odd, message = SLIPS[case]
+    words = [*map(str, range(3)), *odd, *map(str, range(9))][:12]
+    values = pa.chunked_array([words])
+    table = pa.table({"y": np.arange(12.0), "x": values, "z": np.arange(12.0) ** 2})
+    with pytest.raises(ValueError, match=f"'x' .*{message}.*--drop x"):
+        learn_encoding(table, ["y"])
+    with pytest.raises(ValueError, match=f"'x' must hold numbers: .*{message}"):
+        learn_encoding(table, ["x"])
+    few = pa.table({"y": np.tile(np.arange(12.0), 2), "x": pa.array([*words, *words])})
+    notes = learn_encoding(few, ["y"], categorical="onehot").notes
+    assert re.search(f"'x' .*{message}.* if it is to be one of numbers", notes[-1])
+
+
+def test_commas_in_numbers_are_told():
+    table = pa.table({"y": [1.0, 2.0, 3.0], "x": ["1,5", "2,25", "1.200,5"]})
+    with pytest.raises(ValueError, match="'x' holds numbers with commas, '1,5' in row"):
+        learn_encoding(table, ["y"])
+
+
+def test_numbers_that_are_text_on_purpose_are_text():
+    table = pa.table({"y": [1.0, 2.0, 3.0, 4.0], "x": ["01", "02", "01", "02"]})
+    with pytest.raises(ValueError, match="'x' hold text: --categorical onehot"):
+        learn_encoding(table, ["y"])
+    assert len(learn_encoding(table, ["y"], categorical="onehot").notes) == 1
 
 
 DAYS = [datetime.date(2020, 1, d) for d in range(1, 7)]
@@ -193,7 +229,9 @@ def test_later_tables_must_have_the_columns_in_their_kind():
     with pytest.raises(ValueError, match="no column 'x'"):
         encode_features(TABLE.drop_columns(["x"]), encoding)
     text = TABLE.set_column(1, "x", pa.array(["a"] * 6))
-    with pytest.raises(ValueError, match="'x' must hold numbers, got text"):
+    with pytest.raises(
+        ValueError, match="'x' must hold numbers: it holds text or dates, 'a' in row 1"
+    ):
         encode_features(text, encoding)
     infinite = TABLE.set_column(1, "x", pa.array([1.0, np.inf, 1, 1, 1, 1]))
     with pytest.raises(ValueError, match="'x' holds infinity, first in row 2"):

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from jaxridge.kinds import as_numbers
 from jaxridge.tables import read_table
 
 CSV = "a,b,city\n1,2.5,x\n2,,y\n3,4.5,x\n"
@@ -126,11 +127,14 @@ def test_a_quote_that_is_never_closed_is_refused(tmp_path):
     assert read_table(path).column("b").to_pylist() == ["x", "two\nlines"]
 
 
-def test_whole_numbers_that_a_float_would_round_are_refused(tmp_path):
+def test_whole_numbers_that_a_float_would_round_are_read_as_text(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text("a,b\n" + "".join(f"{2**63 + i},1e30\n" for i in range(3)))
-    with pytest.raises(ValueError, match="column 'a' holds whole numbers beyond 2"):
-        read_table(path)
+    table = read_table(path)
+    assert table.column("a").to_pylist() == [str(2**63 + i) for i in range(3)]
+    assert table.column("b").to_pylist() == [1e30] * 3
+    with pytest.raises(ValueError, match="'a' must hold numbers: .* beyond 2.*an id"):
+        as_numbers(table, "a")
     path.write_text("a\n1e30\n2.5e30\n")
     assert read_table(path).column("a").to_pylist() == [1e30, 2.5e30]
 
