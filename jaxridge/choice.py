@@ -105,7 +105,7 @@ class Choice:
         Its place in ``scores.lams``.
     at_edge : bool array of shape () or (n_targets,)
         Whether it is the smallest or largest of the grid, so that the best may lie
-        beyond: widen the grid. False for a grid of one.
+        beyond: widen the grid. False for a grid of one, and for 0, with none below.
     """
 
     lam: Float[Array, "*t"]
@@ -150,7 +150,7 @@ def choose(
     ------
     ValueError
         For an unknown rule, for "1se" with scores that have no standard error (`gcv`,
-        `evidence`), and for scores that are not finite.
+        `evidence`, one fold), and for scores that are not finite.
 
     Notes
     -----
@@ -183,11 +183,10 @@ def choose(
             f"`scores` hold {np.size(scores.lams)} penalties and means of shape "
             f"{np.shape(scores.mean)}: the first axis is that of the penalties"
         )
-    folds = np.shape(scores.per_fold)[0]
-    if rule == "1se" and folds < 1:
+    if rule == "1se" and not _has_standard_errors(scores):
         raise ValueError(
             '`rule` "1se" needs a standard error, and these scores have none: use '
-            '"min", or score by leave-one-out or with folds'
+            '"min", or score by leave-one-out or with at least 2 folds'
         )
     checks.finite("scores", scores.mean)
     if rule == "1se":
@@ -195,6 +194,14 @@ def choose(
     checks.finite("scores.lams", scores.lams)
     shared = not per_target or np.ndim(scores.mean) == 1
     return _chosen(scores._replace(route=Route()), rule=rule, shared=shared)
+
+
+def _has_standard_errors(scores: Scores | Evidence) -> bool:
+    """Whether there are folds that differ, or rows that were left out."""
+    folds, error = np.shape(scores.per_fold)[0], scores.standard_error
+    if folds != 1 or checks.any_traced(error, scores.mean):
+        return folds > 0
+    return bool(np.any(error) or not np.any(scores.mean))
 
 
 @partial(quick_if_few, static=("rule", "shared"))
@@ -210,7 +217,8 @@ def _chosen(scores: Any, *, rule: str, shared: bool) -> Choice:
         best = best + xp.take_along_axis(errors, at[None], axis=0)[0]
     index = _largest(lams, losses <= best)
     lam = lams[index]
-    edge = ((lam == lams.min()) | (lam == lams.max())) & (lams.size > 1)
+    least = (lam == lams.min()) & (lam > 0)  # below 0 there is none
+    edge = (least | (lam == lams.max())) & (lams.size > 1)
     choice = Choice(lam, index, edge)
     return jax.tree.map(lambda a: a[0], choice) if shared else choice
 

@@ -220,7 +220,7 @@ class RidgeCV(Regressor, Choosing):
     Warns
     -----
     UserWarning
-        If a chosen alpha lies at an edge of those tried.
+        If a chosen alpha lies at an edge of those given.
 
     Notes
     -----

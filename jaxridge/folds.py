@@ -85,8 +85,8 @@ def split(folds: Any, y: Any, groups: Any = None) -> Folds:
     Raises
     ------
     ValueError
-        For fewer than 2 folds or more than rows, a pair without rows on one side, or a
-        row on both sides of a pair.
+        For fewer than 2 folds or more than rows, no pair or one without rows on one
+        side, or a row on both sides of a pair.
     TypeError
         If `folds` is none of the above.
     """
@@ -176,8 +176,8 @@ def _from_pairs(pairs: list[Any], m: int) -> Folds:
                 f"`folds`: row {both[0]} both trains fold {number} and is held out by "
                 "it, which would flatter the score"
             )
-    if len(train) < 2:
-        raise ValueError(f"`folds` must hold at least 2 pairs, got {len(train)}")
+    if not train:
+        raise ValueError("`folds` holds no pair of rows to train on and to hold out")
     return Folds(np.array(train), np.array(held))
 
 

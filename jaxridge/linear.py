@@ -28,7 +28,6 @@ from jaxridge.columns import (
 from jaxridge.data import as_data_to_square, as_penalty, in_kind_of_input
 from jaxridge.factors import Known
 from jaxridge.fits import ONE_CHOLESKY, Fit, FitAlongAxes, fit_along_axes, fit_at_once
-from jaxridge.grids import NOTHING_BEYOND
 from jaxridge.objective import Params
 from jaxridge.plans import Plan, plan
 from jaxridge.routes import SVD, Route
@@ -291,15 +290,11 @@ def in_these_names() -> Iterator[None]:
 
 def _warn_of_edge(choice: Choice, alphas: Any) -> None:
     edge, lam = np.atleast_1d(choice.at_edge), np.atleast_1d(choice.lam)
-    if not edge.any():
+    if not edge.any() or isinstance(alphas, str):  # which went on while that helped
         return
     who = f"of {edge.sum()} target(s) " if edge.size > 1 else ""
     what = f"alpha {who}lies at an edge of `alphas` ({lam[edge][0]:.6g})"
-    hint = (
-        NOTHING_BEYOND
-        if isinstance(alphas, str)
-        else "the best may lie beyond: widen them"
-    )
+    hint = "the best may lie beyond: widen them"
     warnings.warn(f"the best {what}: {hint}", UserWarning, stacklevel=4)
 
 

@@ -24,6 +24,7 @@ from sklearn.model_selection import (
     GroupKFold,
     KFold,
     LeaveOneOut,
+    PredefinedSplit,
     ShuffleSplit,
     cross_val_score,
 )
@@ -251,6 +252,26 @@ def test_the_edge_of_the_grid_is_told():
     ):
         model = RidgeCV([1e3, 1e4]).fit(X, Y[:, 0])
     assert model.at_edge_ and model.alpha_ == 1e3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        least = RidgeCV([0.0, 1e4]).fit(X, Y[:, 0])  # below 0 there is none
+        rows, target = (a[89:] for a in load_diabetes(return_X_y=True))
+        grown = RidgeCV(cv=5).fit(rows, target)  # went on while that helped
+    assert least.alpha_ == 0 and not least.at_edge_ and grown.at_edge_
+
+
+@pytest.mark.parametrize("scoring", [None, "neg_median_absolute_error"])
+def test_one_set_of_rows_may_validate(scoring):
+    train, held = np.arange(30), np.arange(30, M)
+    cv = PredefinedSplit(np.where(np.arange(M) < 30, -1, 0))
+    ours = RidgeCV(ALPHAS, cv=cv, scoring=scoring).fit(X, Y[:, 0])
+    theirs = GridSearchCV(
+        linear_model.Ridge(), {"alpha": ALPHAS}, cv=[(train, held)], scoring=scoring
+    ).fit(X, Y[:, 0])
+    assert ours.alpha_ == theirs.best_params_["alpha"]
+    np.testing.assert_allclose(ours.best_score_, theirs.best_score_, rtol=EXACT)
+    with pytest.raises(ValueError, match="at least 2 folds"):
+        RidgeCV(ALPHAS, cv=[(train, held)], rule="1se").fit(X, Y[:, 0])
 
 
 def test_a_badly_scaled_column_is_chosen_for_as_brute_force_does():
