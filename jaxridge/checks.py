@@ -197,12 +197,21 @@ def weights(weight: Any, n_samples: int, name: str = "weight") -> None:
 
 def penalty(name: str, lam: Any) -> None:
     """Refuse a penalty that is negative or not finite."""
-    finite(name, lam)
+    if not is_traced(lam) and not np.isfinite(np.asarray(lam)).all():
+        raise ValueError(
+            f"`{name}` must be finite, got {_first_not_finite(lam)}: a penalty is a "
+            "number of at least 0"
+        )
     if not is_traced(lam) and bool((np.asarray(lam) < 0).any()):
         raise ValueError(
             f"`{name}` must be at least 0, got {float(np.asarray(lam).min())}: a "
             "negative penalty would reward large coefficients"
         )
+
+
+def _first_not_finite(lam: Any) -> Any:
+    values = np.ravel(np.asarray(lam))
+    return values[~np.isfinite(values)][0]
 
 
 def axes(name: str, array: Any) -> int:

@@ -151,11 +151,11 @@ def fit(
     "--out",
     type=Out(path_type=Path, dir_okay=False),
     required=True,
-    help="CSV file to write.",
+    help="CSV file to write; - is standard output.",
 )
 @click.option(
     "--interval",
-    callback=lambda *given: share(*given),
+    callback=share,
     metavar="SHARE",
     help="Intervals that hold this share of new rows; that of the fit if not given.",
 )

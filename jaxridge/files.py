@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import secrets
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,20 +21,18 @@ NEEDED = ("targets", "columns", "missing", "fill")
 def written_aside(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, renamed to it when the block succeeds.
 
-    Whoever looks at `path` finds the old file or the whole new one, never a part.
+    Whoever looks at `path` finds the old file or the whole new one, never a part. A
+    link stays one, to a new file; a device or a pipe is written to as it is.
     """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
-    )
-    os.close(handle)
-    aside = Path(name)
+    aside = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    aside.touch(exist_ok=False)
     try:
         yield aside
-        # mkstemp makes the file private; give it the permissions of any new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        aside.chmod(0o666 & ~mask)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
@@ -103,7 +103,10 @@ def load_result(path: Path) -> dict[str, Any]:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Any) -> None:
-    """Write a table."""
+    """Write a table; to standard output if the path is "-"."""
+    if str(path) == "-":
+        csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
+        return
     with written_aside(path) as aside:
         with aside.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)

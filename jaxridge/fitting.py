@@ -6,6 +6,7 @@ before it ends.
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -27,6 +28,7 @@ def fit_table(request: Request) -> Iterator[str]:
     started = time.perf_counter()
     compiling = _compile_seconds()
     _refuse_contradictions(request)
+    _refuse_own_rows(request)
     yield describe_device()
     way = fit_in_passes if is_too_large(request) else fit_in_memory
     fit = yield from way(request)
@@ -62,6 +64,17 @@ def _refuse_contradictions(request: Request) -> None:
         raise ValueError(
             f"--method descent needs folds, and --cv {request.cv} has none: pass a "
             "number of folds as --cv"
+        )
+
+
+def _refuse_own_rows(request: Request) -> None:
+    if request.data is None or request.test is None:
+        return
+    test = Path(str(request.test))
+    if test.exists() and request.data.exists() and test.samefile(request.data):
+        raise ValueError(
+            f"--test {test} is DATA itself, whose rows choose lambda: name other rows, "
+            "or a share such as 0.2"
         )
 
 

@@ -1,7 +1,8 @@
 """A fit of a table whose rows are all in memory."""
 
+import math
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from functools import partial
 
 import numpy as np
@@ -17,6 +18,7 @@ from jaxridge.account import (
 )
 from jaxridge.encoding import Encoding, Rows, encode, unseen_levels
 from jaxridge.examples import DIABETES_TARGET, diabetes
+from jaxridge.intervals import Kept
 from jaxridge.outputs import Fit
 from jaxridge.report import Story, page
 from jaxridge.study import study
@@ -63,10 +65,31 @@ def fit_in_memory(request: Request) -> Generator[str, None, Fit]:
         told = partial(page, Story(*given))
     if request.interval is None:
         kept = None
+    else:
+        yield from _about_intervals(request, request.interval, kept)
     n_rows = len(rows.Y)
     return Fit(
         request, trial, encoding, n_rows, found, errors, kept, told, read_seconds
     )
+
+
+def _about_intervals(
+    request: Request, level: float, kept: Kept | None
+) -> Iterator[str]:
+    """Say where intervals hold less than asked for, or have no ends."""
+    if request.group or request.in_time:
+        alike = "a group are alike" if request.group else "a time are alike"
+        yield (
+            f"--interval {level:g}: intervals tell how far single rows are from what "
+            f"all others say, and rows of {alike}: of new ones they may hold fewer; "
+            "--test tells how many"
+        )
+    least = math.ceil(level / (1 - level) - 1e-9)
+    if kept is not None and len(kept.weight) < least:
+        yield (
+            f"--interval {level:g}: that takes {least} rows at least, and "
+            f"{len(kept.weight)} count: intervals have no ends"
+        )
 
 
 def _trial(request: Request, rows: int, groups: np.ndarray | None) -> Trial:
@@ -74,8 +97,10 @@ def _trial(request: Request, rows: int, groups: np.ndarray | None) -> Trial:
     most = rows if groups is None else len(np.unique(groups))
     if not isinstance(request.cv, str) and request.cv > most - request.in_time:
         what = "rows" if groups is None else f"groups in column {request.group!r}"
+        before = ": some come before all folds" if request.in_time else ""
         raise ValueError(
-            f"--cv {request.cv} asks for more folds than there are {what}, {most}"
+            f"--cv {request.cv} asks for more folds than there are {what}, "
+            f"{most}{before}"
         )
     return Trial(request.cv, request.seed, groups, request.in_time)
 

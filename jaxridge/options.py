@@ -236,7 +236,7 @@ def fit_options(command: Callable[..., None]) -> Callable[..., None]:
                 callback=_column,
                 metavar="FILE|FRACTION",
                 help="Rows for an error that did not choose lambda: another file, or "
-                "a random share of this one.",
+                "a share of this one: at random, of whole groups, or the last in time.",
             ),
             option(
                 "--interval",

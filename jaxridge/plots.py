@@ -318,8 +318,9 @@ def shortened(text: str, most: int = 32) -> str:
 
 
 def plain(text: str) -> str:
-    """Return text that matplotlib shows as it is, dollars too."""
-    return text.replace("$", r"\$")
+    """Return text that matplotlib shows as it is, dollars and first underscores too."""
+    shown = text.replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def _mark(ax: Axes, at: float, label: str, style: str) -> None:

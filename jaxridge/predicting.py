@@ -16,11 +16,19 @@ from jaxridge.encoding import (
     refuse_missing,
     unseen_levels,
 )
-from jaxridge.files import MODEL, load_result, refuse_overwriting, write_csv
+from jaxridge.files import (
+    MODEL,
+    load_result,
+    refuse_overwriting,
+    refuse_unwritable,
+    write_csv,
+)
 from jaxridge.intervals import Kept, jackknife_plus
 from jaxridge.objective import Params, predict
 from jaxridge.store import read_table_model
 from jaxridge.tables import read_table
+
+NO_CSV = (".parquet", ".pq", ".gz", ".bz2", ".zip", ".xlsx", ".json")
 
 
 class Saved(NamedTuple):
@@ -38,6 +46,10 @@ def predict_table(
     model: Path, data: Path, out: Path, interval: float | None
 ) -> Iterator[str]:
     """Predict the rows of a table with a saved result, into a CSV file."""
+    if out.suffix.lower() in NO_CSV:
+        raise ValueError(f"--out {out}: predictions are written as CSV: name it .csv")
+    if str(out) != "-":
+        refuse_unwritable(out.parent)
     saved = _read(model, interval)
     encoding = saved.encoding
     refuse_overwriting([out], {"DATA": data, "MODEL": model})

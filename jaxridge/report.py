@@ -1,7 +1,7 @@
 """A fit as one page that a colleague can read: which λ, why, and how sure that is.
 
 The page holds everything it shows, the plotting library too, and fetches nothing. A
-slider moves λ through all of a target's pictures.
+slider moves λ through the pictures of what it changes.
 """
 
 from collections.abc import Sequence
@@ -95,7 +95,7 @@ def _of_target(
         "name": of["name"],
         "why": _why(story, of),
         "models": _models(story, of),
-        "tested": _tested(of["test"]),
+        "tested": _tested(of["test"], story.request.interval),
         "last": len(order) - 1,
         "at": int(np.flatnonzero(order == at)[0]),
         "simplest": None if simple is None else int(np.flatnonzero(order == simple)[0]),
@@ -103,7 +103,7 @@ def _of_target(
         "with_ends": known,
         "caption": (
             f"The {len(largest)} largest of {len(found.chosen.coef)} coefficients, of "
-            "columns as prepared"
+            "columns as prepared, at the chosen λ"
             + (f", with {LEVEL:.0%} posterior intervals" if known else "")
         ),
         "coefficients": [
@@ -154,11 +154,13 @@ def _models(story: Story, of: dict[str, Any]) -> list[tuple[str, str, str]]:
     return models
 
 
-def _tested(test: dict[str, float] | None) -> str | None:
+def _tested(test: dict[str, float] | None, level: float | None) -> str | None:
     if test is None:
         return None
     r2 = f", R² {test['r2']:.4f}" if "r2" in test else ""
-    inside = f"; intervals hold {test['covered']:.1%}" if "covered" in test else ""
+    inside = ""
+    if "covered" in test:
+        inside = f"; intervals hold {test['covered']:.1%} (asked for: {level:.1%})"
     return (
         f"On {test['rows']} test rows that chose nothing: mean squared error "
         f"{test['mse']:.6g}{r2}{inside}."
@@ -234,11 +236,12 @@ class Picture(NamedTuple):
 
 
 def _pictures(story: Story, j: int, found: Study) -> list[Picture]:
+    seen = f"Predicted against actual at the chosen λ: {story.unseen.words}"
     made = {
         "validation": (f"{story.trial.score} at every λ", _validation(story, found)),
         "coefficients": ("Coefficients at every λ", _coefficients(story, found)),
         "largest": ("Largest coefficients at this λ", _bars(story, found)),
-        "seen": (f"Predicted against actual: {story.unseen.words}", _against(story, j)),
+        "seen": (seen, _against(story, j)),
     }
     if story.feature is not None:
         line = _line(story, story.feature, j, found)
@@ -256,6 +259,7 @@ def _html(figure: go.Figure, name: str) -> Markup:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         legend={"orientation": "h", "y": -0.25},
+        modebar={"bgcolor": "rgba(0,0,0,0)"},
     )
     figure.update_xaxes(automargin=True)
     figure.update_yaxes(automargin=True)

@@ -174,7 +174,8 @@ def start_for(data: Data, y: Any, lam: Any, rule: Rule, options: StepOptions) ->
 def _key(key: Any) -> Array:
     """Return a key of jax.random, made of a whole number if need be."""
     if key is None or not isinstance(key, jax.Array):
-        return jax.random.key(checks.count("key", key or 0, 0, 2**32 - 1))
+        number = 0 if key is None else key
+        return jax.random.key(checks.count("key", number, 0, 2**32 - 1))
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
     if not (typed or (key.dtype == jnp.uint32 and key.shape == (2,))):
         raise TypeError(

@@ -139,6 +139,10 @@ def load(path: str | Path) -> Any:
             setattr(model, name, value)
         check_is_fitted(model)
     except UNREADABLE:
+        if "result" in document:
+            raise ValueError(
+                f"{path} is a model of the command line: jaxridge predict reads it"
+            ) from None
         raise ValueError(f"{path} is damaged, or no model of an estimator") from None
     return model
 
@@ -173,6 +177,8 @@ def read_table_model(path: Path) -> tuple[dict[str, Any], Kept | None, Columns |
 
 def write(path: str | Path, contents: Contents) -> None:
     """Write arrays and a document to a file, with versions and a checksum."""
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a folder: name a file in it")
     document = {
         "format": FORMAT,
         "version": VERSION,
@@ -197,7 +203,8 @@ def read(path: str | Path) -> Contents:
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+        what = "is a folder: name a file in it" if path.is_dir() else "no such file"
+        raise ValueError(f"{path}: {what}")
     try:
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get(KEY)

@@ -167,11 +167,7 @@ def cross_validate(
     checks.one_of("precision", precision, (FULL, FAST))
     scoring_of(scoring)
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
-    if method != "descent" and options:
-        raise TypeError(
-            f"{method!r} takes no option {sorted(options)[0]!r}: pass "
-            'method="descent" for those of `descend`'
-        )
+    _options_have_a_part(method, options)
     if isinstance(X, Moments):
         given = {"y": y, "groups": groups, "weight": weight, "budget": budget}
         given["folds"] = None if np.array_equal(folds, FOLDS) else folds
@@ -203,6 +199,20 @@ def cross_validate(
         precision=precision,
         found_by=by,
     )
+
+
+def _options_have_a_part(method: str, options: Any) -> None:
+    for name in sorted(options):
+        if name not in StepOptions.__annotations__:
+            raise TypeError(
+                f"`cross_validate` has no option {name!r}: `scoring` names scores, "
+                "`prepare` prepares columns, and a splitter draws folds"
+            )
+        if method != "descent":
+            raise TypeError(
+                f"{method!r} takes no option {name!r}: pass "
+                'method="descent" for those of `descend`'
+            )
 
 
 def scores_by_folds(

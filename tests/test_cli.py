@@ -274,6 +274,19 @@ BAD_CALLS = {
     "text": (("fit", "text.csv", "--target", "y"), "'city'"),
     "no model": (("predict", "no", "data.csv", "-o", "p.csv"), "no: no such file"),
     "not a model": (("predict", "data.csv", "data.csv", "-o", "p.csv"), "not a result"),
+    "Parquet out": (
+        ("predict", "no", "data.csv", "-o", "p.parquet"),
+        "p.parquet: predictions are written as CSV",
+    ),
+    "no place": (
+        ("predict", "no", "data.csv", "-o", "data.csv/p.csv"),
+        "files cannot be written to",
+    ),
+    "own rows": (
+        ("fit", "data.csv", "--target", "y", "--test", "./data.csv"),
+        "is DATA itself",
+    ),
+    "a slip": (("fit", "slip.csv", "--target", "y"), "the first '?' in row 3"),
     "infinite": (("fit", "inf.csv", "--target", "y"), "'a' holds infinity"),
     "weights": (("fit", "bad_w.csv", "--target", "y", "--weight", "w"), "column 'w'"),
 }
@@ -286,6 +299,7 @@ def test_mistakes_are_one_line_and_exit_code_2(run, what):
     write("other.csv", q=[1.0, 2.0])
     write("text.csv", **columns | {"city": ["x", "y"] * 10})
     write("inf.csv", **columns | {"a": np.full(20, np.inf)})
+    write("slip.csv", **columns | {"a": ["1", "2", "?", *["0.5"] * 17]})
     write("bad_w.csv", **columns | {"w": np.full(20, -1.0)})
     write("ends.csv", **columns | {"y_upper": columns["a"]})
     args, message = BAD_CALLS[what]
@@ -462,13 +476,52 @@ def test_intervals_are_those_of_the_estimator(run):
         np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
+def test_intervals_that_may_hold_less_or_nothing_say_so(run):
+    write("data.csv", **numbers() | {"g": np.arange(60) // 6})
+    base = ("fit", "data.csv", "--target", "y", "--lambdas", "1,10", "--interval")
+    for how in (("--group", "g"), ("--time-ordered",)):
+        _, out, _ = run(*base, "0.9", *how)
+        assert "--interval 0.9: intervals tell how far single rows are" in out
+    _, out, _ = run(*base, "0.99", "--cv", "loo")
+    assert "takes 99 rows at least, and 60 count: intervals have no ends" in out
+    _, out, _ = run(*base, "0.9", "--cv", "loo")
+    assert "--interval" not in out
+
+
+def test_predictions_may_go_to_standard_output_and_through_links(run):
+    write("data.csv", **numbers())
+    run("fit", "data.csv", "--target", "y", "--lambdas", "1,10")
+    code, out, err = run("predict", "jaxridge-fit", "data.csv", "-o", "-")
+    assert code == 0 and out.startswith("prediction\n") and "wrote 60" in err
+    Path("link.csv").symlink_to("real.csv")
+    run("predict", "jaxridge-fit", "data.csv", "-o", "link.csv")
+    assert Path("link.csv").is_symlink() and Path("real.csv").read_text() == out
+    assert run("predict", "jaxridge-fit", "data.csv", "-o", "/dev/null")[0] == 0
+    assert Path("/dev/null").is_char_device()
+
+
+def test_predict_names_what_it_lacks(run):
+    write("data.csv", **numbers())
+    run("fit", "data.csv", "--target", "y", "--lambdas", "1,10")
+    write("bad.csv", a=["1", "x"], b=[1.0, 2.0])
+    write("none.csv", q=[1.0, 2.0])
+    for data, message in (
+        ("bad.csv", "column 'a' must hold numbers: .* 'x' in row 2"),
+        ("none.csv", "the table has no columns 'a', 'b'"),
+    ):
+        code, _, err = run("predict", "jaxridge-fit", data, "-o", "p.csv")
+        assert code == 2 and re.search(message, err)
+
+
 def test_either_file_of_a_fit_predicts_the_same(run):
     write("data.csv", **numbers())
     run("fit", "data.csv", "--target", "y", "--lambdas", "1,10")
     for name in ("result.json", "model.safetensors"):
-        code, _, _ = run("predict", f"jaxridge-fit/{name}", "data.csv", "-o", name)
+        out = f"{name}.csv"
+        code, _, _ = run("predict", f"jaxridge-fit/{name}", "data.csv", "-o", out)
         assert code == 0
-    assert Path("result.json").read_text() == Path("model.safetensors").read_text()
+    texts = {Path(f"{n}.csv").read_text() for n in ("result.json", "model.safetensors")}
+    assert len(texts) == 1
     code, _, err = run(
         "predict", "jaxridge-fit", "data.csv", "-o", "p.csv", "--interval", "0.9"
     )
@@ -600,9 +653,10 @@ def test_predictions_do_not_depend_on_the_other_rows_of_a_file(run):
     for name in ("one", "two"):
         assert run("predict", "jaxridge-fit", f"{name}.csv", "-o", "out.csv")[0] == 0
         assert abs(float(read("out.csv")[0]["prediction"])) < 1
+    write("again.csv", city=levels, y=y)
     _, out, _ = run(
         *("fit", "data.csv", "--target", "y", "--categorical", "onehot"),
-        *("--test", "data.csv"),
+        *("--test", "again.csv"),
     )
     assert "test MSE" in out and "a level without" not in out
 

@@ -155,7 +155,7 @@ def test_slider_moves_every_picture_of_its_target(opened, result, out):
             np.testing.assert_allclose(line, expected, rtol=1e-3)
         page.keyboard.press("ArrowLeft")
     assert page.locator(".now").first.text_content() == before
-    page.locator("section.target").nth(1).get_by_text("chosen λ").click()
+    page.locator("section.target").nth(1).get_by_role("button", name="chosen λ").click()
     now = page.locator(".now").nth(1)
     assert float(now.get_attribute("data-lam")) == result["targets"][1]["lam"]
 

@@ -173,8 +173,10 @@ def test_other_files_are_refused(data, tmp_path):
 def test_no_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no such file"):
         load(tmp_path / "model")
-    with pytest.raises(ValueError, match="no such file"):
+    with pytest.raises(ValueError, match="is a folder: name a file in it"):
         load(tmp_path)
+    with pytest.raises(ValueError, match="is a folder: name a file in it"):
+        save(Ridge().fit(np.eye(3), np.arange(3.0)), tmp_path)
 
 
 def test_only_fitted_estimators_are_saved(tmp_path):
