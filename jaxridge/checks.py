@@ -8,6 +8,8 @@ is.
 """
 
 import operator
+import sys
+import warnings
 from typing import Any
 
 import jax
@@ -15,6 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxridge import accelerator
+
+
+def warn(message: str | Warning) -> None:
+    """Warn at the line that called the package, however deep below this is."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("jaxridge"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level + 1)
 
 
 def is_traced(array: Any) -> bool:
@@ -100,8 +110,14 @@ def squarable(name: str, array: Any, weight: Any, missing: bool = False) -> None
             return
         finite(name, array, missing)
         values = np.nan_to_num(np.asarray(array))
-        if not values.any() or _have_squares(array, _sum_of_squares(values) * heaviest):
+        squares = _sum_of_squares(values)
+        if not values.any() or _have_squares(array, squares * heaviest):
             return
+    if _have_squares(array, squares):
+        raise ValueError(
+            f"`weight` reaches {float(heaviest):.3g}, and times squares of `{name}` "
+            f"that leaves the range of {values.dtype}: rescale it"
+        )
     raise ValueError(
         f"`{name}` reaches {float(np.abs(values).max()):.3g}, and squares of that "
         f"leave the range of {values.dtype}: rescale it"

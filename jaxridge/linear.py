@@ -3,7 +3,6 @@
 The numbers come from the floors below; what is set on the estimator is NumPy's.
 """
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -148,14 +147,16 @@ def fitted(rows: Rows, lam: Any, solver: str) -> Fit | FitAlongAxes:
     """Return the fit to rows, at one penalty or one for each target."""
     if sparse.issparse(rows.X) or np.ndim(lam) or solver in ("eigh", "svd"):
         return along_axes(rows, lam, solver)
-    return _at_once(rows, lam)
+    with in_these_names():
+        return _at_once(rows, lam)
 
 
 def along_axes(rows: Rows, lam: Any, solver: str = "eigh") -> FitAlongAxes:
     """Return the fit to rows, at one penalty or one for each target, and its axes."""
-    if sparse.issparse(rows.X):
-        return fit_sparse(sparse_rows(rows), lam)
-    return _along_axes(rows, lam, solver)
+    with in_these_names():
+        if sparse.issparse(rows.X):
+            return fit_sparse(sparse_rows(rows), lam)
+        return _along_axes(rows, lam, solver)
 
 
 @in_kind_of_input
@@ -295,7 +296,7 @@ def _warn_of_edge(choice: Choice, alphas: Any) -> None:
     who = f"of {edge.sum()} target(s) " if edge.size > 1 else ""
     what = f"alpha {who}lies at an edge of `alphas` ({lam[edge][0]:.6g})"
     hint = "the best may lie beyond: widen them"
-    warnings.warn(f"the best {what}: {hint}", UserWarning, stacklevel=4)
+    checks.warn(f"the best {what}: {hint}")
 
 
 def _narrowed(dtype: Any, array: Any) -> Any:

@@ -5,7 +5,6 @@ eps · cond(AᵀA + λ) of its digits. Where that is too much, float32 data are 
 float64; and float64 data, by the singular values of A itself.
 """
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -90,7 +89,7 @@ def warn_if_lost(condition: Any, left: Any, dtype: Any) -> None:
         )
         if _raised.get():
             raise told
-        warnings.warn(told, stacklevel=4)
+        checks.warn(told)
 
 
 def by_cheapest(

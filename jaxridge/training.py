@@ -3,7 +3,6 @@
 A fold leaves its held-out rows out by weight 0, so that all folds have the same shape.
 """
 
-import warnings
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -129,8 +128,7 @@ def warn_unless_converged(trained: Trained, options: StepOptions) -> None:
         return
     short = int((~trained.converged).sum())
     if short:
-        warnings.warn(
+        checks.warn(
             f"{short} of {trained.converged.size} descents stopped before they "
-            'converged: raise `max_steps`, or use method="exact"',
-            stacklevel=9,
+            'converged: raise `max_steps`, or use method="exact"'
         )

@@ -6,6 +6,7 @@ loop is written for one of each and mapped over both.
 
 from collections.abc import Callable
 from functools import partial
+from math import isqrt
 from typing import Any, NamedTuple
 
 import jax
@@ -100,7 +101,7 @@ class Rows(NamedTuple):
     data: Data
     rest: Float[Array, ""]  # J of the data is J of the rows + rest / 2m
     centre: Centre  # the means that a profiled intercept is recovered from
-    until: Float[Array, " _"]  # cumulative weights, where mini-batches are drawn
+    until: Float[Array, "b w"]  # cumulative weights, where mini-batches are drawn
     steepness: Float[Array, ""]  # ‖∇J(0)‖, the same at every λ
     curvature: Float[Array, ""]  # largest eigenvalue of XᵀWX/m, for rule "auto" only
 
@@ -372,18 +373,40 @@ def _frozen(change: Params) -> Params:
     return change._replace(intercept=jnp.zeros_like(change.intercept))
 
 
-def _cumulative(weight: Float[Array, " m"]) -> Float[Array, " m"]:
-    """Return cumulative weights that do not rise, by rounding or else, at weight 0."""
-    sums = jnp.where(weight > 0, jnp.cumsum(weight), 0)
-    return jax.lax.cummax(sums)
+def _cumulative(weight: Float[Array, " m"]) -> Float[Array, "b w"]:
+    """Return cumulative weights of blocks of rows, of about as many as a block has.
+
+    Of all rows together, millions of float32 weights would not add up. Nor do they rise
+    at weight 0, by rounding or else.
+    """
+    m = weight.shape[0]
+    width = max(1, isqrt(m))
+    blocks = jnp.pad(weight, (0, -m % width)).reshape(-1, width)
+    sums = jnp.where(blocks > 0, jnp.cumsum(blocks, axis=1), 0)
+    return jax.lax.cummax(sums, axis=1)
 
 
-def _draw(key: Array, until: Float[Array, " m"], size: int) -> Int[Array, " size"]:
-    """Draw rows in proportion to their weights, with replacement."""
-    at = jax.random.uniform(key, (size,), until.dtype) * until[-1]
-    # Rounding must not reach past the last row that counts.
-    at = jnp.minimum(at, jnp.nextafter(until[-1], jnp.zeros_like(until[-1])))
-    return jnp.searchsorted(until, at, side="right")
+def _draw(key: Array, until: Float[Array, "b w"], size: int) -> Int[Array, " size"]:
+    """Draw rows in proportion to their weights, with replacement: a block, then a row.
+
+    A float32 between 0 and 1 is one of few millions, of which no row may be too many.
+    """
+    of_block, of_row = jax.random.split(key)
+    width, totals = until.shape[1], jnp.cumsum(until[:, -1])
+    at = _below(totals[-1], jax.random.uniform(of_block, (size,), until.dtype))
+    block = jnp.searchsorted(totals, at, side="right")
+    at = _below(until[block, -1], jax.random.uniform(of_row, (size,), until.dtype))
+    row = jnp.zeros(size, jnp.int32)
+    for step in (2**k for k in reversed(range(width.bit_length()))):
+        # The first of the block whose sum is above: as many are not.
+        further = jnp.minimum(row + step, width)
+        row = jnp.where(until[block, further - 1] <= at, further, row)
+    return block * width + row
+
+
+def _below(total: Array, share: Array) -> Array:
+    """Return a share of a total, and no more than just below it."""
+    return jnp.minimum(share * total, jnp.nextafter(total, jnp.zeros_like(total)))
 
 
 def _relative_norm(gradient: Params, rows: Rows) -> Array:

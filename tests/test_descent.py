@@ -490,6 +490,16 @@ def test_rows_are_drawn_in_proportion_to_their_weights_and_never_at_zero():
     assert np.all(weight[drawn] > 0)
 
 
+def test_of_many_rows_none_is_between_two_numbers_that_may_be_drawn():
+    m = 2**24 + 3  # of which float32 shares of 2⁻²³ would name every second
+    draw = jax.jit(lambda key, w: _draw(key, _cumulative(w), 100_000))
+    drawn = np.asarray(draw(jax.random.key(0), jnp.ones(m, jnp.float32)))
+    assert drawn.min() >= 0 and m - m // 1000 < drawn.max() < m
+    for divisor in (2, 3):
+        share = np.bincount(drawn % divisor) / len(drawn)
+        np.testing.assert_allclose(share, 1 / divisor, atol=0.01)
+
+
 def test_rows_of_weight_zero_are_never_drawn():
     away = np.where(WEIGHT > 0, 0, 1e9)
     plain = descend(X, y, LAM, key=0, weight=WEIGHT, **BATCHES)

@@ -260,6 +260,28 @@ def test_the_edge_of_the_grid_is_told():
     assert least.alpha_ == 0 and not least.at_edge_ and grown.at_edge_
 
 
+def test_warnings_name_the_line_that_called():
+    sums = jaxridge.moments_of(X, X[:, 0] * (1 + 1e-9), 4)
+    calls = {
+        "at an edge": lambda: RidgeCV([1e3, 1e4]).fit(X, Y[:, 0]),
+        "of moments": lambda: jaxridge.cross_validate(sums, None, [1e-9]),
+        "GCV of moments": lambda: jaxridge.gcv(sums, None, [1e-9]),
+        "cut short": lambda: jaxridge.cross_validate(
+            X, Y[:, 0], [1.0], method="descent", max_steps=2
+        ),
+    }
+    for name, call in calls.items():
+        with pytest.warns(UserWarning) as told:
+            call()
+        assert {one.filename for one in told} == {__file__}, name
+
+
+def test_weights_too_large_are_named():
+    for fit in (Ridge().fit, RidgeCV(ALPHAS).fit):
+        with pytest.raises(ValueError, match="`sample_weight` reaches 1e.300"):
+            fit(X, Y[:, 0], np.full(M, 1e300))
+
+
 @pytest.mark.parametrize("scoring", [None, "neg_median_absolute_error"])
 def test_one_set_of_rows_may_validate(scoring):
     train, held = np.arange(30), np.arange(30, M)
