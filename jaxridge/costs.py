@@ -33,8 +33,8 @@ MOST_STEPS = 40
 # many steps, of which float64 needs twice as many.
 ANCHORS_AT_MOST = {"float32": 5, "float64": 8}
 STEPS_FROM_ANCHORS = {"float32": 16, "float64": 24}
-# Penalties that stand for all: of five decades, with s² of one or two. They are used
-# where that saves so many FLOP, a part of what another number of them takes to compile.
+# How many penalties stand for all, of five decades, with s² over one or two. They do
+# where that saves so many FLOP; to compile for another number of them takes longer.
 NODES = {"float32": 12, "float64": 22}
 WORTH = 1e10
 ROOM = 4  # tiles of numbers, of nodes and of what is made of them
@@ -54,8 +54,8 @@ class Sizes(NamedTuple):
 class Candidate(NamedTuple):
     """A route and what it is expected to do.
 
-    Bytes are `fixed` ones, and those `each` target takes that is worked on at a time,
-    with so many `folds` side by side.
+    It holds `fixed` bytes, and `each` for every target that is worked on at a time; so
+    many `folds` are solved side by side.
     """
 
     route: Route

@@ -190,10 +190,10 @@ def on_grid(
 ) -> S:
     """Score the penalties given, or those of an automatic grid that goes on if need be.
 
-    The grid goes on for three decades at a time while the best penalty, of a target or
-    of their mean, lies at its edge and that makes a difference: towards the
-    least-squares fit, or none at all, the score has a limit, and no grid an end. Nor
-    does it go where moments have lost the digits.
+    The grid grows by three decades at a time while the best penalty, of a target or of
+    their mean, lies at an edge and growing helps by a thousandth: towards least squares
+    or no fit at all the score has a limit, and a grid would have no end. It stops where
+    moments have lost the digits.
     """
     if not isinstance(lams, str):
         checks.grid(lams)

@@ -147,7 +147,7 @@ def _beside_means(
     spread: Float[Array, " n"],
     square: Float[Array, " t"],
 ) -> Float[Array, ""]:
-    """Return the least part of squared errors, less where means round it away.
+    """Return the least relative squared error, reduced where large means blur it.
 
     Means are known to eps of themselves, and errors to eps · (|ȳ| + |x̄·θ|): a mean may
     be ten times the spread before that tells, beside the rounding of y itself.

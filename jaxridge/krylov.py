@@ -19,8 +19,8 @@ def solved(
     weight: np.ndarray,
     lams: np.ndarray,
     fit_intercept: bool,
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return coefficients (n, c), intercepts (c,), and the steps taken.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return coefficients (n, c) and intercepts (c,).
 
     Column j of `Y` (m, c) is fitted at ``lams[j]``. O(steps · (nnz + m + n) c) time.
 
@@ -46,10 +46,10 @@ def solved(
     coef = np.zeros_like(right)
     residual, nearer = right.copy(), inverse * right
     direction, size = nearer.copy(), (residual * nearer).sum(axis=0)
-    for step in range(MOST_STEPS):
+    for _ in range(MOST_STEPS):
         going = np.linalg.norm(residual, axis=0) > enough
         if not going.any():
-            return coef, y - x @ coef, step
+            return coef, y - x @ coef
         image = product(direction)
         curved = (direction * image).sum(axis=0)
         going &= curved > 0

@@ -3,11 +3,11 @@
 With A = U S Vᵀ the rows about their centre, times √w, and B the targets likewise, the
 residual at λ is, along U and beyond it,
 
-    e(λ) = B − AΘ(λ) = r + U g UᵀB,      r = B − UUᵀB,      g = λ/(s² + λ),
+    e(λ) = B − AΘ(λ) = r + λ U g UᵀB,      r = B − UUᵀB,      g = 1/(s² + λ),
 
 and the diagonal of I − H(λ), H the matrix that takes targets to fitted values, is
 
-    1 − h(λ) = d + (U∘U) g,      d = 1 − (U∘U) 1 − w/Σw,
+    1 − h(λ) = d + λ (U∘U) g,      d = 1 − (U∘U) 1 − w/Σw,
 
 the last term being the intercept's, and h a row's leverage. All other rows miss it by
 e/(1 − h). Where the fit goes through every row, d and r are 0, λ cancels between e and
@@ -67,7 +67,7 @@ class LeftOut(NamedTuple):
         return matmul(self.left, gain(self.values, lam)[:, None] * self.along)
 
     def below(self, lam: Float[Array, ""]) -> Array:
-        """Return 1 − h, and 1 where a row does not count; less λ where that cancels."""
+        """Return 1 − h, 1 where a row does not count; over λ where that cancels."""
         h = matmul(self.left**2, gain(self.values, lam))
         return jnp.where(self.weight > 0, self.fixed + self._scale(lam) * h, 1)
 

@@ -9,8 +9,8 @@ and any R numbers σₚ. The rational function of λ with poles at the −σₚ 
 whatever s² is, errs by the part r(s²)/r(−λ) of it, r(z) = Π (z − σₚ)/(z + λₚ). With
 s² in [a, b] and λ in [c, d] Zolotarev's points make the largest part least, and it is
 below 4 exp(−π² R / log 16γ), γ = (a + d)(b + c)/((a + c)(b + d)) (Beckermann and
-Townsend 2017). Where s² are of one size or two, and λ of a few more, that is a dozen
-nodes for float32 and two for float64, however many the penalties; the wider s² are
+Townsend 2017). With s² over one decade or two, and λ over a few more, that takes about
+12 nodes in float32 and 22 in float64, however many the penalties; the wider s² are
 spread, the more. What is paid for each penalty, a product of matrices for each target,
 is then paid for each node.
 """
@@ -145,9 +145,9 @@ def by_few(
 ) -> T:
     """Judge rows · g(λ) ∘ a at every penalty, made of those at the nodes.
 
-    Of so many targets at a time that for the nodes there are as many numbers as a plan
-    counts, where so many `numbers` are worked on.
-    `judged` is given their columns of `of_targets`, and the penalty's of `of_lams`.
+    Targets are taken in tiles, so that what there is of a tile at all nodes is no more
+    than a few times `numbers`. `judged` is given the tile's columns of `of_targets`,
+    and the penalty's of `of_lams`.
     """
     r, nodes = few.gains.shape
     size = max(NARROW, ROOM * numbers // ((len(rows) + r) * nodes))

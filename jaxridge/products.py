@@ -64,12 +64,11 @@ def plus_gram(lower: Twofold, A: Float[Array, "m n"], fast: bool = False) -> Two
 
 
 def row_by_row(a: Float[Array, "r c"]) -> Float[Array, "r c"]:
-    """Return a matrix in a layout that is nobody else's business.
+    """Return a matrix stored row by row, whatever layout its readers would prefer.
 
-    What multiplies or factorises a matrix has a layout that it likes, and XLA would
-    give it to all that the matrix is made of: copy all rows to spare a copy of some, or
-    read rows column by column. Laid out flat, behind a barrier, a matrix has one layout
-    only, and the wish stops there.
+    XLA hands the layout that a product or factorisation prefers on to all that its
+    operand is made of: it would copy all rows to spare a copy of some, or read rows
+    column by column. A flat array behind a barrier has one layout only.
     """
     return jax.lax.optimization_barrier(a.reshape(-1)).reshape(a.shape)
 

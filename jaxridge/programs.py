@@ -29,10 +29,10 @@ SOON: dict[str, str | bool] = {
 
 
 def compiled(function: Callable[..., R], **how: Any) -> Callable[..., R]:
-    """Do as `jax.jit`; on a CPU, the first call with few numbers takes less time.
+    """Do as `jax.jit`, but on a CPU compile without optimising where numbers are few.
 
-    Later ones take some microseconds more. Inside of another function that is compiled,
-    what it was told to do counts.
+    The first call then takes less time, and later ones some microseconds more. Inside
+    another function that is compiled, the options of that one apply.
     """
     well = jax.jit(function, **how)
     soon = functools.cache(lambda: jax.jit(function, compiler_options=_known(), **how))

@@ -68,7 +68,7 @@ def page(story: Story, result: dict[str, Any]) -> str:
         score=story.trial.score,
         judged=story.trial.words,
         targets=[_of_target(story, result, j, one, halves[:, j]) for j, one in each],
-        paths={str(j): _path(story, j, one) for j, one in each},
+        paths={str(j): _path(story, one) for j, one in each},
         certificate=_in_words(result, float(certificate.condition)),
         command=story.request.command,
         versions=f"{versions}; on {result['device']}",
@@ -94,7 +94,7 @@ def _of_target(
         "id": j,
         "name": of["name"],
         "why": _why(story, of),
-        "models": _models(story, of),
+        "models": _models(of),
         "tested": _tested(of["test"], story.request.interval),
         "last": len(order) - 1,
         "at": int(np.flatnonzero(order == at)[0]),
@@ -142,7 +142,7 @@ def _why(story: Story, of: dict[str, Any]) -> str:
     return f"{why}. They were judged by {story.trial.words}."
 
 
-def _models(story: Story, of: dict[str, Any]) -> list[tuple[str, str, str]]:
+def _models(of: dict[str, Any]) -> list[tuple[str, str, str]]:
     error = of["standard_error"]
     spread = "" if error is None else f" ± {error:.3g}"
     chosen = f"{of['best']:.6g}{spread}"
@@ -191,7 +191,7 @@ def _largest(found: Study, count: int) -> np.ndarray:
     return np.argsort(-np.abs(found.chosen.coef), kind="stable")[:count]
 
 
-def _path(story: Story, j: int, found: Study) -> dict[str, Any]:
+def _path(story: Story, found: Study) -> dict[str, Any]:
     """Return what the slider of a target moves through."""
     order, scores = _order(found), found.scores
     lams = scores.lams[order]

@@ -28,9 +28,9 @@ S = TypeVar("S")
 class How(NamedTuple):
     """How sets of rows are added up.
 
-    `fast` gives up digits of products. `even` sets are of nearly one length: in others
-    blocks of rows that only pad are looked for and skipped, for which the CPU has to
-    wait for a number of a GPU's.
+    `fast` gives up digits of products. `even` says that the sets are of nearly one
+    length; of others, blocks that are all padding are skipped, at the cost of one wait
+    of the CPU for a GPU each.
     """
 
     fast: bool = False

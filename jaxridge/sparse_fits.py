@@ -70,7 +70,7 @@ def fit_sparse(rows: SparseRows, lam: Any) -> FitAlongAxes:
     lam = np.broadcast_to(np.asarray(lam, float), rows.Y.shape[1:])
     if rows.is_wide:
         given: Any = rows.X, rows.Y, rows.weight, lam, rows.fit_intercept
-        coef, intercept, _ = krylov.solved(*given)
+        coef, intercept = krylov.solved(*given)
         fit = _unfactorised(coef, intercept, lam)
     else:
         fit = _of_sums(rows.sums, lam, rows.fit_intercept)
@@ -240,7 +240,7 @@ def along(
         some = lams[start : start + tile]
         each, targets = np.repeat(some, t), np.tile(Y, (1, len(some)))
         given: Any = X, targets, weight, each, rows.fit_intercept
-        coef, intercept, _ = krylov.solved(*given)
+        coef, intercept = krylov.solved(*given)
         coef = coef.reshape(-1, len(some), t).swapaxes(0, 1)
         parts.append((coef, intercept.reshape(len(some), t)))
     coefs, intercepts = zip(*parts, strict=True)

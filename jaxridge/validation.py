@@ -108,8 +108,8 @@ def cross_validate(
     precision : "full" or "fast"
         "fast" lets a GPU multiply float32 rows in TF32, which rounds each number to 11
         bits and is made for speed; elsewhere it is "full". Scores then have some
-        three digits, and the route says so. Where penalties are so small, beside the
-        rows, that half of an answer is lost at worst, all is done again in "full".
+        three digits, and the route says so. Where the smallest penalty lets that cost
+        half of an answer at worst, the scores are computed again in "full".
     **options
         Those of `descend`, for ``method="descent"``.
 
