@@ -417,8 +417,8 @@ def _relative_norm(gradient: Params, rows: Rows) -> Array:
     """
     steep = rows.steepness > 0
     unit = jnp.where(steep, rows.steepness, 1)
-    coef, intercept = gradient.coef.ravel() / unit, gradient.intercept / unit
-    norm = jnp.sqrt(matmul(coef, coef) + matmul(intercept, intercept))
+    ratio = jnp.concatenate([gradient.coef.ravel(), gradient.intercept]) / unit
+    norm = jnp.sqrt(matmul(ratio, ratio))
     return jnp.where(steep | (norm == 0), norm, jnp.inf)
 
 
