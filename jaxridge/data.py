@@ -36,6 +36,7 @@ R = TypeVar("R")
 
 # Arguments that are not data: they do not decide between NumPy and JAX.
 NOT_DATA = ("key", "folds", "groups", "optimizer")
+SQUARED = ("X", "y")
 
 
 class Data(NamedTuple):
@@ -107,7 +108,7 @@ def as_floats(
     Integers and bools count as float64 (float32 where JAX holds the data and x64 is
     off), as do Python numbers and lists, float16 and bfloat16 as float32. The array
     named by `missing` may hold NaN. Where `stay` says so, `X` of NumPy's remains that.
-    If who calls looks at their `squared` sum, arrays elsewhere are not looked at twice.
+    If who calls looks at the `squared` sums of X and y, those are not looked at twice.
 
     Raises
     ------
@@ -122,7 +123,7 @@ def as_floats(
         for name, a in given.items()
     }
     for name, array in ready.items():
-        if not (stays_outside(array) or (squared and accelerator.holds(array))):
+        if not (stays_outside(array) or (squared and name in SQUARED)):
             checks.finite(name, array, missing=name == missing)
     return list(ready.values())
 

@@ -26,10 +26,10 @@ from jaxridge.kinds import (
     refuse_text,
     slip_in,
 )
+from jaxridge.placement import room
 
 # Pooled levels, and missing text: a level that is called the same is refused.
 OTHER, MISSING = "(other)", "(missing)"
-ALIGNMENT = 64  # bytes
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def encode_features(table: pa.Table, encoding: Encoding) -> np.ndarray:
     if len(absent) > 1:
         listed = ", ".join(map(repr, absent[:8])) + (", ..." if absent[8:] else "")
         raise ValueError(f"the table has no columns {listed}")
-    X = _aligned(table.num_rows, len(encoding.features))
+    X = room((table.num_rows, len(encoding.features)), np.float64)
     start = 0
     for column in encoding.columns:
         stop = start + len(column.features)
@@ -224,13 +224,6 @@ def encode_features(table: pa.Table, encoding: Encoding) -> np.ndarray:
             _fill_one_hot(X[:, start:stop], table, column)
         start = stop
     return X
-
-
-def _aligned(m: int, n: int) -> np.ndarray:
-    """Return room for numbers that JAX on a CPU takes as it is, without a copy."""
-    room = np.empty(8 * m * n + ALIGNMENT, np.uint8)
-    first = -room.ctypes.data % ALIGNMENT
-    return room[first : first + 8 * m * n].view(np.float64).reshape(m, n)
 
 
 def refuse_missing(

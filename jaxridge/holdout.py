@@ -164,6 +164,7 @@ def _by_sums(
     else:
         design = data if one_tile else data._replace(Y=data.Y[:, :0])
         parts = fold_moments(design, folds.held, fast)
+    parts = jax.tree.map(jax.device_put, parts)  # once for all that works on them
     training = complements(parts)
     of_fold, of_all = factorised(training, total(parts), lams, *given, alone=False)
     if sharing == ONE_A_FOLD:

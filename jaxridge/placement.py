@@ -1,5 +1,6 @@
 """Arrays where XLA computes."""
 
+from math import prod
 from typing import Any
 
 import jax
@@ -26,8 +27,14 @@ def placed(array: Any) -> Array:
         return jnp.asarray(array)
     if array.nbytes < LARGE or accelerator.is_used():
         return jax.device_put(array)  # unlike `asarray`, without a program compiled
-    memory = np.empty(array.nbytes + ALIGNED, np.uint8)
-    start = -memory.ctypes.data % ALIGNED
-    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy = room(array.shape, array.dtype)
     np.copyto(copy, array)
     return jax.device_put(copy)
+
+
+def room(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Return an array to be written to, which XLA on a CPU takes without a copy."""
+    size = prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + ALIGNED, np.uint8)
+    start = -memory.ctypes.data % ALIGNED
+    return memory[start : start + size].view(dtype).reshape(shape)

@@ -18,6 +18,7 @@ from jaxridge.data import (
 )
 from jaxridge.folds import are_even, numbered, split
 from jaxridge.moments import Moments
+from jaxridge.placement import room
 from jaxridge.scatter import How, cross_of_sets, moments_of_sets
 from jaxridge.sent import moments_of_tiles, tiles_of
 from jaxridge.shards import are_shared_out, moments_of_shards
@@ -94,9 +95,16 @@ def fold_moments(
         return moments_of_tiles(tiles_of(data, held), fast)
     if _is_for_xla(data):
         return moments_of_sets(data, numbered(held), How(fast, are_even(held)))
+    n = data.X.shape[1]
+    xx = room((len(held), n, n), data.X.dtype)
     with all_for(*data.X.shape):
-        parts = [_moments_in_numpy(data, np.flatnonzero(mask)) for mask in held]
-    return jax.tree.map(lambda *a: np.stack(a), *parts)
+        parts = [
+            _moments_in_numpy(data, np.flatnonzero(mask), into)
+            for mask, into in zip(held, xx, strict=True)
+        ]
+    total, x, y, xy, yy = (np.stack(each) for each in zip(*parts, strict=True))
+    found: tuple[Any, ...] = total, x, y, xx, xy, yy
+    return Moments(*found)
 
 
 def with_targets(
@@ -122,19 +130,25 @@ def moments_of_all(data: Data) -> Moments:
     if _is_for_xla(data):
         parts = fold_moments(data, np.ones((1, len(data.X)), bool))
         return jax.tree.map(lambda a: a[0], parts)
-    return _moments_in_numpy(data, np.arange(len(data.X)))
+    n = data.X.shape[1]
+    xx = room((n, n), data.X.dtype)
+    total, x, y, xy, yy = _moments_in_numpy(data, np.arange(len(data.X)), xx)
+    found: tuple[Any, ...] = total, x, y, xx, xy, yy
+    return Moments(*found)
 
 
 def _is_for_xla(data: Data) -> bool:
     return checks.any_traced(data) or accelerator.is_used() or are_shared_out(data.X)
 
 
-def _moments_in_numpy(data: Data, rows: np.ndarray) -> Moments:
+def _moments_in_numpy(
+    data: Data, rows: np.ndarray, xx: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Return the moments of some rows, of which xx is written to its place."""
     X, Y, weight = _chosen(data, rows)
-    total, x, xx = _design_in_numpy(X, weight)
+    total, x = _design_in_numpy(X, weight, xx)
     y, xy, yy = _cross_in_numpy(X, Y, weight, total, x, xx)
-    found: tuple[Any, ...] = total, x, y, xx, xy, yy
-    return Moments(*found)
+    return total, x, y, xy, yy
 
 
 def _chosen(data: Data, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -150,9 +164,9 @@ def _selection(rows: np.ndarray) -> Any:
 
 
 def _design_in_numpy(
-    X: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return weight, x and xx; NumPy multiplies AᵀA in half the time that XLA takes.
+    X: np.ndarray, weight: np.ndarray, xx: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return weight and x, and write xx, in half the time that XLA takes for AᵀA.
 
     BLAS has a routine for a product with its own transpose, and XLA on a CPU has not.
     """
@@ -160,13 +174,15 @@ def _design_in_numpy(
     unit = total if total > 0 else X.dtype.type(1)
     if (weight == 1).all():
         # Without a copy of X, if its means are so small that nothing cancels.
-        x, xx = weight @ X / unit, X.T @ X
+        x = weight @ X / unit
+        np.matmul(X.T, X, out=xx)
         if (2 * unit * x**2 <= xx.diagonal()).all():
             xx -= unit * np.outer(x, x)
-            return total, x, xx
+            return total, x
     A, x = about_mean(X, weight, unit)
     A *= np.sqrt(weight)[:, None]
-    return total, x, A.T @ A
+    np.matmul(A.T, A, out=xx)
+    return total, x
 
 
 def _cross_in_numpy(

@@ -3,7 +3,8 @@
 (QTQᵀ + λ)⁻¹ b = Q (T + λ)⁻¹ Qᵀb costs n steps for each λ, so that once G is reduced to
 T, every penalty is cheap, as it is with eigenvectors, at a third of their price. Q is a
 product of reflections I − τvvᵀ and never formed: b of them at a time are I − V W Vᵀ
-with W⁻¹ = diag(1/τ) + the upper triangle of VᵀV (Puglisi 1992).
+with W⁻¹ = diag(1/τ) + the upper triangle of VᵀV (Puglisi 1992). Each v begins a row
+further down than the one before, so that later blocks leave the first rows alone.
 """
 
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from jaxtyping import Array, Float
 from jaxridge.products import matmul
 
 BLOCK = 64
+GROUPS = 4  # of blocks, by how many rows they leave alone
 POWER_STEPS = 8
 
 
@@ -58,22 +60,29 @@ def tridiagonal(matrix: Float[Array, "n n"]) -> Tridiagonal:
 
 def turned(of: Tridiagonal, B: Float[Array, "n c"]) -> Float[Array, "n c"]:
     """Return QB."""
+    count, _, size = of.vectors.shape
+    length = max(1, -(-count // GROUPS))
+    for first in reversed(range(0, count, length)):
+        V, W = (a[first : first + length] for a in (of.vectors, of.middles))
+        above, rows = B[: first * size], B[first * size :]
+        rows = _reflected(V[:, first * size :], W, rows, reverse=True)
+        B = jnp.concatenate([above, rows])
+    return B
+
+
+def turned_back(of: Tridiagonal, B: Float[Array, "n c"]) -> Float[Array, "n c"]:
+    """Return QᵀB."""
+    return _reflected(of.vectors, of.middles.swapaxes(1, 2), B)
+
+
+def _reflected(V: Array, W: Array, B: Array, reverse: bool = False) -> Array:
+    """Return what blocks of reflections make of B, one after another."""
 
     def reflect(B: Array, block: tuple[Array, Array]) -> tuple[Array, None]:
         V, W = block
         return B - matmul(V, matmul(W, matmul(V.T, B))), None
 
-    return jax.lax.scan(reflect, B, (of.vectors, of.middles), reverse=True)[0]
-
-
-def turned_back(of: Tridiagonal, B: Float[Array, "n c"]) -> Float[Array, "n c"]:
-    """Return QᵀB."""
-
-    def reflect(B: Array, block: tuple[Array, Array]) -> tuple[Array, None]:
-        V, W = block
-        return B - matmul(V, matmul(W.T, matmul(V.T, B))), None
-
-    return jax.lax.scan(reflect, B, (of.vectors, of.middles))[0]
+    return jax.lax.scan(reflect, B, (V, W), reverse=reverse)[0]
 
 
 def solved_at(
