@@ -29,6 +29,7 @@ from jaxridge.nodes import Nodes, by_rows_at_nodes, nodes_for
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
 from jaxridge.scoring import Score, score_about, squared_error
+from jaxridge.spectrum import eigh_across
 
 
 class Kernel(NamedTuple):
@@ -48,12 +49,8 @@ def factorised(
     if not fit_intercept:
         values, left = jnp.linalg.eigh(K)
         return Kernel(jnp.maximum(values, 0), left)
-    # Made the largest by far, u is the last eigenvector and mixes with no other.
-    u = root / jnp.linalg.norm(root)
-    size = jnp.linalg.norm(K)
-    K = K + 2 * jnp.where(size > 0, size, 1) * jnp.outer(u, u)
-    values, left = jnp.linalg.eigh(K)
-    return Kernel(jnp.maximum(values[:-1], 0), left[:, :-1])
+    values, left = eigh_across(K, root / jnp.linalg.norm(root))
+    return Kernel(jnp.maximum(values, 0), left)
 
 
 def nodes_of(kernel: Kernel, lams: Any, flop: float) -> Nodes | None:

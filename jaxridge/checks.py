@@ -103,6 +103,7 @@ def squarable(name: str, array: Any, weight: Any, missing: bool = False) -> None
     And what `finite` refuses, so that one look at an array tells both.
     """
     if any_traced(array, weight):
+        finite(name, array, missing)  # which a traced array passes
         return
     with np.errstate(all="ignore"):
         heaviest = _ends(weight)[1]

@@ -35,7 +35,7 @@ class Scores(NamedTuple):
     mean : array of shape (n_lams[, n_targets])
         Plain mean over folds.
     standard_error : array of shape (n_lams[, n_targets])
-        Standard deviation over folds (ddof 1) divided by √n_folds.
+        Standard deviation over folds (ddof 1) divided by √n_folds; NaN of one fold.
     greater_is_better : bool array of shape ()
         Direction of the score; False for errors.
     route : Route
@@ -199,9 +199,8 @@ def choose(
 def _has_standard_errors(scores: Scores | Evidence) -> bool:
     """Whether there are folds that differ, or rows that were left out."""
     folds, error = np.shape(scores.per_fold)[0], scores.standard_error
-    if folds != 1 or checks.any_traced(error, scores.mean):
-        return folds > 0
-    return bool(np.any(error) or not np.any(scores.mean))
+    unknown = folds == 1 and not checks.is_traced(error) and np.isnan(error).any()
+    return folds > 0 and not unknown
 
 
 @partial(quick_if_few, static=("rule", "shared"))
@@ -253,10 +252,10 @@ def _over_targets(scores: Any) -> tuple[Any, Any]:
 
 
 def standard_error(per_fold: Float[Array, "k *score"]) -> Float[Array, "*score"]:
-    """Return std(ddof=1)/√k over the k folds, 0 for fewer than two."""
+    """Return std(ddof=1)/√k over the k folds, NaN for one and 0 for none."""
     k = per_fold.shape[0]
     if k < 2:
-        return per_fold[:0].sum(axis=0)
+        return per_fold[:0].sum(axis=0) + (np.nan if k else 0)
     # In a unit of its own, as scores may be squares, and this squares them again.
     size = abs(per_fold).max(axis=0)
     size = size + (size == 0)

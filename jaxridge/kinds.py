@@ -30,6 +30,7 @@ MOSTLY = 0.5  # of the values of a column, to be taken for one of numbers with s
 ID_NAME = r"(^|_|\b)id$|[a-z]I[dD]$"
 ROWS_LOOKED_AT = 2**20
 LARGEST = 1e140  # or, upside down, smallest: of which many squares can be added
+IN_WORDS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_temporal)
 NUMBERS = (
     pa.types.is_integer,
     pa.types.is_floating,
@@ -93,14 +94,15 @@ def slip_in(values: pa.ChunkedArray) -> str:
             if long  # and so was read as text
             else ""
         )
-    row, value = _first_where(text, pc.invert(numbers))
     if commas > MOSTLY:
+        row, value = _first_where(text, pc.match_substring_regex(text, COMMAS))
         return (
             f"holds numbers with commas, {value!r} in row {row}: write decimals with a "
             "point, and nothing between thousands"
         )
     if share < MOSTLY:
         return ""
+    row, value = _first_where(text, pc.invert(numbers))
     others = pc.sum(pc.invert(numbers)).as_py()
     return (
         f"holds numbers, but for {others} of {len(text) - text.null_count} values, the "
@@ -148,6 +150,9 @@ def refuse_dates(name: str, kind: str) -> None:
 
 def _instead(values: pa.ChunkedArray) -> str:
     """Say what a column holds in the place of numbers."""
+    of = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    if not any(is_known(of) for is_known in IN_WORDS):
+        return f"it holds {of}"
     if slip := slip_in(values):
         return f"it {slip}"
     text = as_text(values)
@@ -188,7 +193,7 @@ def as_numbers(table: pa.Table, name: str) -> np.ndarray:
     """Return a column of the table as float64, NaN where a value is missing."""
     known(name, table)
     values = table.column(name)
-    if pa.types.is_null(values.type):
+    if values.null_count == len(values):
         return np.full(len(values), np.nan)
     if not any(is_number(values.type) for is_number in NUMBERS):
         raise ValueError(f"column {name!r} must hold numbers: {_instead(values)}")

@@ -48,8 +48,8 @@ def predict_table(
     """Predict the rows of a table with a saved result, into a CSV file."""
     if out.suffix.lower() in NO_CSV:
         raise ValueError(f"--out {out}: predictions are written as CSV: name it .csv")
-    if str(out) != "-":
-        refuse_unwritable(out.parent)
+    if str(out) != "-" and (out.is_file() or not out.exists()):
+        refuse_unwritable(out.resolve().parent)
     saved = _read(model, interval)
     encoding = saved.encoding
     refuse_overwriting([out], {"DATA": data, "MODEL": model})

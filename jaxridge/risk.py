@@ -135,7 +135,7 @@ def generalized_cross_validation(
         left = free + scale * jnp.sum(g)  # m − df
         # Divided first, so that no square of a small number is lost.
         inside = jnp.sum((scale * g[:, None] * along / left) ** 2, axis=0)
-        return m * jnp.where(through, inside, (jnp.sqrt(squares) / left) ** 2)
+        return m * jnp.where(through, inside, squares / left / left)
 
     return jax.vmap(at)((lams, _residual_squares(spectrum, rest, lams)))
 

@@ -61,7 +61,7 @@ def of_data(
     if route == "svd" and is_worthwhile(data):
         return centre, _of_few_rows(data, centre, view, rounding)
     A, B = weighted_rows(data, centre, view)
-    across = jnp.zeros_like(data.weight)
+    across = None
     if fit_intercept:
         # The mean of a column far from 0 is rounded, and what that leaves along √w
         # would be a direction of its own, which belongs to the intercept.
@@ -157,20 +157,35 @@ def _of_few_rows(
     return _by_svd(root * few.X, root * few.Y, rounding)._replace(left=None)
 
 
-def _by_dual(
-    A: Float[Array, "m n"], B: Float[Array, "m t"], across: Float[Array, " m"]
-) -> Spectrum:
-    """Factorise AAᵀ, A being at a right angle to the unit vector `across`, or 0.
+def eigh_across(
+    K: Float[Array, "m m"], u: Float[Array, " m"]
+) -> tuple[Float[Array, " r"], Float[Array, "m r"]]:
+    """Return the eigenvalues, and vectors, of K at a right angle to its null vector u.
 
-    Made the largest by far, that is the last eigenvector and mixes with no other, small
-    as their values may be.
+    They do not mix with u, small as they may be: the reflection H that takes the last
+    axis to u leaves in HKH a last row and column of zeros, which are left out.
     """
+    v = u.at[-1].add(jnp.where(u[-1] < 0, -1, 1))
+    w = 2 / jnp.sum(v**2) * v
+    half = K - jnp.outer(v, matmul(w, K))
+    values, inner = jnp.linalg.eigh((half - jnp.outer(matmul(half, w), v))[:-1, :-1])
+    inner = jnp.pad(inner, ((0, 1), (0, 0)))
+    return values, inner - jnp.outer(v, matmul(w, inner))
+
+
+def _by_dual(
+    A: Float[Array, "m n"], B: Float[Array, "m t"], across: Float[Array, " m"] | None
+) -> Spectrum:
+    """Factorise AAᵀ, A being at a right angle to the unit vector `across`, if any."""
     A = without_derivative(A, OF_AXES)
     K = matmul(A, A.T)
-    size = jnp.trace(K)
-    shift = 2 * jnp.where(size > 0, size, 1) * jnp.outer(across, across)
-    values, left = jnp.linalg.eigh(K + shift)
-    values = cut(values.at[-1].set(jnp.where(across.any(), 0, values[-1])))
+    if across is None:
+        values, left = jnp.linalg.eigh(K)
+    else:
+        values, left = eigh_across(K, across)
+        values = jnp.pad(values, (1, 0))
+        left = jnp.concatenate([across[:, None], left], axis=1)
+    values = cut(values)
     right = matmul(A.T, left * root_inverse(values))
     along = jnp.sqrt(values)[:, None] * matmul(left.T, B)
     return Spectrum(values, right, along, left, None)

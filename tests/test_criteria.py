@@ -281,6 +281,44 @@ def test_directions_that_products_hardly_see_cost_no_digits(m, n, dtype):
     np.testing.assert_allclose(path(X, y, lams).training_error, error, rtol=rtol)
 
 
+def test_a_flat_spectrum_of_many_rows_keeps_the_digits_of_its_dtype():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(200, 800)), rng.normal(size=200)
+    exact, found = (
+        path(X.astype(dtype), y.astype(dtype), [1.0, 100.0]).params.coef
+        for dtype in (np.float64, np.float32)
+    )
+    assert np.linalg.norm(found - exact) < 5e-6 * np.linalg.norm(exact)
+
+
+def test_two_rows_have_a_standard_error_of_0():
+    scores = loo(np.array([[0.0], [1.0]]), np.array([0.0, 1.0]), [1.0, 2.0])
+    assert choose(scores, "1se").lam == 2
+
+
+@pytest.mark.parametrize("n", [4, 40])
+def test_a_constant_target_has_no_part_in_the_derivative_of_gcv(n):
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        X, y = jnp.asarray(rng.normal(size=(30, n))), jnp.asarray(rng.normal(size=30))
+        Y, lams = jnp.stack([y, jnp.ones(30)], axis=1), jnp.array([0.1, 1.0])
+        both = jax.grad(lambda lams: gcv(X, Y, lams).mean.sum())(lams)
+        alone = jax.grad(lambda lams: gcv(X, y, lams).mean.sum())(lams)
+    np.testing.assert_allclose(both, alone, rtol=1e-9)
+
+
+@pytest.mark.parametrize("score", [path, gcv, loo])
+def test_nan_is_seen_beside_weights_that_are_traced(score):
+    X = jnp.asarray(TALL.X, jnp.float32).at[3, 1].set(jnp.nan)
+    y = jnp.asarray(TALL.y, jnp.float32)
+
+    def of(weight):
+        return jax.tree.leaves(score(X, y, jnp.ones(1), weight=weight))
+
+    with pytest.raises(ValueError, match="`X` must be finite, got nan at index .3, 1"):
+        jax.jit(of)(jnp.ones(len(y)))
+
+
 # --- GCV ------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from jaxridge.encoding import encode, encode_features, learn_encoding, unseen_levels
+from jaxridge.kinds import as_numbers
 
 COLOURS = ["red", "blue", "red", "green", "red", "blue"]
 TABLE = pa.table(
@@ -113,9 +114,28 @@ def test_a_column_of_numbers_with_slips_is_named_with_the_first(case):
 
 
 def test_commas_in_numbers_are_told():
-    table = pa.table({"y": [1.0, 2.0, 3.0], "x": ["1,5", "2,25", "1.200,5"]})
-    with pytest.raises(ValueError, match="'x' holds numbers with commas, '1,5' in row"):
+    values = ["high", "1,5", "2,25", "1.200,5"]
+    table = pa.table({"y": [1.0, 2.0, 3.0, 4.0], "x": values})
+    with pytest.raises(ValueError, match="'x' holds .* commas, '1,5' in row 2"):
         learn_encoding(table, ["y"])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (pa.array([[1.0], [2.0]]), "it holds list"),
+        (pa.array([b"\xff", b"a"]), "it holds binary"),
+        (pa.array([b"a", None]), "it holds binary"),
+    ],
+)
+def test_what_is_neither_number_nor_text_is_told_by_its_type(values, message):
+    with pytest.raises(ValueError, match=f"'x' must hold numbers: {message}"):
+        as_numbers(pa.table({"x": values}), "x")
+
+
+def test_a_column_of_text_without_a_value_misses_them_all():
+    for values in (pa.array([None, None], pa.string()), pa.array([], pa.string())):
+        assert np.isnan(as_numbers(pa.table({"x": values}), "x")).all()
 
 
 def test_numbers_that_are_text_on_purpose_are_text():
