@@ -20,7 +20,8 @@ from jaxridge.encoding import Encoding, Rows, encode, unseen_levels
 from jaxridge.examples import DIABETES_TARGET, diabetes
 from jaxridge.intervals import Kept
 from jaxridge.outputs import Fit
-from jaxridge.report import Story, page
+from jaxridge.report import page
+from jaxridge.story import Story
 from jaxridge.study import study
 from jaxridge.tables import read_table
 from jaxridge.tested import grouped, split_table
@@ -78,11 +79,11 @@ def _about_intervals(
 ) -> Iterator[str]:
     """Say where intervals hold less than asked for, or have no ends."""
     if request.group or request.in_time:
-        alike = "a group are alike" if request.group else "a time are alike"
+        alike = "a group" if request.group else "neighbouring times"
         yield (
             f"--interval {level:g}: intervals tell how far single rows are from what "
-            f"all others say, and rows of {alike}: of new ones they may hold fewer; "
-            "--test tells how many"
+            f"all others say, and rows of {alike} are alike: of new ones they may hold "
+            "fewer; --test tells how many"
         )
     least = math.ceil(level / (1 - level) - 1e-9)
     if kept is not None and len(kept.weight) < least:

@@ -174,7 +174,7 @@ def left_out(
     for rows, dense in tiles(X):
         given = dense, Y[rows], weight[rows], *axes[:3], lams, fit_intercept
         errors, slacks = map(np.asarray, _errors(*given))
-        yield rows, np.array(errors), slacks
+        yield rows, errors, slacks
 
 
 _factorised = compiled(of_sums)

@@ -6,7 +6,6 @@ loop is written for one of each and mapped over both.
 
 from collections.abc import Callable
 from functools import partial
-from math import isqrt
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +26,7 @@ from jaxridge.data import (
     weighted_mean,
 )
 from jaxridge.derivatives import OF_DESCENT, without_derivative
+from jaxridge.draws import cumulative, draw
 from jaxridge.objective import Params, ParamsPath, cost_of_rows, gradient_norm
 from jaxridge.optimizers import Same, known_to_work, lbfgs, safe_step
 from jaxridge.products import matmul, matmul_for_descent
@@ -141,7 +141,7 @@ def prepare(data: Data, rule: Rule, view: View = as_stored) -> Rows:
     gradient = jax.grad(_cost)(at_zero(data), data, jnp.zeros_like(rest))
     curvature = curvature_of(data) if rule.update == "auto" else jnp.zeros_like(rest)
     steepness = gradient_norm(gradient, rule.descends_intercept)
-    until = _cumulative(data.weight if rule.batch_size else data.weight[:0])
+    until = cumulative(data.weight if rule.batch_size else data.weight[:0])
     return Rows(data, rest, centre, until, steepness, curvature)
 
 
@@ -351,7 +351,7 @@ def _evaluate_at(
     m = jnp.sum(data.weight)
     if rule.batch_size:
         key = jax.random.fold_in(start.key, step)
-        chosen = _draw(key, rows.until, rule.batch_size)
+        chosen = draw(key, rows.until, rule.batch_size)
         share = jnp.full(rule.batch_size, m / rule.batch_size, data.X.dtype)
         data = Data(data.X[chosen], data.Y[chosen], share)
     return _cost(params, data, start.lam) + rows.rest / (2 * m)
@@ -371,42 +371,6 @@ def _evaluate(
 def _frozen(change: Params) -> Params:
     """Return the change of a model whose intercept is not descended."""
     return change._replace(intercept=jnp.zeros_like(change.intercept))
-
-
-def _cumulative(weight: Float[Array, " m"]) -> Float[Array, "b w"]:
-    """Return cumulative weights of blocks of rows, of about as many as a block has.
-
-    Of all rows together, millions of float32 weights would not add up. Nor do they rise
-    at weight 0, by rounding or else.
-    """
-    m = weight.shape[0]
-    width = max(1, isqrt(m))
-    blocks = jnp.pad(weight, (0, -m % width)).reshape(-1, width)
-    sums = jnp.where(blocks > 0, jnp.cumsum(blocks, axis=1), 0)
-    return jax.lax.cummax(sums, axis=1)
-
-
-def _draw(key: Array, until: Float[Array, "b w"], size: int) -> Int[Array, " size"]:
-    """Draw rows in proportion to their weights, with replacement: a block, then a row.
-
-    A float32 between 0 and 1 is one of few millions, of which no row may be too many.
-    """
-    of_block, of_row = jax.random.split(key)
-    width, totals = until.shape[1], jnp.cumsum(until[:, -1])
-    at = _below(totals[-1], jax.random.uniform(of_block, (size,), until.dtype))
-    block = jnp.searchsorted(totals, at, side="right")
-    at = _below(until[block, -1], jax.random.uniform(of_row, (size,), until.dtype))
-    row = jnp.zeros(size, jnp.int32)
-    for step in (2**k for k in reversed(range(width.bit_length()))):
-        # The first of the block whose sum is above: as many are not.
-        further = jnp.minimum(row + step, width)
-        row = jnp.where(until[block, further - 1] <= at, further, row)
-    return block * width + row
-
-
-def _below(total: Array, share: Array) -> Array:
-    """Return a share of a total, and no more than just below it."""
-    return jnp.minimum(share * total, jnp.nextafter(total, jnp.zeros_like(total)))
 
 
 def _relative_norm(gradient: Params, rows: Rows) -> Array:

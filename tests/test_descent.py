@@ -12,7 +12,8 @@ from helpers import assert_close, brute, brute_cost, compilations, norm
 from sklearn.datasets import load_diabetes
 
 from jaxridge import Descent, Params, descend, solve, sweep, trajectory
-from jaxridge.trajectory import BLOCK, STRIDE, _cumulative, _draw
+from jaxridge.draws import cumulative, draw
+from jaxridge.trajectory import BLOCK, STRIDE
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(40, 3)) * [1.0, 2.0, 0.5] + [0.5, -1.0, 0.0]
@@ -482,8 +483,8 @@ def test_batches_of_rows_that_are_all_alike_are_the_whole():
 def test_rows_are_drawn_in_proportion_to_their_weights_and_never_at_zero():
     rng = np.random.default_rng(0)
     weight = np.repeat(WEIGHT, 500) * rng.integers(0, 2, 20_000) * rng.random(20_000)
-    draw = jax.jit(lambda key, w: _draw(key, _cumulative(w), 500_000))
-    drawn = draw(jax.random.key(0), jnp.asarray(weight, jnp.float32))
+    some = jax.jit(lambda key, w: draw(key, cumulative(w), 500_000))
+    drawn = some(jax.random.key(0), jnp.asarray(weight, jnp.float32))
     share = np.bincount(drawn // 500, minlength=40) / 500_000
     expected = weight.reshape(40, 500).sum(axis=1) / weight.sum()
     np.testing.assert_allclose(share, expected, atol=0.002)
@@ -492,8 +493,8 @@ def test_rows_are_drawn_in_proportion_to_their_weights_and_never_at_zero():
 
 def test_of_many_rows_none_is_between_two_numbers_that_may_be_drawn():
     m = 2**24 + 3  # of which float32 shares of 2⁻²³ would name every second
-    draw = jax.jit(lambda key, w: _draw(key, _cumulative(w), 100_000))
-    drawn = np.asarray(draw(jax.random.key(0), jnp.ones(m, jnp.float32)))
+    some = jax.jit(lambda key, w: draw(key, cumulative(w), 100_000))
+    drawn = np.asarray(some(jax.random.key(0), jnp.ones(m, jnp.float32)))
     assert drawn.min() >= 0 and m - m // 1000 < drawn.max() < m
     for divisor in (2, 3):
         share = np.bincount(drawn % divisor) / len(drawn)

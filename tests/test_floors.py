@@ -12,6 +12,7 @@ FLOORS = (
     (
         "accelerator",
         "derivatives",
+        "draws",
         "interrupts",
         "progress",
         "routes",
@@ -54,7 +55,9 @@ FLOORS = (
     ("classifiers", "estimators"),
     ("encoding", "files", "study", "tables"),
     ("account", "demo", "parquet", "store", "sums_alone", "unseen"),
-    ("outputs", "predicting", "report", "tested"),
+    ("outputs", "predicting", "story", "tested"),
+    ("figures",),
+    ("report",),
     ("in_memory", "stream"),
     ("fitting", "options"),
     ("cli",),

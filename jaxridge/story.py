@@ -1,0 +1,61 @@
+"""What the page of a fit tells, and in which order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jaxridge.account import Request
+from jaxridge.encoding import Encoding, Rows
+from jaxridge.intervals import Kept
+from jaxridge.study import Study
+from jaxridge.trial import Trial
+from jaxridge.unseen import Unseen
+
+LISTED = 15  # coefficients in the table and the bars
+DIGITS = 4  # significant ones of what is only drawn
+
+
+@dataclass(frozen=True)
+class Story:
+    """What a page tells."""
+
+    request: Request
+    trial: Trial
+    encoding: Encoding
+    rows: Rows
+    found: Study
+    said: Sequence[str]  # of the data
+    unseen: Unseen
+    kept: Kept
+
+    @property
+    def feature(self) -> np.ndarray | None:
+        """The one column, if there is one only."""
+        return self.rows.X[:, 0] if self.rows.X.shape[1] == 1 else None
+
+
+def order_of(found: Study) -> np.ndarray:
+    """Return the places of the penalties from the least to the largest."""
+    return np.argsort(found.scores.lams, kind="stable")
+
+
+def largest_of(found: Study, count: int) -> np.ndarray:
+    """Return the places of so many of the largest coefficients."""
+    return np.argsort(-np.abs(found.chosen.coef), kind="stable")[:count]
+
+
+def short(values: ArrayLike) -> Any:
+    """Return numbers for a picture, in few digits, so that the page stays small."""
+    values = np.asarray(values)
+    with np.errstate(divide="ignore"):
+        size = np.floor(np.log10(np.abs(values), where=values != 0, out=values * 0))
+    unit = 10.0 ** (DIGITS - size)
+    return (np.round(values * unit) / unit).tolist()
+
+
+def ends_of(feature: np.ndarray) -> np.ndarray:
+    """Return where the values of a column begin and end."""
+    return np.array([np.nanmin(feature), np.nanmax(feature)])
