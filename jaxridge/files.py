@@ -31,8 +31,10 @@ def written_aside(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
     aside.touch(exist_ok=False)
+    mode = aside.stat().st_mode  # of any new file
     try:
         yield aside
+        aside.chmod(mode)  # where it was made anew, as safetensors does
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)

@@ -37,8 +37,11 @@ def test_written_files_have_the_permissions_of_new_files(tmp_path):
     plain.touch()
     with written_aside(tmp_path / "file") as aside:
         aside.write_text("x")
-    modes = [stat.S_IMODE(p.stat().st_mode) for p in (plain, tmp_path / "file")]
-    assert modes[0] == modes[1]
+    with written_aside(tmp_path / "anew") as aside:
+        aside.unlink()
+        aside.touch(mode=0o600)
+    names = ("plain", "file", "anew")
+    assert len({stat.S_IMODE((tmp_path / n).stat().st_mode) for n in names}) == 1
 
 
 def test_nan_is_never_written(tmp_path):
