@@ -22,7 +22,7 @@ from jaxridge.routes import DUAL, ONE, SVD, Route, system_of
 from jaxridge.spectrum import Spectrum, condition, gain, of_axes, of_data, of_products
 from jaxridge.sums import fold_moments, moments_of_all
 from jaxridge.threads import few_for
-from jaxridge.tiles import fold
+from jaxridge.tiles import fold, until_it_fits
 
 R = TypeVar("R")
 LARGE = 200  # columns, of which XᵀX takes more time than calls do
@@ -110,7 +110,7 @@ def answer(
         sizes, free = (m, n, data.Y.shape[1], len(lams)), place(None)[1]
         plan(*sizes, dtype=dtype, asked="path", budget=free)
     with few_for(m, n):
-        return by_cheapest(cheap, wide, sure, data, lams)
+        return until_it_fits(lambda: by_cheapest(cheap, wide, sure, data, lams))
 
 
 def _misses_something(

@@ -8,26 +8,24 @@ at a number of the data; whether a route kept their digits is seen, and mended, 
 is run.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
-import jax
 import numpy as np
 from tabulate import tabulate
 
 from jaxridge import checks
-from jaxridge.accelerator import ran_out_of_memory
 from jaxridge.costs import Candidate, Sizes, candidates
 from jaxridge.devices import Device, device_like, place, seconds_of, share_of
 from jaxridge.products import FAST, FULL
 from jaxridge.routes import NEARBY, TRIDIAGONAL, Route
+from jaxridge.tiles import shrunk
 
 ASKED = ("folds", "leave-one-out", "path")
 NARROW = 256  # targets, fewer of which make a product of matrices slow
 MOST = 10**15
 
-R = TypeVar("R")
 # Routes that hold the coefficients of all targets and penalties at a time.
 FOR_FEW_TARGETS = (*NEARBY, TRIDIAGONAL)
 
@@ -169,43 +167,12 @@ def plan(
     limit = _checked_budget(budget) if budget is not None else share_of(free)
     device = device_like(where, kind)
     # Of its numbers three or so are there at a time.
-    tile = max(1, min(device.tile, limit // (8 * sizes.itemsize)))
+    tile = max(1, min(shrunk(device.tile), limit // (8 * sizes.itemsize)))
     device = device._replace(tile=tile)
     found = list(candidates(sizes, kind, asked, tile, side_by_side=where != "cpu"))
     made = _cheapest(found, sizes, device, limit)
     fast = precision == FAST and kind == "float32" and where != "cpu"
     return replace(made, precision=FAST if fast else FULL)
-
-
-def until_it_fits(
-    compute: Callable[[Plan], R],
-    planned: Callable[[float | None], Plan],
-    budget: float | None,
-) -> R:
-    """Compute by a plan, and by smaller ones where the device runs out of memory.
-
-    Each has half the bytes of the one before.
-
-    Raises
-    ------
-    MemoryError
-        If no plan is small enough.
-    """
-    made = planned(budget)
-    while True:
-        try:
-            return compute(made)
-        except jax.errors.JaxRuntimeError as error:
-            if not ran_out_of_memory(error):
-                raise
-        try:
-            made = planned(made.bytes / 2)
-        except MemoryError:
-            raise MemoryError(
-                f"the device ran out of memory, also with no more than "
-                f"{_in_words(made.bytes)} to work in: pass fewer rows or targets at a "
-                "time, float32, or sums over the rows (`moments_of`)"
-            ) from None
 
 
 def _cheapest(found: list[Candidate], sizes: Sizes, device: Device, limit: int) -> Plan:

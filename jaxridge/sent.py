@@ -21,6 +21,7 @@ from jaxridge.folds import numbered
 from jaxridge.moments import Moments, added
 from jaxridge.programs import compiled
 from jaxridge.scatter import How, moments_of_sets
+from jaxridge.tiles import shrunk
 
 TILE_BYTES = 2**28
 UNDER_WAY = 2  # tiles
@@ -34,7 +35,7 @@ def tiles_of(data: Data, held: Bool[np.ndarray, "k m"]) -> Iterator[Tile]:
     """Yield rows in their order, as many at a time as a tile holds."""
     X, Y, weight = (np.asarray(a) for a in data)
     outside: Any = Data
-    rows = max(1, TILE_BYTES // (X.itemsize * (X.shape[1] + Y.shape[1])))
+    rows = max(1, shrunk(TILE_BYTES) // (X.itemsize * (X.shape[1] + Y.shape[1])))
     for start in range(0, len(X), rows):
         some = slice(start, start + rows)
         yield outside(X[some], Y[some], weight[some]), held[:, some]

@@ -23,6 +23,7 @@ from jaxridge.scatter import How, cross_of_sets, moments_of_sets
 from jaxridge.sent import moments_of_tiles, tiles_of
 from jaxridge.shards import are_shared_out, moments_of_shards
 from jaxridge.threads import all_for
+from jaxridge.tiles import until_it_fits
 
 
 @in_kind_of_input
@@ -79,7 +80,8 @@ def moments_of(
             "`folds` must hold every row out once and train on all others: moments of "
             "folds that overlap, or leave rows out, do not add up"
         )
-    return jax.tree.map(jnp.asarray, fold_moments(data, masks.held))
+    found = until_it_fits(lambda: fold_moments(data, masks.held))
+    return jax.tree.map(jnp.asarray, found)
 
 
 def fold_moments(

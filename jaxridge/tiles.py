@@ -2,9 +2,11 @@
 
 XLA on a CPU writes (X − mean) · w out in full before it sums the columns. Working on
 tiles of a few megabytes keeps such intermediates small, whatever the number of rows.
+Where a device has no room for them either, they become smaller.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from math import gcd
 from typing import Any, TypeVar
 
@@ -21,17 +23,51 @@ TILE = {"cpu": 2**20, "gpu": 2**26}
 # Rows as they are to be fitted, from rows as they are stored: an elementwise function.
 View = Callable[[Float[Array, "m n"]], Float[Array, "m n"]]
 
+R = TypeVar("R")
 S = TypeVar("S")
 
 SHORT = 2048  # terms, of which a float32 sum has not drifted
 LONGER = 8  # times as many drift no further than fast products are rounded
 BLOCK_BYTES = 2**27
 PARTS = 8  # as many as there may be devices in a machine
+TRIES = 10
+
+# How often tiles were halved. JAX compiles anew for each value.
+_halved = jax.make_user_context(0)
 
 
 def tile() -> int:
     """Return how many numbers to work on at a time where JAX computes."""
-    return TILE["gpu" if accelerator.is_used() else "cpu"]
+    return shrunk(TILE["gpu" if accelerator.is_used() else "cpu"])
+
+
+def shrunk(size: int) -> int:
+    """Return a size of tiles as it is while `until_it_fits` tries with smaller ones."""
+    return max(1, size >> _halved.value)
+
+
+def until_it_fits(compute: Callable[[], R]) -> R:
+    """Compute, and again by tiles of half the size where the device runs out of memory.
+
+    Raises
+    ------
+    MemoryError
+        If the smallest tiles are too large.
+    """
+    first = _halved.value
+    for times in range(first, TRIES):
+        try:
+            # Without tries no value is set, so that what is compiled counts everywhere.
+            with _halved(times) if times > first else nullcontext():
+                return jax.block_until_ready(compute())
+        except jax.errors.JaxRuntimeError as error:
+            if not accelerator.ran_out_of_memory(error):
+                raise
+    raise MemoryError(
+        "the device ran out of memory, also with smaller tiles of the rows and targets "
+        "to work on: pass fewer of them at a time, float32, or sums over the rows "
+        "(`moments_of`)"
+    )
 
 
 def at_once(size: int) -> int:
@@ -47,7 +83,7 @@ def summed_in(dtype: Any, fast: bool = False) -> Any:
 def terms_at_once(dtype: Any, width: int, fast: bool = False) -> int:
     """Return how many terms a product in a dtype may have, each of `width` numbers."""
     if dtype == jnp.float64:
-        return max(SHORT, BLOCK_BYTES // (8 * max(1, width)))
+        return max(SHORT, shrunk(BLOCK_BYTES) // (8 * max(1, width)))
     return SHORT * LONGER if fast else SHORT
 
 

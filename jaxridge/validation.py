@@ -32,13 +32,14 @@ from jaxridge.folds import Folds, split
 from jaxridge.grids import COUNT, grid_of_known, grid_of_moments, on_grid
 from jaxridge.holdout import PartsOf, by_moments, score_folds
 from jaxridge.moments import Moments, as_one, left_out, usable
-from jaxridge.plans import Plan, plan, until_it_fits
+from jaxridge.plans import Plan, plan
 from jaxridge.precision import warn_if_lost
 from jaxridge.products import FAST, FULL
 from jaxridge.routes import DESCENT, ONE_A_FOLD, PRIMAL, Route
 from jaxridge.rules import StepOptions
 from jaxridge.scoring import Score, called, is_defined, predictions, scoring_of
 from jaxridge.threads import few_for
+from jaxridge.tiles import until_it_fits
 from jaxridge.training import score_trained, train, warn_unless_converged
 
 METHODS = ("exact", "descent")
@@ -361,18 +362,26 @@ def _exactly(
     shared = learner is untouched and masks.is_partition
     asked = "folds" if shared else "path"
 
-    def planned(budget: float | None) -> Plan:
-        sizes = m, n, t, len(grid), k
-        return plan(
-            *sizes, data.X.dtype, asked=asked, budget=budget, precision=precision
-        )
+    tried: list[Plan] = []
 
-    def scored(made: Plan) -> tuple[Float[Array, "k L *score"], Route]:
-        given = score, learner, fit_intercept, made
+    def smaller() -> Plan:
+        """Return a plan of half the bytes of the last one, if there is one."""
+        sizes, room = (m, n, t, len(grid), k), tried[-1].bytes / 2 if tried else budget
+        how: Any = {"asked": asked, "budget": room, "precision": precision}
+        try:
+            return plan(*sizes, data.X.dtype, **how)
+        except MemoryError:
+            if not tried:
+                raise
+            return tried[-1]
+
+    def scored() -> tuple[Float[Array, "k L *score"], Route]:
+        tried.append(smaller())
+        given = score, learner, fit_intercept, tried[-1]
         return score_folds(data, masks, grid, *given, parts_of=parts_of)
 
     with few_for(m, n, k):
-        return until_it_fits(scored, planned, budget)
+        return until_it_fits(scored)
 
 
 def _by_descent(
