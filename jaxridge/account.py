@@ -10,7 +10,7 @@ import numpy as np
 from tabulate import tabulate
 
 from jaxridge.choice import choose
-from jaxridge.encoding import Encoding, Rows, learn_encoding
+from jaxridge.encoding import Encoded, Encoding, learn_encoding
 from jaxridge.grids import NOTHING_BEYOND
 from jaxridge.study import Study, Task
 from jaxridge.trial import Trial
@@ -83,7 +83,7 @@ class Digest(NamedTuple):
     constant_targets: np.ndarray  # (t,)
 
 
-def digest_of(rows: Rows, n_read: int) -> Digest:
+def digest_of(rows: Encoded, n_read: int) -> Digest:
     """Return the digest of encoded rows, of so many that were read."""
     holes = int(np.isnan(rows.X).sum())
     constant = np.nanmin(rows.X, axis=0) == np.nanmax(rows.X, axis=0)

@@ -77,7 +77,7 @@ class Encoding:
         return [name for name in names if name is not None]
 
 
-class Rows(NamedTuple):
+class Encoded(NamedTuple):
     """Rows of a table as float64 arrays, and where in the table they stand."""
 
     X: np.ndarray  # (m, n)
@@ -161,7 +161,7 @@ def learn_encoding(
     return encoding
 
 
-def encode(table: pa.Table, encoding: Encoding) -> Rows:
+def encode(table: pa.Table, encoding: Encoding) -> Encoded:
     """Return the rows of a table that has a target, as the encoding says.
 
     Raises
@@ -175,7 +175,7 @@ def encode(table: pa.Table, encoding: Encoding) -> Rows:
     return rows
 
 
-def encode_some(table: pa.Table, encoding: Encoding) -> Rows:
+def encode_some(table: pa.Table, encoding: Encoding) -> Encoded:
     """Do as `encode` for some of the rows, of which none need be left."""
     Y = np.stack([as_numbers(table, name) for name in encoding.targets], axis=1)
     weight = as_numbers(table, encoding.weight) if encoding.weight else None
@@ -191,8 +191,8 @@ def encode_some(table: pa.Table, encoding: Encoding) -> Rows:
         kept &= ~holes.any(axis=1)
     where = np.flatnonzero(kept)
     if kept.all():
-        return Rows(X, Y, weight, where)
-    return Rows(X[kept], Y[kept], None if weight is None else weight[kept], where)
+        return Encoded(X, Y, weight, where)
+    return Encoded(X[kept], Y[kept], None if weight is None else weight[kept], where)
 
 
 def refuse_nothing(rows: int, holes: np.ndarray, encoding: Encoding) -> None:

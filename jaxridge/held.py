@@ -41,7 +41,7 @@ class Scored(NamedTuple):
     left: Float[Array, " k"]
 
 
-class Fit(NamedTuple):
+class FoldFit(NamedTuple):
     """Coefficients of one fold at every penalty: V, and g and a at penalty number i."""
 
     centre: Centre
@@ -63,7 +63,7 @@ def rows_of(data: Data, rows: Array, counts: Array) -> Data:
 
 
 def from_rows(
-    held: Data, fit: Fit, n_lams: int, score: Score, lam_tile: int
+    held: Data, fit: FoldFit, n_lams: int, score: Score, lam_tile: int
 ) -> tuple[Float[Array, "L *score"], Float[Array, ""]]:
     """Return the score at every penalty, and `left` (see `Scored`)."""
     about, t = held.X - fit.centre.x, held.Y.shape[1]
@@ -108,7 +108,7 @@ def from_rows(
 
 
 def from_sums(
-    part: Moments, fit: Fit, n_lams: int, score: Score
+    part: Moments, fit: FoldFit, n_lams: int, score: Score
 ) -> tuple[Float[Array, "L t"], Float[Array, ""]]:
     """Return the same from the moments of the rows held out."""
     dx, dy = part.x - fit.centre.x, part.y - fit.centre.y

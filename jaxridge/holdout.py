@@ -21,7 +21,7 @@ from jaxridge.costs import flop_of_blocks, flop_of_each
 from jaxridge.data import Data, stays_outside
 from jaxridge.filled import UNTOUCHED, Filling
 from jaxridge.folds import Folds, Held
-from jaxridge.held import Fit, Scored, from_rows, from_sums, rows_of
+from jaxridge.held import FoldFit, Scored, from_rows, from_sums, rows_of
 from jaxridge.moments import Moments, complements, left_out, total
 from jaxridge.nodes import nodes_for
 from jaxridge.placement import placed
@@ -280,7 +280,7 @@ def _of_every_fold(
     lams: Array,
     sharing: str,
     fit_intercept: bool,
-    scores_of: Callable[[Fit, Moments, Any], tuple[Array, Array]],
+    scores_of: Callable[[FoldFit, Moments, Any], tuple[Array, Array]],
     held: Held | None = None,
 ) -> tuple[Scored, Array]:
     """Score the fits of each fold; return also whether all of them hold."""
@@ -328,7 +328,7 @@ def _from_rows(
     score: Score,
     lam_tile: int,
 ) -> tuple[Scored, Array]:
-    def scores_of(fit: Fit, _: Moments, some: Held) -> tuple[Array, Array]:
+    def scores_of(fit: FoldFit, _: Moments, some: Held) -> tuple[Array, Array]:
         return from_rows(rows_of(data, *some), fit, len(lams), score, lam_tile)
 
     given = shared, parts, training, lams, sharing, fit_intercept
@@ -386,7 +386,7 @@ def by_rows(
 
         some = rows_of(data, rows, counts)
         some = some._replace(X=view(some.X))
-        fit = Fit(centre, spectrum.right, middle)
+        fit = FoldFit(centre, spectrum.right, middle)
         tile = at_once(some.Y.size)
         scores, left = from_rows(some, fit, len(lams), score, tile)
         worst = condition(spectrum, jnp.min(lams), weight, fit_intercept)

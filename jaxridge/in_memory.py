@@ -16,10 +16,10 @@ from jaxridge.account import (
     encoding_for,
     without_column,
 )
-from jaxridge.encoding import Encoding, Rows, encode, unseen_levels
+from jaxridge.encoding import Encoded, Encoding, encode, unseen_levels
 from jaxridge.examples import DIABETES_TARGET, diabetes
 from jaxridge.intervals import Kept
-from jaxridge.outputs import Fit
+from jaxridge.outputs import Fitted
 from jaxridge.report import page
 from jaxridge.story import Story
 from jaxridge.study import study
@@ -29,7 +29,7 @@ from jaxridge.trial import Trial
 from jaxridge.unseen import kept_for, test_errors, unseen_rows
 
 
-def fit_in_memory(request: Request) -> Generator[str, None, Fit]:
+def fit_in_memory(request: Request) -> Generator[str, None, Fitted]:
     """Choose λ for a table and fit it, and say what is done to its rows."""
     started = time.perf_counter()
     table, targets = _table(request)
@@ -69,7 +69,7 @@ def fit_in_memory(request: Request) -> Generator[str, None, Fit]:
     else:
         yield from _about_intervals(request, request.interval, kept)
     n_rows = len(rows.Y)
-    return Fit(
+    return Fitted(
         request, trial, encoding, n_rows, found, errors, kept, told, read_seconds
     )
 
@@ -116,7 +116,7 @@ def _groups(table: pa.Table, request: Request, kept: np.ndarray) -> np.ndarray |
     return None if request.group is None else grouped(table, request.group)[1][kept]
 
 
-def _encode_test(test: pa.Table, encoding: Encoding) -> Rows:
+def _encode_test(test: pa.Table, encoding: Encoding) -> Encoded:
     try:
         held = encode(test, encoding)
         if held.weight is not None:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from jaxridge import accelerator
 from jaxridge.data import Centre, Data, centre_of, weighted_mean
 from jaxridge.folds import Held
-from jaxridge.held import Fit, Scored, from_rows
+from jaxridge.held import FoldFit, Scored, from_rows
 from jaxridge.nodes import Nodes, few_of
 from jaxridge.products import matmul, mirrored, plus_gram
 from jaxridge.programs import compiled
@@ -112,7 +112,7 @@ def scored(
         w, y = jnp.where(counts, weight[rows], 0), Y[rows]
         middle = weighted_mean(y, w) if fit_intercept else jnp.zeros_like(y[0])
         along = matmul(left.T, jnp.sqrt(w)[:, None] * (y - middle))
-        fit = Fit(
+        fit = FoldFit(
             Centre(jnp.zeros_like(values), middle),
             None,
             lambda i: (gain(values, lams[i]), along),

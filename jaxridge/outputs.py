@@ -36,7 +36,7 @@ WRITTEN = (
 PANELS = 6  # of a picture, one for each target
 
 
-class Fit(NamedTuple):
+class Fitted(NamedTuple):
     """A fit, and what is to be written of it.
 
     `errors` are those of each target on test rows; `page` makes the report of a result,
@@ -54,7 +54,7 @@ class Fit(NamedTuple):
     read_seconds: float
 
 
-def result_of(fit: Fit, seconds: dict[str, float]) -> dict[str, Any]:
+def result_of(fit: Fitted, seconds: dict[str, float]) -> dict[str, Any]:
     """Return all that is known of a fit, as JSON has it."""
     request, trial, encoding, n_rows, found, errors, *_ = fit
     each = zip(encoding.targets, found.of_each_target(), errors, strict=True)
@@ -116,7 +116,7 @@ def _if_finite(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def write_all(fit: Fit, result: dict[str, Any]) -> Iterator[str]:
+def write_all(fit: Fitted, result: dict[str, Any]) -> Iterator[str]:
     """Write every file of a fit, and say which."""
     out, trial, encoding, found = fit.request.out, fit.trial, fit.encoding, fit.found
     # First and last, so that a result that is there has all its files, and its own.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxridge.account import Request
-from jaxridge.encoding import Encoding, Rows
+from jaxridge.encoding import Encoded, Encoding
 from jaxridge.intervals import Kept
 from jaxridge.study import Study
 from jaxridge.trial import Trial
@@ -25,7 +25,7 @@ class Story:
     request: Request
     trial: Trial
     encoding: Encoding
-    rows: Rows
+    rows: Encoded
     found: Study
     said: Sequence[str]  # of the data
     unseen: Unseen

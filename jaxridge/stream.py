@@ -24,15 +24,15 @@ from jaxridge.account import (
 )
 from jaxridge.batches import moments_of_batch
 from jaxridge.encoding import (
+    Encoded,
     Encoding,
-    Rows,
     encode_some,
     refuse_nothing,
     unseen_levels,
 )
 from jaxridge.filled import Holed, widened
 from jaxridge.moments import Moments
-from jaxridge.outputs import Fit
+from jaxridge.outputs import Fitted
 from jaxridge.parquet import Stored, bytes_in_memory
 from jaxridge.study import Study
 from jaxridge.sums_alone import study_of_sums
@@ -55,7 +55,7 @@ def is_too_large(request: Request) -> bool:
 class Piece(NamedTuple):
     """Some rows of the file, encoded: their folds, or -1 of those to be tested on."""
 
-    rows: Rows
+    rows: Encoded
     fold: np.ndarray
     n_read: int
 
@@ -68,7 +68,7 @@ class Sums(NamedTuple):
     digest: Digest
 
 
-def fit_in_passes(request: Request) -> Generator[str, None, Fit]:
+def fit_in_passes(request: Request) -> Generator[str, None, Fitted]:
     """Choose λ for a file and fit it, and say what is done to its rows."""
     _refuse_what_needs_rows(request)
     started, path = time.perf_counter(), Path(str(request.data))
@@ -93,7 +93,7 @@ def fit_in_passes(request: Request) -> Generator[str, None, Fit]:
         for name, count in unseen.items():
             yield "--test: " + without_column(name, count)
     given = request, trial, encoding, sums.digest.rows, found, errors
-    return Fit(*given, None, None, read_seconds)
+    return Fitted(*given, None, None, read_seconds)
 
 
 def _refuse_what_needs_rows(request: Request) -> None:

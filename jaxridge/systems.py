@@ -20,7 +20,7 @@ from jaxridge import accelerator
 from jaxridge.anchors import Anchors, anchors_of, solved_near
 from jaxridge.conjugate import ALIKE, conjugate_gradients, probes
 from jaxridge.costs import BATCHED
-from jaxridge.held import Fit
+from jaxridge.held import FoldFit
 from jaxridge.moments import Moments, about_centre
 from jaxridge.nodes import Nodes, few_of
 from jaxridge.products import grown, matmul
@@ -55,7 +55,7 @@ class Coefs(NamedTuple):
 class Solved(NamedTuple):
     """The fits of a fold, the condition of its systems, and whether the fits hold."""
 
-    fit: Fit
+    fit: FoldFit
     condition: Float[Array, ""]
     holds: Bool[Array, ""]
 
@@ -133,7 +133,7 @@ def solved(
     if sharing in NEARBY:
         coefs, worst, holds = of_fold
         centre = about_centre(sums, fit_intercept)[0]
-        return Solved(Fit(centre, None, lambda i: (1.0, coefs[i])), worst, holds)
+        return Solved(FoldFit(centre, None, lambda i: (1.0, coefs[i])), worst, holds)
     return _by_cholesky(sums, lams, fit_intercept)
 
 
@@ -154,7 +154,7 @@ def _by_spectrum(
     if projected.shape[1] != xy.shape[1]:  # these targets were not factorised with
         projected = matmul(spectrum.right.T, xy)
 
-    fit = Fit(
+    fit = FoldFit(
         centre,
         spectrum.right,
         lambda i: (gain(spectrum.values, lams[i]), projected),
@@ -172,7 +172,7 @@ def _by_tridiagonal(
     columns = turned(reduced, alongs.swapaxes(0, 1).reshape(-1, len(lams) * t))
     coefs = columns.reshape(-1, len(lams), t).swapaxes(0, 1)
     return Solved(
-        Fit(centre, None, lambda i: (1.0, coefs[i])), worst, jnp.asarray(True)
+        FoldFit(centre, None, lambda i: (1.0, coefs[i])), worst, jnp.asarray(True)
     )
 
 
@@ -231,4 +231,4 @@ def _by_cholesky(sums: Moments, lams: Array, fit_intercept: bool) -> Solved:
     inverse = grown(lambda v: cho_solve((factor, True), v), xx)
     # Power steps tell both to a small factor.
     worst = jnp.where(there, 2 * largest * inverse, jnp.inf)
-    return Solved(Fit(centre, None, middle), worst, there)
+    return Solved(FoldFit(centre, None, middle), worst, there)

@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxridge.encoding import Rows
+from jaxridge.encoding import Encoded
 from jaxridge.intervals import Kept, jackknife_plus, kept_of
 from jaxridge.linear import along_axes
 from jaxridge.objective import predict
 from jaxridge.regressor import left_out_errors
-from jaxridge.selection import Rows as Prepared
+from jaxridge.selection import Rows
 from jaxridge.study import Study, Task, held_out
 
 
@@ -25,7 +25,7 @@ class Unseen(NamedTuple):
 
 
 def unseen_rows(
-    rows: Rows, held: Rows | None, found: Study, task: Task, kept: Kept
+    rows: Encoded, held: Encoded | None, found: Study, task: Task, kept: Kept
 ) -> Unseen:
     """Return test rows if there are any, else the rows as the trial leaves them out."""
     if held is not None:
@@ -41,17 +41,17 @@ def unseen_rows(
     return Unseen(rows.Y, predicted, f"rows held out by {task.trial.words}")
 
 
-def kept_for(rows: Rows, found: Study, task: Task) -> Kept:
+def kept_for(rows: Encoded, found: Study, task: Task) -> Kept:
     """Return what intervals need, of the columns as prepared for the final fit."""
     X = _prepared(_filled(rows.X, found), found)
-    ready = Prepared(X, rows.Y, rows.weight, task.fit_intercept, None)
+    ready = Rows(X, rows.Y, rows.weight, task.fit_intercept, None)
     lam = np.asarray(found.choice.lam)
     given = rows.weight, along_axes(ready, lam), lam, left_out_errors(ready, lam)
     return kept_of(X, rows.Y, *given, task.fit_intercept)
 
 
 def test_errors(
-    found: Study, held: Rows, kept: Kept | None, level: float | None
+    found: Study, held: Encoded, kept: Kept | None, level: float | None
 ) -> list[dict[str, float] | None]:
     """Return the error of each target on rows that chose nothing."""
     X = _filled(held.X, found)
