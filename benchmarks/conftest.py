@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -22,10 +23,17 @@ PACKAGES = (
     "fracridge",
     "torch",
 )
+STARTED = time.monotonic()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--toy", action="store_true", help="tiny problems, one round")
+    parser.addoption(
+        "--seconds",
+        type=float,
+        default=float("inf"),
+        help="start none later, so that what was measured by then is on record",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +85,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     here = jax.default_backend() != "cpu" or item.config.getoption("--toy")
     if item.get_closest_marker("gpu") and not here:
         pytest.skip("needs an accelerator, and JAX sees only the CPU")
+    if time.monotonic() - STARTED > item.config.getoption("--seconds"):
+        pytest.skip("the time given by --seconds is up")
 
 
 def _cpu_model() -> str:
