@@ -129,7 +129,8 @@ def _of_sums(
     formed = 3 * min(tile, (n if k * n <= m else h) * t * L)
     fixed = (6 * k + 3) * n * n + formed + 3 * h * n * (k * n > m)
     each = 4 * k * n + m + 4 * m // k + k * L
-    for sharing, way in _ways(sizes, kind, tile, state * folds + k * n * L).items():
+    given = tile, state * folds + k * n * L, side_by_side
+    for sharing, way in _ways(sizes, kind, *given).items():
         scores = _scores(sizes, way.at, tile)
         a_fold = together(way.factors, way.fits, scores, Work(folds=1))
         yield Candidate(
@@ -141,7 +142,9 @@ def _of_sums(
         )
 
 
-def _ways(sizes: Sizes, kind: str, tile: int, of_steps: int) -> dict[str, Way]:
+def _ways(
+    sizes: Sizes, kind: str, tile: int, of_steps: int, on_gpu: bool
+) -> dict[str, Way]:
     """Return the ways by name; steps hold so many numbers for each target."""
     m, n, t, L, k, size = sizes
     square = 2.0 * n * n  # a product with a vector
@@ -161,7 +164,8 @@ def _ways(sizes: Sizes, kind: str, tile: int, of_steps: int) -> dict[str, Way]:
                 eigh_square=HALF_WAY * n**2,
                 reduction=n**3,
             ),
-            Work(product=2 * square * t * L, solves=float(n * t * L)),
+            # On a GPU each penalty's steps are kernels of their own.
+            Work(calls=L * on_gpu, product=2 * square * t * L, solves=float(n * t * L)),
             fixed=k * n * n,
             each=4 * n * L,
         ),
@@ -212,8 +216,11 @@ def _scores(sizes: Sizes, axes: int, tile: int) -> Work:
     at = axes if axes and min(n, h) <= L * t else L
     if k * n <= m:  # from sums
         steps = max(1.0, n * t * L / tile)
-        product = 2.0 * n * n * (t * at * (1 + (axes > 0)) + n * (at < L))
-        looks = _combined(2 * n * t, L, at, size) + n * t * L * size
+        along = axes > 0 and n <= L * t  # sums are turned into the axes, not the fits
+        product = (
+            2.0 * n * n * (2 * n * along + t * at * (1 + (axes > 0 and not along)))
+        )
+        looks = _combined(n * t, L, at, size) + n * t * L * size
         return Work(calls=steps, product=product, bytes=looks)
     steps = max(1.0, h * t * L / tile)
     turned = (2.0 * h * n * n if h <= L * t else 2.0 * n * n * t * L) * (axes > 0)
@@ -227,7 +234,7 @@ def flop_of_each(m: int, n: int, t: int, k: int = 0) -> float:
     Of each fold, from sums or from rows, or of rows left out where there are none.
     """
     if k and n <= m:
-        return 2.0 * min(m, 2 * k * n) * n * t
+        return 2.0 * min(m, k * n) * n * t
     held = -(-m // k) if k else 0
     return 2.0 * m * (min(m, n) - held) * t
 

@@ -6,6 +6,8 @@ and in the callers.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -24,24 +26,25 @@ class Held(NamedTuple):
     counts: Bool[Array, "*k h"]
 
 
-class Folds(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Folds:
     """Masks of shape (k, m): the rows that train each fold, and those held out."""
 
     train: np.ndarray
     held: np.ndarray
 
-    @property
+    @cached_property
     def is_partition(self) -> bool:
         """Whether every row is held out once, and trains all other folds."""
         once = (self.held.sum(axis=0) == 1).all()
         return bool(once and (self.train == ~self.held).all())
 
-    @property
+    @cached_property
     def held_rows(self) -> Held:
         """The rows that each fold holds out."""
         return numbered(self.held)
 
-    @property
+    @cached_property
     def train_rows(self) -> Held:
         """The same of the rows that train."""
         return numbered(self.train)

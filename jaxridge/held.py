@@ -115,6 +115,11 @@ def from_sums(
     G = part.xx + part.weight * jnp.outer(dx, dx)
     C = part.xy + part.weight * jnp.outer(dx, dy)
     square = part.yy + part.weight * dy**2
+    spread = jnp.diagonal(G) / part.weight
+    if fit.axes is not None and len(G) <= n_lams * C.shape[1]:
+        # Of fits along the axes only those products are made that λ has a part in.
+        G, C = (matmul(fit.axes.T, a) for a in (matmul(G, fit.axes), C))
+        fit = fit._replace(axes=None)
 
     def error_of(coef: Array, image: Array, C: Array, square: Array) -> Array:
         return jnp.maximum(jnp.sum(coef * (image - 2 * C), axis=0) + square, 0)
@@ -123,20 +128,20 @@ def from_sums(
         coef = fit.coef(i)
         return error_of(coef, matmul(G, coef), C, square)
 
-    def judged(both: Array, C: Array, square: Array) -> Array:
-        coef, image = jnp.split(both, 2)
-        return error_of(coef, image, C, square)
+    def judged(image: Array, along: Array, *rest: Array) -> Array:
+        *of_targets, gain = rest
+        return error_of(gain[:, None] * along, image, *of_targets)
 
-    n, t = C.shape
-    if fit.few is not None and fit.axes is not None and n <= n_lams * t:
-        both = jnp.concatenate([fit.axes, matmul(G, fit.axes)])  # θ and Gθ, along axes
-        errors = by_few(both, fit.few, judged, (C, square), tile())
+    each = jnp.arange(n_lams)
+    if fit.few is not None and fit.axes is None:
+        of_targets = fit.few.along, C, square
+        gains = jax.lax.map(lambda i: fit.middle(i)[0], each)
+        errors = by_few(G, fit.few, judged, of_targets, tile(), (gains,))
     else:
-        errors = jax.lax.map(one, jnp.arange(n_lams), batch_size=at_once(C.size))
+        errors = jax.lax.map(one, each, batch_size=at_once(C.size))
     # A target that is 0 leaves nothing, and there is nothing to lose.
     left = jnp.where(square > 0, jnp.min(errors, axis=0) / square, 1)
     square = jnp.where(square > 0, square, 1)
-    spread = jnp.diagonal(G) / part.weight
     left = _beside_means(left, fit.centre, spread, square / part.weight)
     return OF_SUMS[score](errors, part.weight, part.yy), left
 

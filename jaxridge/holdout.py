@@ -165,8 +165,9 @@ def _by_sums(
         design = data if one_tile else data._replace(Y=data.Y[:, :0])
         parts = fold_moments(design, folds.held, fast)
     parts = jax.tree.map(jax.device_put, parts)  # once for all that works on them
-    training = complements(parts)
-    of_fold, of_all = factorised(training, total(parts), lams, *given, alone=False)
+    whole = total(parts)
+    training = complements(parts, whole)
+    of_fold, of_all = factorised(training, whole, lams, *given, alone=False)
     if sharing == ONE_A_FOLD:
         flop = flop_of_each(m, n, plan.sizes.t, len(folds.held))
         of_all = nodes_for(of_fold[0].values, lams, flop)
@@ -176,7 +177,7 @@ def _by_sums(
         sums = parts
         if not one_tile:
             sums = with_targets(parts, part, folds.held, fast)
-            training = complements(sums)
+            training = complements(sums, total(sums))
         shared = of_fold, of_all
         if sharing in NEARBY:
             near = of_all, training, lams, *given, plan.fold_tile

@@ -141,14 +141,13 @@ def total(parts: Moments) -> Moments:
 
 
 @compiled
-def complements(parts: Moments) -> Moments:
-    """Return, for each fold, the moments of the rows of all others.
+def complements(parts: Moments, whole: Moments) -> Moments:
+    """Return, for each fold, the moments of the rows of all others, given their total.
 
     A fold is taken away from all of them where most of everything remains, and no digit
     is lost. Else the folds before it and those after it are added: a fold whose numbers
     are large then costs the others nothing.
     """
-    whole = total(parts)
     rest = _moved(whole, parts, whole.weight - parts.weight, -1)
 
     def remains(of_rest: Array, of_all: Array) -> Array:
@@ -161,7 +160,7 @@ def complements(parts: Moments) -> Moments:
 
 def left_out(parts: Moments) -> tuple[Moments, Moments]:
     """Return what each fold trains on, all others, and what it holds out, itself."""
-    return complements(parts), parts
+    return complements(parts, total(parts)), parts
 
 
 def left_for_later(parts: Moments) -> tuple[Moments, Moments]:

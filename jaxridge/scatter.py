@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxridge import accelerator
 from jaxridge.data import Centre, Data, weighted_rows
 from jaxridge.folds import Held
 from jaxridge.moments import Moments
@@ -113,7 +114,9 @@ def _near(data: Data, rows: Held) -> Centre:
     until, first = jnp.cumsum(weight), jnp.argmax(weight > 0)
     count = min(SOME, len(weight))
     steps = until[-1] / count * (jnp.arange(count, dtype=until.dtype) + 0.5)
-    at = jnp.searchsorted(until, steps)
+    # A search in steps is many kernels of a GPU, a look at all rows is one.
+    method = "compare_all" if accelerator.is_used() else "scan"
+    at = jnp.searchsorted(until, steps, method=method)
     at = jnp.where(weight[at] > 0, at, first)  # sums may go down by rounding
     origin, some = rows.rows[first], rows.rows[at]
 
