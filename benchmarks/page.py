@@ -31,7 +31,7 @@ This page is written by `python -m benchmarks.page` from the records in
 
 - `make bench` takes every contender once, in some five minutes on two cores;
   `make bench-full` takes all rounds, the slow rivals' other settings, coverage and the
-  stream too; `make bench-gpu` the same problems on the GPU that JAX finds.
+  stream too; `make bench-gpu` larger problems, on the GPU that JAX finds.
 - Contenders are called in turn, in one process on the same arrays. Times are medians
   over rounds; a ratio is the median of ratios within a round. What JAX compiles in the
   first call is apart. A rival that fails, or is not installed, says so.

@@ -33,6 +33,10 @@ def arrays(problem: Any) -> tuple[np.ndarray, ...]:
 
 @pytest.fixture(scope="module")
 def truth(arrays: Any, problem: Any) -> np.ndarray:
+    return exact_steps(arrays, problem.steps)
+
+
+def exact_steps(arrays: tuple[np.ndarray, ...], steps: int) -> np.ndarray:
     """Take the same steps in float64, all penalties as columns.
 
     By products of the rows with each other, which are well conditioned here.
@@ -43,7 +47,7 @@ def truth(arrays: Any, problem: Any) -> np.ndarray:
     gram, cross = rows.T @ rows, (rows.T @ y)[:, None]
     shrunk = np.append(np.ones(n), 0)[:, None] * lams
     params = np.zeros((n + 1, len(lams)))
-    for _ in range(problem.steps):
+    for _ in range(steps):
         params -= rates * (gram @ params - cross + shrunk * params) / m
     return params[:n].T
 

@@ -45,7 +45,7 @@ def moments_of_batches(batches: Iterable[tuple[Any, ...]], folds: int = 5) -> Mo
     Notes
     -----
     O(n (n + t)) time a row; memory is O(k n (n + t)) and one batch. To a GPU a batch is
-    sent while the one before is added up; three are kept at a time.
+    sent while the one before is added up; four are kept at a time.
 
     Examples
     --------

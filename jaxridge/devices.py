@@ -72,7 +72,7 @@ EACH = {
         solves=1.6e-08,
         bytes=5.8e-11,
     ),
-    # On an H100, from timings of its libraries one by one.
+    # On an H100, guessed from timings of single calls of its libraries.
     ("gpu", "float64"): Work(
         start=1e-3,
         calls=2e-5,

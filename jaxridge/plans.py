@@ -142,8 +142,9 @@ def plan(
 
     Notes
     -----
-    Seconds come from rates measured on two CPU cores and, for a GPU, on an H100: they
-    rank routes, and on other machines are off by the ratio of the machines.
+    Seconds come from rates fitted to records of two CPU cores; those of a GPU are
+    guesses, from what single calls of an H100's libraries take. They rank routes, and
+    on other machines are off by the ratio of the machines.
 
     Examples
     --------
