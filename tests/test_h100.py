@@ -146,7 +146,8 @@ def compile_by_sums(compile_: Compiler, made: Any, dtype: str, sharing: str) -> 
     sets, lams = compile_.sets(k, -(-m // k)), compile_.array(L, dtype=dtype)
     data = compile_.data(m, n, few if few == t else 0, dtype)
     parts = compile_(moments_of_sets, data, sets, how, given=data)
-    training, whole = compile_(complements, parts), compile_(total, parts)
+    whole = compile_(total, parts)
+    training = compile_(complements, parts, whole)
     how_solved = {"sharing": sharing, "fit_intercept": True}
     of_fold, of_all = compile_(
         factorised, training, whole, lams, **how_solved, alone=False
@@ -157,7 +158,7 @@ def compile_by_sums(compile_: Compiler, made: Any, dtype: str, sharing: str) -> 
             cross_of_sets, data, sets, parts.weight, parts.x, how, given=data
         )
         parts = parts._replace(y=y, xy=xy, yy=yy)
-        training = compile_(complements, parts)
+        training = compile_(complements, parts, compile_(total, parts))
     if sharing in NEARBY:
         how_solved |= {"fold_tile": made.fold_tile}
         near = compile_(solved_nearby, of_all, training, lams, **how_solved)
