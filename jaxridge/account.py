@@ -97,11 +97,21 @@ def encoding_for(table: Any, targets: Sequence[str], request: Request) -> Encodi
         table,
         targets,
         weight=request.weight,
-        drop=(*request.drop, *([request.group] if request.group else [])),
+        drop=(
+            *_as_named(request.drop, table),
+            *([request.group] if request.group else []),
+        ),
         categorical=request.categorical,
         max_levels=request.max_levels,
         missing=request.missing,
     )
+
+
+def _as_named(names: Sequence[str], table: Any) -> list[str]:
+    """Return names as the table has them, which may begin or end with spaces."""
+    there = set(table.column_names)
+    stripped = {name.strip(): name for name in table.column_names}
+    return [n if n in there else stripped.get(n.strip(), n) for n in names]
 
 
 def describe_data(

@@ -4,6 +4,7 @@ Commands import what they need when they run, so that ``--help`` answers at once
 no other file but ``options`` do imports stand inside functions.
 """
 
+import io
 import os
 import shlex
 import sys
@@ -30,6 +31,11 @@ class Run(NamedTuple):
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; whatever goes wrong is one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a name that it cannot show is no error
+            stream.reconfigure(errors="replace")
     warnings.showwarning = lambda message, *_: click.echo(f"note: {message}", err=True)
     given = sys.argv[1:] if args is None else args
     try:

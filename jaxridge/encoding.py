@@ -210,7 +210,8 @@ def refuse_nothing(rows: int, holes: np.ndarray, encoding: Encoding) -> None:
 
 def encode_features(table: pa.Table, encoding: Encoding) -> np.ndarray:
     """Return the design matrix of a table, NaN where a value is missing."""
-    absent = [c.name for c in encoding.columns if c.name not in table.column_names]
+    there = set(table.column_names)
+    absent = [c.name for c in encoding.columns if c.name not in there]
     if len(absent) > 1:
         listed = ", ".join(map(repr, absent[:8])) + (", ..." if absent[8:] else "")
         raise ValueError(f"the table has no columns {listed}")
@@ -289,7 +290,7 @@ def _number_column(
 ) -> list[Column]:
     if name == "" or re.fullmatch(r"__index_level_\d+__", name):
         what = "unnamed first column" if name == "" else f"index {name!r}"
-        notes.append(f"left out the {what}, by its looks a row number")
+        notes.append(f"left out the {what}, by its looks an index")
         return []
     if counts_rows(name, values):
         notes.append(

@@ -107,6 +107,8 @@ def load_result(path: Path) -> dict[str, Any]:
 def write_csv(path: Path, header: Sequence[str], rows: Any) -> None:
     """Write a table; to standard output if the path is "-"."""
     if str(path) == "-":
+        if sys.stdout is None:
+            raise ValueError("--out -: standard output is closed")
         csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
         return
     with written_aside(path) as aside:

@@ -157,6 +157,8 @@ def _instead(values: pa.ChunkedArray) -> str:
         return f"it {slip}"
     text = as_text(values)
     row, value = _first_where(text, pc.is_valid(text))
+    if pc.all(pc.match_substring_regex(text, NUMBER)).as_py():
+        return f"it holds numbers stored as text, {value!r} in row {row}"
     return f"it holds text or dates, {value!r} in row {row}"
 
 
@@ -185,14 +187,19 @@ def counts_rows(name: str, values: pa.ChunkedArray) -> bool:
 
 
 def as_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column as text."""
+    """Return a column as text, of which NaN is none."""
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_nan(values), None, values)
     return values.cast(pa.string())
 
 
 def as_numbers(table: pa.Table, name: str) -> np.ndarray:
     """Return a column of the table as float64, NaN where a value is missing."""
-    known(name, table)
-    values = table.column(name)
+    try:
+        values = table.column(name)
+    except KeyError:
+        known(name, table)
+        raise
     if values.null_count == len(values):
         return np.full(len(values), np.nan)
     if not any(is_number(values.type) for is_number in NUMBERS):

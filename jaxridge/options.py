@@ -115,11 +115,16 @@ def _columns(
 
 
 def _names(
-    ctx: click.Context, parameter: click.Parameter, text: str
+    ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
 ) -> tuple[str, ...]:
     """Read ``a,b,c``; a name with a comma stands in double quotes."""
-    names = next(csv.reader([text], skipinitialspace=True), [])
-    return tuple(name.strip() for name in names if name.strip())
+    try:
+        listed = [
+            name for one in csv.reader(texts, skipinitialspace=True) for name in one
+        ]
+    except csv.Error:
+        raise click.BadParameter("no column has a name of several lines") from None
+    return tuple(name for name in listed if name.strip())
 
 
 def fit_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -219,7 +224,7 @@ def fit_options(command: Callable[..., None]) -> Callable[..., None]:
             option(
                 "--drop",
                 metavar="COLS",
-                default="",
+                multiple=True,
                 callback=_names,
                 help="Columns to leave out, separated by commas; a name that holds one "
                 "stands in double quotes.",

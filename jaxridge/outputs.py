@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from matplotlib.axes import Axes
 
 from jaxridge.account import Request, simplest
 from jaxridge.encoding import Encoding
@@ -120,8 +122,8 @@ def write_all(fit: Fitted, result: dict[str, Any]) -> Iterator[str]:
     """Write every file of a fit, and say which."""
     out, trial, encoding, found = fit.request.out, fit.trial, fit.encoding, fit.found
     # First and last, so that a result that is there has all its files, and its own.
-    (out / "result.json").unlink(missing_ok=True)
-    (out / REPORT).unlink(missing_ok=True)
+    for name in ("result.json", MODEL, REPORT):
+        (out / name).unlink(missing_ok=True)
     each = list(zip(encoding.targets, found.of_each_target(), strict=True))
     write_csv(
         out / "coefficients.csv",
@@ -158,35 +160,54 @@ def write_all(fit: Fitted, result: dict[str, Any]) -> Iterator[str]:
             )
         ),
     )
-    units = "of columns of unit variance" if result["standardize"] else "(units² of x)"
-    penalty = f"penalty λ {units}"
-    drawn = each[:PANELS]
-    names = [shortened(name) for name in encoding.features]
-    with written_aside(out / "validation.png") as aside:
-        with panels(aside, len(drawn)) as axes:
-            for ax, (name, one) in zip(axes, drawn, strict=True):
-                plot_validation(one.scores, ax)
-                ax.set(
-                    xlabel=penalty, ylabel=f"{trial.score} of {plain(shortened(name))}"
-                )
-    with written_aside(out / "coefficients.png") as aside:
-        with panels(aside, len(drawn)) as axes:
-            for ax, (name, one) in zip(axes, drawn, strict=True):
-                lams, at = one.scores.lams, one.choice.lam
-                plot_coefficients(lams, one.params, ax, names=names, chosen=float(at))
-                of = f" for {plain(shortened(name))}" if len(drawn) > 1 else ""
-                label = f"coefficient of the prepared column{of}"
-                ax.set(xlabel=penalty, ylabel=label)
+    made = []
+    for file, draw in _pictures(fit):
+        try:
+            with written_aside(out / file) as aside:
+                draw(aside)
+            made.append(file)
+        except (ArithmeticError, ValueError):  # Matplotlib's, of extreme numbers
+            (out / file).unlink(missing_ok=True)
+            yield f"{file} is left out: its numbers are too far apart to be drawn"
     if fit.page is not None:
         with written_aside(out / REPORT) as aside:
             aside.write_text(fit.page(result), encoding="utf-8")
     write_table_model(out / MODEL, result, fit.kept, found.columns)
     save_result(out / "result.json", result)
     yield ""
-    if len(drawn) < len(each):
-        yield f"the pictures show the first {len(drawn)} of {len(each)} targets"
-    also = f", {REPORT}" if fit.page is not None else ""
-    yield (
-        f"wrote result.json, {MODEL}, coefficients.csv, scores.csv{also}, "
-        f"validation.png and coefficients.png to {out}"
-    )
+    if len(each) > PANELS:
+        yield f"the pictures show the first {PANELS} of {len(each)} targets"
+    files = ["result.json", MODEL, "coefficients.csv", "scores.csv", *made]
+    files += [REPORT] if fit.page is not None else []
+    yield f"wrote {', '.join(files[:-1])} and {files[-1]} to {out}"
+
+
+def _pictures(fit: Fitted) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """Yield the name of each picture, and what draws it."""
+    trial, encoding, found = fit.trial, fit.encoding, fit.found
+    drawn = list(zip(encoding.targets, found.of_each_target(), strict=True))[:PANELS]
+    names = [shortened(name) for name in encoding.features]
+    standard = fit.request.standardize
+    units = "of columns of unit variance" if standard else "(units² of x)"
+
+    def scores(ax: Axes, name: str, one: Study) -> None:
+        plot_validation(one.scores, ax)
+        ax.set(ylabel=f"{trial.score} of {plain(shortened(name))}")
+
+    def coefficients(ax: Axes, name: str, one: Study) -> None:
+        chosen = float(one.choice.lam)
+        plot_coefficients(one.scores.lams, one.params, ax, names=names, chosen=chosen)
+        of = f" for {plain(shortened(name))}" if len(drawn) > 1 else ""
+        ax.set(ylabel=f"coefficient of the prepared column{of}")
+
+    def drawn_by(draw: Callable[[Axes, str, Study], None]) -> Callable[[Path], None]:
+        def picture(path: Path) -> None:
+            with panels(path, len(drawn)) as axes:
+                for ax, (name, one) in zip(axes, drawn, strict=True):
+                    draw(ax, name, one)
+                    ax.set(xlabel=f"penalty λ {units}")
+
+        return picture
+
+    yield "validation.png", drawn_by(scores)
+    yield "coefficients.png", drawn_by(coefficients)

@@ -41,11 +41,11 @@ class Stored:
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Return a column of text; of any other, the first rows that hold a value."""
-        if _is_text(self._file.schema_arrow.field(name).type):
+        if self.is_text(name):
             return pa.chunked_array(
-                [batch.column(0) for batch in self._batches(2**20, [name])]
+                [batch.column(0) for batch in self.batches(2**20, [name])]
             )
-        for batch in self._batches(2**16, [name]):
+        for batch in self.batches(2**16, [name]):
             found = pa.chunked_array([batch.column(0)])
             if found.null_count < len(found):
                 break
@@ -61,13 +61,18 @@ class Stored:
         rows = max(FEWEST_ROWS, BATCH_BYTES // (8 * width))
         row_bytes, start = 8 * len(names), 0
         with bar(self.num_rows, what, " rows", wanted=True) as shown:
-            for batch in self._batches(rows, list(names)):
+            for batch in self.batches(rows, list(names)):
                 yield start, pa.Table.from_batches([batch])
                 start += batch.num_rows
                 shown.set_postfix_str(f"{start * row_bytes / 1e6:,.0f} MB", False)
                 shown.update(batch.num_rows)
 
-    def _batches(self, rows: int, names: list[str]) -> Iterator[pa.RecordBatch]:
+    def is_text(self, name: str) -> bool:
+        """Whether a column holds text."""
+        return _is_text(self._file.schema_arrow.field(name).type)
+
+    def batches(self, rows: int, names: list[str]) -> Iterator[pa.RecordBatch]:
+        """Yield the rows, of some columns, so many at a time."""
         try:
             yield from self._file.iter_batches(rows, columns=names, use_threads=False)
         except UNREADABLE as error:

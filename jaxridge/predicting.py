@@ -28,7 +28,7 @@ from jaxridge.objective import Params, predict
 from jaxridge.store import read_table_model
 from jaxridge.tables import read_table
 
-NO_CSV = (".parquet", ".pq", ".gz", ".bz2", ".zip", ".xlsx", ".json")
+NO_CSV = (".parquet", ".pq", ".gz", ".bz2", ".zip", ".xlsx", ".json", ".safetensors")
 
 
 class Saved(NamedTuple):
@@ -50,6 +50,8 @@ def predict_table(
         raise ValueError(f"--out {out}: predictions are written as CSV: name it .csv")
     if str(out) != "-" and (out.is_file() or not out.exists()):
         refuse_unwritable(out.resolve().parent)
+    if model.is_dir() and (model / MODEL).exists():
+        model = model / MODEL
     saved = _read(model, interval)
     encoding = saved.encoding
     refuse_overwriting([out], {"DATA": data, "MODEL": model})
@@ -71,6 +73,12 @@ def predict_table(
         [repr(value) if ok else "" for value in line]
         for line, ok in zip(columns.T.tolist(), whole, strict=True)
     )
+    endless = int(np.isinf(columns).any(axis=0).sum())
+    if endless:
+        yield (
+            f"the intervals of {endless} rows have no ends: too few rows were fitted "
+            f"for a share of {saved.level:g}"
+        )
     write_csv(out, header, lines)
     listed = ", ".join(repr(name) for name in encoding.targets)
     yield f"wrote {len(X)} predictions of {listed} to {out}"
@@ -88,8 +96,6 @@ def _header(targets: tuple[str, ...], with_ends: bool) -> list[str]:
 
 def _read(model: Path, interval: float | None) -> Saved:
     """Return a saved result, checked, and what its model file keeps beside it."""
-    if model.is_dir() and (model / MODEL).exists():
-        model = model / MODEL
     if model.suffix == ".safetensors":
         result, kept, columns = read_table_model(model)
     else:

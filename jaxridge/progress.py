@@ -1,5 +1,6 @@
 """A progress bar with the time left, for runs long enough to wait for."""
 
+import sys
 from typing import Never
 
 from tqdm import tqdm
@@ -12,6 +13,6 @@ def bar(total: int, what: str, unit: str, *, wanted: bool) -> "tqdm[Never]":
         desc=what,
         unit=unit,
         unit_scale=unit == "B",
-        disable=None if wanted else True,
+        disable=None if wanted and sys.stderr is not None else True,
         leave=False,
     )

@@ -48,10 +48,14 @@ def largest_of(found: Study, count: int) -> np.ndarray:
 
 
 def short(values: ArrayLike) -> Any:
-    """Return numbers for a picture, in few digits, so that the page stays small."""
-    values = np.asarray(values)
-    with np.errstate(divide="ignore"):
-        size = np.floor(np.log10(np.abs(values), where=values != 0, out=values * 0))
+    """Return numbers for a picture, in few digits, so that the page stays small.
+
+    So many as tell them apart, also far from 0.
+    """
+    values = np.asarray(values, float)
+    apart = np.ptp(values) if values.size else 0.0
+    size = np.where(values != 0, np.abs(values), 1)
+    size = np.floor(np.log10(np.minimum(size, apart if apart > 0 else np.inf)))
     unit = 10.0 ** (DIGITS - size)
     return (np.round(values * unit) / unit).tolist()
 

@@ -8,7 +8,8 @@ there (leave-one-out, intervals, descents, the report) is refused.
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +59,7 @@ class Piece(NamedTuple):
     rows: Encoded
     fold: np.ndarray
     n_read: int
+    tested: pa.Table
 
 
 class Sums(NamedTuple):
@@ -77,11 +79,14 @@ def fit_in_passes(request: Request) -> Generator[str, None, Fitted]:
         f"{path.name} would fill {bytes_in_memory(path) / 1e9:.2g} GB: read in pieces, "
         "of which sums are kept"
     )
-    encoding = encoding_for(stored, request.targets, request)
-    lots = Lots(request, stored.num_rows)
+    trained = Trained(stored, partial(Lots, request, stored.num_rows))
+    encoding = encoding_for(trained, request.targets, request)
+    lots = trained.lots()
     sums = _added_up(_pieces(stored, encoding, lots, "adding up"), encoding, lots)
     read_seconds = time.perf_counter() - started
     yield from describe_data(request, encoding, sums.digest)
+    if request.in_time and sums.digest.read > sums.digest.rows:
+        yield "folds are equal stretches of the file, also of the rows left out there"
     groups = None if request.group is None else np.zeros(0)  # told apart already
     trial = Trial(request.cv, request.seed, groups, request.in_time)
     found = study_of_sums(sums.parts, sums.holed, request.task(trial))
@@ -133,6 +138,11 @@ class Lots:
         self._draws = np.random.default_rng(request.seed)
 
     @property
+    def leaves_out(self) -> bool:
+        """Whether some rows are to be tested on."""
+        return self._share > 0
+
+    @property
     def sets(self) -> int:
         """How many sets of rows are added up."""
         return self.folds + self._in_time
@@ -155,10 +165,11 @@ class Lots:
     ) -> None:
         """Refuse folds without rows, or without weight."""
         if not rows.all():
-            what = f"groups in column {self.group!r}" if self.group else "rows"
+            what = f"group in column {self.group!r}" if self.group else "row"
             raise ValueError(
-                f"--cv {self.folds} asks for more folds than there are {what} to fill "
-                "them: ask for fewer"
+                f"--cv {self.folds}: no {what} fell into fold {np.argmin(rows) + 1}, "
+                "as they are dealt out by chance: ask for fewer folds, or another "
+                "--seed"
             )
         empty = np.flatnonzero(weight <= 0)
         if empty.size:
@@ -179,6 +190,31 @@ class Lots:
         return np.where(chances[:, 1] < self._share, -1, fold)
 
 
+class Trained:
+    """The rows of a file that are trained on: an encoding is learnt from them alone."""
+
+    def __init__(self, stored: Stored, lots: Callable[[], Lots]) -> None:
+        self.column_names, self.num_columns = stored.column_names, stored.num_columns
+        self.lots, self._stored = lots, stored
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return a column, as `Stored` does."""
+        lots = self.lots()
+        if not self._stored.is_text(name) or not lots.leaves_out:
+            return self._stored.column(name)
+        beside = [] if lots.group in (None, name) else [lots.group]
+        start, kept = 0, []
+        for batch in self._stored.batches(2**20, [name, *beside]):
+            table = pa.Table.from_batches([batch])
+            kept.append(table.column(name).filter(lots.drawn(start, table) >= 0))
+            start += table.num_rows
+        if not any(map(len, kept)):
+            raise ValueError(
+                f"0 of {start} rows are left to train on: choosing a penalty needs more"
+            )
+        return pa.chunked_array([c for one in kept for c in one.chunks], kept[0].type)
+
+
 def _pieces(
     stored: Stored, encoding: Encoding, lots: Lots, what: str
 ) -> Iterator[Piece]:
@@ -193,7 +229,9 @@ def _pieces(
             raise ValueError(
                 f"the weights in column {encoding.weight!r} hold negative ones"
             )
-        yield Piece(rows, lots.drawn(start, table)[rows.kept], table.num_rows)
+        fold = lots.drawn(start, table)
+        tested = table.filter(fold < 0)
+        yield Piece(rows, fold[rows.kept], table.num_rows, tested)
 
 
 def _added_up(pieces: Iterable[Piece], encoding: Encoding, lots: Lots) -> Sums:
@@ -259,6 +297,7 @@ def _tested(
     if test_share(request) is not None:
         lots = Lots(request, stored.num_rows)
         for piece in _pieces(stored, encoding, lots, "testing"):
+            unseen.update(unseen_levels(piece.tested, encoding))
             yield _some(piece, piece.fold < 0)[0]
         return
     path = Path(str(request.test))

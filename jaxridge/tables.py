@@ -24,6 +24,7 @@ PARQUET_MAGIC, PARQUET_NAMES = b"PAR1", (".parquet", ".pq")
 SEPARATORS = ",;\t|"
 DICTIONARY_LEVELS = 1000
 CHUNK_BYTES = 2**22
+BLOCK, LONGEST = 2**20, 2**26  # bytes that Arrow reads at a time, and of a line
 UNREADABLE = (pa.ArrowException, OSError, EOFError, csv.Error)
 
 
@@ -90,11 +91,9 @@ def is_parquet(path: Path) -> bool:
 
 
 def _read_csv(path: Path, text: Collection[str], progress: bool) -> pa.Table:
-    header = _header(path)
-    # Separators within quotes do not separate.
-    split = {s: next(csv.reader([header], delimiter=s)) for s in SEPARATORS}
-    separator = max(SEPARATORS, key=lambda s: len(split[s]))
-    names = [name.strip() for name in split[separator]]
+    header, second = _first_lines(path)
+    separator = _separator(header, second)
+    names = [name.strip() for name in _split(header, separator)]
     if all(_is_number(name) for name in names):
         raise ValueError(
             f"{path} starts with numbers ({header[:40].strip()}): its first line must "
@@ -104,12 +103,14 @@ def _read_csv(path: Path, text: Collection[str], progress: bool) -> pa.Table:
 
     def stream() -> Any:
         plain = pa.BufferReader(loaded)
-        zipped = path.suffix == ".gz"
+        zipped = path.suffix.lower() == ".gz"
         return pa.CompressedInputStream(plain, "gzip") if zipped else plain
 
     def read(as_text: Iterable[str], **only: Any) -> pa.Table:
         return pa.csv.read_csv(
             stream(),
+            # A block holds whole lines.
+            read_options=pa.csv.ReadOptions(block_size=max(BLOCK, 8 * len(header))),
             parse_options=pa.csv.ParseOptions(
                 delimiter=separator, newlines_in_values=True
             ),
@@ -182,10 +183,30 @@ def _loaded(path: Path, progress: bool) -> pa.Buffer:
     return buffer
 
 
-def _header(path: Path) -> str:
-    opened: Any = gzip.open if path.suffix == ".gz" else open
+def _separator(header: str, second: str) -> str:
+    """Return what cuts both lines into as many, and most, columns.
+
+    Or, where none cuts them alike, into most names.
+    """
+    split = {s: (len(_split(header, s)), len(_split(second, s))) for s in SEPARATORS}
+    alike = [s for s in SEPARATORS if split[s][0] == split[s][1] > 1]
+    return max(alike or SEPARATORS, key=lambda s: split[s][0])
+
+
+def _split(line: str, separator: str) -> list[str]:
+    """Return the columns of a line; separators within quotes do not separate."""
+    before = csv.field_size_limit(max(csv.field_size_limit(), len(line)))
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    finally:
+        csv.field_size_limit(before)
+
+
+def _first_lines(path: Path) -> tuple[str, str]:
+    """Return the header, and the line after it."""
+    opened: Any = gzip.open if path.suffix.lower() == ".gz" else open
     with opened(path, "rb") as file:
-        line = file.readline(1 << 20)
+        line, second = file.readline(LONGEST), file.readline(LONGEST)
     if not line.strip():
         what = "starts with an empty line" if line else "is empty"
         raise ValueError(f"{path} {what}: it needs a line of column names, and rows")
@@ -198,7 +219,7 @@ def _header(path: Path) -> str:
             f"{path} ends lines with a carriage return alone: save it with line feeds"
         )
     try:
-        return line.decode("utf-8-sig")
+        return line.decode("utf-8-sig"), second.decode("utf-8", "replace")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8: save it as UTF-8") from None
 
@@ -213,10 +234,12 @@ def _is_number(text: str) -> bool:
 
 def check_names(path: Path, names: list[str]) -> None:
     """Refuse columns without a name, or two of the same."""
+    seen = set[str]()
     for place, name in enumerate(names):
-        if name in names[:place]:
+        if name in seen:
             raise ValueError(
                 f"{path} has two columns named {name!r}: rename or remove one"
             )
         if not name.strip() and place > 0:
             raise ValueError(f"{path}: column {place + 1} has no name")
+        seen.add(name)

@@ -488,6 +488,111 @@ def test_intervals_that_may_hold_less_or_nothing_say_so(run):
     assert "--interval" not in out
 
 
+def test_predictions_without_ends_say_so(run):
+    write("data.csv", **numbers())
+    base = ("fit", "data.csv", "--target", "y", "--lambdas", "1,10", "--cv", "loo")
+    run(*base, "--interval", "0.9")
+    for share, words in (("0.9", ""), ("0.99", "60 rows have no ends")):
+        given = ("data.csv", "-o", "p.csv", "--interval", share)
+        _, _, err = run("predict", "jaxridge-fit", *given)
+        assert words in err and bool(words) == ("no ends" in err)
+
+
+def test_predictions_do_not_replace_the_model(run):
+    write("data.csv", **numbers())
+    run("fit", "data.csv", "--target", "y", "--lambdas", "1,10")
+    folder = Path("jaxridge-fit")
+    (folder / "model").symlink_to("model.safetensors")
+    before = (folder / "model.safetensors").read_bytes()
+    for source in (folder, folder / "result.json"):
+        given = ("predict", str(source), "data.csv", "-o")
+        code, _, err = run(*given, str(folder / "model.safetensors"))
+        assert code == 2 and "name it .csv" in err
+    code, _, err = run("predict", str(folder), "data.csv", "-o", str(folder / "model"))
+    assert code == 2 and "would be overwritten" in err
+    assert (folder / "model.safetensors").read_bytes() == before
+
+
+def test_a_fit_begins_by_taking_the_last_one_away(run, monkeypatch):
+    write("data.csv", **numbers())
+    base = ("fit", "data.csv", "--target", "y", "--lambdas", "1,10")
+    run(*base)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jaxridge.outputs.write_table_model", interrupted)
+    assert run(*base)[0] == 130
+    left = {path.name for path in Path("jaxridge-fit").iterdir()}
+    assert not left & {"result.json", "model.safetensors"}
+    code, _, err = run("predict", "jaxridge-fit", "data.csv", "-o", "p.csv")
+    assert code == 2 and "no such file" in err
+
+
+def test_pictures_that_cannot_be_drawn_are_left_out(run, monkeypatch):
+    write("data.csv", **numbers())
+
+    def beyond(*_, **__):
+        raise OverflowError("cannot convert float infinity to integer")
+
+    monkeypatch.setattr("jaxridge.outputs.plot_coefficients", beyond)
+    code, out, _ = run("fit", "data.csv", "--target", "y", "--lambdas", "1,10")
+    assert code == 0 and "coefficients.png is left out" in out
+    assert Path("jaxridge-fit/result.json").exists()
+    assert not Path("jaxridge-fit/coefficients.png").exists()
+
+
+def test_names_that_a_console_cannot_show_do_not_end_a_fit():
+    columns = numbers()
+    write(
+        "data.csv", **{"größe": columns["a"], "日本": columns["b"], "y": columns["y"]}
+    )
+    command = [sys.executable, "-m", "jaxridge", "fit", "data.csv", "--target", "y"]
+    env = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(
+        [*command, "--lambdas", "1,10"], env=env, capture_output=True, check=False
+    )
+    assert done.returncode == 0 and Path("jaxridge-fit/result.json").exists()
+
+
+def test_closed_streams_are_no_crash(run, monkeypatch):
+    write("data.csv", **numbers())
+    run("fit", "data.csv", "--target", "y", "--lambdas", "1,10")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", None)
+        code, *_ = run("predict", "jaxridge-fit", "data.csv", "-o", "p.csv")
+    assert code == 0 and len(read("p.csv")) == 60
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", None)
+        code, _, err = run("predict", "jaxridge-fit", "data.csv", "-o", "-")
+    assert code == 2 and "standard output is closed" in err
+
+
+def test_columns_are_dropped_by_any_name(run):
+    columns = numbers()
+    write("data.csv", **columns | {" c": columns["a"], "d,e": columns["b"] ** 2})
+    base = ("fit", "data.csv", "--target", "y", "--lambdas", "1,10")
+    for given in (("--drop", ' c,"d,e"'), ("--drop", "c", "--drop", '"d,e"')):
+        code, out, _ = run(*base, *given)
+        assert code == 0 and "2 columns as 2 features" in out
+    code, _, err = run(*base, "--drop", "a\nb")
+    assert code == 2 and "no column has a name of several lines" in err
+
+
+def test_nan_in_parquet_is_missing_whatever_the_column_is_for(run):
+    columns = numbers()
+    text = np.array(["A", "1", "2"])[np.arange(60) % 3]
+    pa.parquet.write_table(pa.table(columns | {"k": text}), "data.parquet")
+    base = ("fit", "data.parquet", "--target", "y", "--lambdas", "1,10")
+    assert run(*base, "--categorical", "onehot")[0] == 0
+    holes = np.where(np.arange(60) > 50, np.nan, 1.0)
+    pa.parquet.write_table(pa.table(columns | {"k": holes}), "new.parquet")
+    code, _, err = run("predict", "jaxridge-fit", "new.parquet", "-o", "p.csv")
+    assert code == 2 and "values are missing in column(s) 'k' (9)" in err
+    code, _, err = run("fit", "new.parquet", *base[2:], "--group", "k")
+    assert code == 2 and "misses 9 values" in err
+
+
 def test_predictions_may_go_to_standard_output_and_through_links(run):
     write("data.csv", **numbers())
     run("fit", "data.csv", "--target", "y", "--lambdas", "1,10")

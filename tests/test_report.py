@@ -12,6 +12,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from jaxridge.cli import main
+from jaxridge.story import short
 
 BROWSER = shutil.which("chromium")
 LAMS = [0.0, 1.0, 10.0, 100.0]
@@ -89,6 +90,13 @@ def scores(out, name):
     with (out / "scores.csv").open(newline="") as file:
         lines = [line for line in csv.DictReader(file) if line["target"] == name]
     return {float(line["lambda"]): float(line["held-out MSE"]) for line in lines}
+
+
+def test_numbers_that_are_drawn_are_told_apart_far_from_0():
+    values = 1e6 + np.array([-1.26, 0.0, 3.14159, 12.5])
+    np.testing.assert_allclose(short(values), values, rtol=0, atol=1e-3)
+    assert short([0.0, 1234567.0, 1e-7]) == [0.0, 1234600.0, 1e-7]
+    assert short([5.0, 5.0]) == [5.0, 5.0] and short([]) == []
 
 
 def test_page_is_small_and_fetches_nothing(html):

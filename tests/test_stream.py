@@ -209,8 +209,8 @@ BAD_CALLS = {
     "nan": (("--test", "nan"), "--test nan must be a file, or a fraction"),
     "test": (("--test", "no.parquet"), "no.parquet: no such file"),
     "size": (("--memory", "much"), "'much' must be a size"),
-    "folds": (("--cv", "400"), "--cv 400 asks for more folds than there are rows"),
-    "groups": (("--group", "kind", "--cv", "9"), "there are groups in column 'kind'"),
+    "folds": (("--cv", "400"), "--cv 400: no row fell into fold"),
+    "groups": (("--group", "kind", "--cv", "9"), "no group in column 'kind' fell"),
     "no weight": (("--weight", "none"), "the weights in column 'none' are all 0"),
     "tested": (("--test", "0.9999"), "left to train on: choosing a penalty needs more"),
     "untested": (("--test", "1e-9"), "--test 1e-9 gives no row that counts"),
@@ -228,6 +228,29 @@ def test_what_pieces_cannot_do_is_refused_in_a_line(run, what):
     code, _, err = run(*base, *PIECES, *args)
     assert code == 2 and message in err and len(err.splitlines()) == 1
     assert not Path("jaxridge-fit").exists()
+
+
+def test_levels_of_rows_to_be_tested_on_are_not_learnt(run):
+    kind = np.where(np.arange(M) < M // 2, columns()["kind"], "late")
+    write(kind=kind)
+    given = ("--drop", "who,w", "--cv", "3", "--time-ordered", "--test", "0.5")
+    found = {}
+    for way in ((), PIECES):
+        code, out, _ = run(*FIT, *given, *way, "--max-levels", "2")
+        assert code == 0 and "--test: column 'kind': 200 rows have a level" in out
+        found[way] = load_result(Path("jaxridge-fit"))
+    features = [sorted(one["features"]) for one in found.values()]
+    assert features[0] == features[1] and "kind=late" not in features[0]
+    one, other = map(flat, found.values())
+    for name, values in one.items():
+        np.testing.assert_allclose(values, other[name], rtol=1e-9, err_msg=str(name))
+
+
+def test_folds_in_time_that_lose_rows_are_said_to_be_of_the_file(run):
+    write()
+    given = ("fit", "data.parquet", "--target", "y", "--missing", "drop", "--cv", "3")
+    given += ("--drop", "kind,who,w", "--time-ordered", "--lambdas", "1,10")
+    assert "folds are equal stretches of the file" in run(*given, *PIECES)[1]
 
 
 def test_damage_is_said_in_a_line(run):

@@ -152,3 +152,16 @@ def test_a_file_that_starts_with_an_empty_line_is_not_called_empty(tmp_path):
     path.write_text("\na,b\n1,2\n")
     with pytest.raises(ValueError, match="starts with an empty line"):
         read_table(path)
+
+
+def test_a_separator_cuts_the_header_and_the_rows_alike(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("height (m;avg;d),y\n1,2\n3,4\n")
+    assert read_table(path).column_names == ["height (m;avg;d)", "y"]
+
+
+def test_headers_may_be_long(tmp_path):
+    names = [f"gene {i:05d} of the first chromosome" for i in range(40_000)]
+    path = tmp_path / "t.csv"
+    path.write_text(",".join(names) + "\n" + ",".join("1" * len(names)) + "\n")
+    assert path.stat().st_size > 2**20 and read_table(path).column_names == names
