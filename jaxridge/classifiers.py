@@ -5,6 +5,7 @@ classes one target will do. Values of the fit are not probabilities: wrap a clas
 in scikit-learn's CalibratedClassifierCV for those.
 """
 
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from jaxridge import checks
+from jaxridge.folds import split
 from jaxridge.frames import in_dtype_of, sample_weights, validated
 from jaxridge.linear import (
     SOLVERS,
@@ -23,6 +25,7 @@ from jaxridge.linear import (
     Linear,
     fitted,
     given_alpha,
+    in_these_names,
     made_ready,
     refuse_positive,
     solver_of,
@@ -219,8 +222,8 @@ class RidgeClassifierCV(_Classifier, Choosing):
         As for `RidgeCV`. A number as `cv` makes folds with the classes in proportion.
     scoring : str or function, optional
         A name of scikit-learn's, a scorer of (estimator, X, y), or a function of (y,
-        label). Not given, it is the negative mean squared error of the codes for "loo"
-        and "gcv", and accuracy, weighted, with folds.
+        label). Not given, it is the negative mean squared error of the codes for "loo",
+        and accuracy, weighted, with folds; "gcv" and "evidence" take none.
     class_weight : dict or "balanced", optional
         Weights of the classes.
 
@@ -300,11 +303,14 @@ class RidgeClassifierCV(_Classifier, Choosing):
             For what cannot be used, by its name; and for one class only.
         """
         rows = self._coded(X, y, sample_weight, 2)
-        cv = asked_cv(self.cv, groups)
+        cv = asked_cv(self.cv, groups, self.scoring)
         labels = labels_of(rows.y, self.classes_, self._multilabel)
         if not isinstance(cv, str):
-            folds = check_cv(cv, labels, classifier=True)
-            cv = list(folds.split(rows.X, labels, groups))
+            counted = isinstance(cv, Integral) and not isinstance(cv, bool)
+            if counted and groups is None:
+                cv = check_cv(cv, labels, classifier=True)
+            with in_these_names():
+                cv = split(cv, labels, groups)
         told = _Told(self.classes_, self._multilabel)
         default = "mse" if isinstance(cv, str) else _accuracy(told)
         scoring = scoring_asked(self.scoring, default, told)

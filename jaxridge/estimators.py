@@ -43,7 +43,8 @@ class Ridge(Regressor):
         "auto" takes a Cholesky factor of XᵀX or XXᵀ for one alpha and their
         eigenvectors for several, and goes on to float64 or singular values where that
         would lose digits. "cholesky" and "eigh" begin there, and "svd" with singular
-        values. `solver_` says what ran.
+        values, but of sparse rows that are more than their columns. `solver_` says what
+        ran.
     positive : bool
         Coefficients of one sign are not supported.
     intervals : bool
@@ -168,7 +169,8 @@ class RidgeCV(Regressor, Choosing):
     scoring : str or function, optional
         A name of scikit-learn's, "correlation", a scorer of (estimator, X, y), or a
         function of (y, prediction) of which a greater value is better. Not given, it is
-        the negative mean squared error for "loo" and "gcv", and R² with folds. Squared
+        the negative mean squared error for "loo", and R² with folds; "gcv" and
+        "evidence" are criteria of their own, and take none. Squared
         and absolute errors, R² and correlations are weighted by `sample_weight`, within
         a fold too, where scikit-learn weights none; other scores are not.
     rule : "min" or "1se"
@@ -294,7 +296,7 @@ class RidgeCV(Regressor, Choosing):
         X = dense(X) if intervals else X
         y = in_dtype_of(X, "y", y)
         weight = sample_weights(sample_weight, X)
-        cv = asked_cv(self.cv, groups)
+        cv = asked_cv(self.cv, groups, self.scoring)
         default = "mse" if isinstance(cv, str) else "r2"
         scoring = scoring_asked(self.scoring, default)
         per_target = checks.flag("alpha_per_target", self.alpha_per_target)

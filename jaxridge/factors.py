@@ -85,14 +85,16 @@ def answer(
 
     def cheap() -> tuple[R, Route] | None:
         made = factors or partial(by_products, data, learner, fit_intercept)
-        centre, spectrum = made()
         traced = checks.is_traced(lams)
-        least: Any = np.zeros((), dtype) if traced else np.asarray(lams).min()
-        worst = condition(spectrum, least, data.weight, fit_intercept)
-        if not is_kept(worst, data.X.dtype):
-            return None
-        rows = on_device(data)
-        missed = _misses_something(rows, learner, centre, spectrum, float(least))
+        # Of known rows all is known but what λ has a part in, also where that is not.
+        with jax.ensure_compile_time_eval():
+            centre, spectrum = made()
+            least: Any = np.zeros((), dtype) if traced else np.asarray(lams).min()
+            worst = condition(spectrum, least, data.weight, fit_intercept)
+            if not is_kept(worst, data.X.dtype):
+                return None
+            rows = on_device(data)
+            missed = _misses_something(rows, learner, centre, spectrum, float(least))
         found, left = question(rows, centre, spectrum, lams)
         lost = not checks.is_traced(left) and is_lost(left, data.X.dtype)
         if missed or lost:

@@ -209,7 +209,7 @@ def made_ready(rows: Rows, standardize: bool = False) -> Ready:
 
 def _in_few_axes(rows: Rows) -> tuple[Rows, Callable[[Params], Params]]:
     m, n = rows.X.shape
-    if not m <= MOST < n:
+    if m > min(MOST, n - 1):
         return rows, _unchanged
     given = sparse_rows(rows)
     few = turned(given.X, given.weight, given.fit_intercept)

@@ -71,7 +71,7 @@ class Asked(NamedTuple):
     per_target: bool
 
 
-def asked_cv(cv: Any, groups: Any) -> Any:
+def asked_cv(cv: Any, groups: Any, scoring: Any) -> Any:
     """Return a checked `cv`, "loo" for None."""
     cv = "loo" if cv is None else cv
     if isinstance(cv, str):
@@ -80,6 +80,11 @@ def asked_cv(cv: Any, groups: Any) -> Any:
             raise ValueError(
                 f'`groups` have no part in `cv` "{cv}": pass a splitter that uses '
                 "them, such as sklearn.model_selection.GroupKFold(5)"
+            )
+        if cv != "loo" and scoring is not None:
+            raise ValueError(
+                f'`scoring` has no part in `cv` "{cv}", a criterion of its own: leave '
+                'it None, or pass cv="loo" or folds'
             )
     return cv
 

@@ -11,6 +11,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import multivariate_normal
 from sklearn.linear_model import RidgeCV
 
+import jaxridge
 from jaxridge import (
     Evidence,
     Scores,
@@ -710,6 +711,26 @@ def test_weights_that_leave_no_noise_are_named(total):
         evidence(X, y, [1.0], weight=weight)
     with pytest.raises(ValueError, match="`weight` adds up to"):
         evidence(moments_of(X, y, 3, weight=weight), None, [1.0])
+
+
+@pytest.mark.parametrize("shape", [(12, 4), (6, 9)], ids=["tall", "wide"])
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("name", ["path", "leave_one_out", "gcv", "evidence"])
+def test_known_rows_are_scored_alike_while_penalties_are_traced(name, shape, weighted):
+    rng = np.random.default_rng(0)
+    function = getattr(jaxridge, name)
+    with jax.enable_x64(True):
+        X = jnp.asarray(rng.normal(size=shape))
+        Y = jnp.asarray(rng.normal(size=(shape[0], 2)))
+        given = {"weight": jnp.ones(shape[0])} if weighted else {}
+        lams = jnp.array([0.1, 1.0])
+
+        def numbers(lams):
+            found = function(X, Y, lams, **given)
+            return found.params.coef if name == "path" else found.mean
+
+        for one in (numbers, jax.jacfwd(numbers)):
+            np.testing.assert_allclose(jax.jit(one)(lams), one(lams), rtol=1e-9)
 
 
 def test_a_row_that_a_fit_hangs_on_is_found_while_penalties_are_traced():

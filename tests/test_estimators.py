@@ -971,3 +971,39 @@ def test_names_are_public():
 def test_flags_are_true_or_false(face):
     with pytest.raises(TypeError, match="`fit_intercept` must be True or False"):
         face(fit_intercept="x").fit(np.eye(6), np.arange(6) % 2)
+
+
+@pytest.mark.parametrize("cv", ["gcv", "evidence"])
+@pytest.mark.parametrize("scoring", ["r2", "explained_variance", lambda y, p: 0.0])
+def test_criteria_take_no_scoring(cv, scoring):
+    with pytest.raises(ValueError, match="`scoring` has no part in `cv`"):
+        RidgeCV(ALPHAS, cv=cv, scoring=scoring).fit(X, Y)
+    with pytest.raises(ValueError, match="`scoring` has no part in `cv`"):
+        RidgeClassifierCV(ALPHAS, cv=cv, scoring=scoring).fit(X, LABELS)
+
+
+def test_classifiers_take_the_folds_that_regressors_take():
+    ids = np.arange(M) % 3
+    by_ids, by_splitter = (
+        RidgeClassifierCV(ALPHAS, cv=cv).fit(X, LABELS)
+        for cv in (ids, PredefinedSplit(ids))
+    )
+    assert by_ids.alpha_ == by_splitter.alpha_
+    assert by_ids.best_score_ == by_splitter.best_score_
+    with pytest.raises(TypeError, match="`cv` must be a number, an array of fold"):
+        RidgeClassifierCV(ALPHAS, cv=KFold).fit(X, LABELS)
+    with pytest.raises(ValueError, match="`groups` needs a splitter that uses them"):
+        RidgeClassifierCV(ALPHAS, cv=3).fit(X, LABELS, groups=GROUPS)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_few_sparse_rows_have_singular_values_too(fit_intercept):
+    rng = np.random.default_rng(3)
+    few = (rng.normal(size=(12, 30)) + 1e4) * (rng.random((12, 30)) < 0.5)
+    y = rng.normal(size=12) + few[:, 0]
+    how = {"alpha": 0.1, "fit_intercept": fit_intercept, "solver": "svd"}
+    theirs = linear_model.Ridge(**how).fit(few, y)
+    ours = Ridge(**how).fit(sparse.csr_array(few), y)
+    assert ours.solver_ == "svd"
+    size = np.abs(theirs.coef_).max()
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=0, atol=1e-12 * size)
