@@ -32,9 +32,8 @@ class Run(NamedTuple):
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; whatever goes wrong is one line on standard error."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(
-            stream, io.TextIOWrapper
-        ):  # a name that it cannot show is no error
+        # A name that a console cannot show is no error.
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     warnings.showwarning = lambda message, *_: click.echo(f"note: {message}", err=True)
     given = sys.argv[1:] if args is None else args
