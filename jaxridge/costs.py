@@ -127,7 +127,9 @@ def _of_sums(
     # Predictions, or errors, and where rows are read what is made of those held out.
     h = -(-m // k)
     formed = 3 * min(tile, (n if k * n <= m else h) * t * L)
-    fixed = (6 * k + 3) * n * n + formed + 3 * h * n * (k * n > m)
+    # Of each fold its sums, those of the others, and a form of them (or room on the way
+    # there); and a few matrices under way.
+    fixed = (3 * k + 6) * n * n + formed + 3 * h * n * (k * n > m)
     each = 4 * k * n + m + 4 * m // k + k * L
     given = tile, state * folds + k * n * L, side_by_side
     for sharing, way in _ways(sizes, kind, *given).items():
@@ -166,7 +168,6 @@ def _ways(
             ),
             # On a GPU each penalty's steps are kernels of their own.
             Work(calls=L * on_gpu, product=2 * square * t * L, solves=float(n * t * L)),
-            fixed=k * n * n,
             each=4 * n * L,
         ),
         # The axes of all rows, and conjugate gradients: with Gᵢ, into them, and back.
