@@ -256,7 +256,7 @@ def picture(record: dict, path: Path) -> None:
     for ax, (name, problem) in zip(axes, names.items(), strict=True):
         found = [one for one in contenders(record, name) if one.failed is None]
         _points(ax, found[::-1])
-        ax.set_title(title(record, problem), fontsize="small")
+        ax.set_title(title(record, problem), fontsize="small", loc="right")
     axes[-1].set_xlabel("seconds (median)")
     figure.savefig(path, dpi=110)
 
