@@ -108,11 +108,11 @@ def by_cheapest(
     if found is not None:
         return found
     if data.X.dtype == jnp.float32 and not checks.is_traced(lams):
-        return _in_float64(wide, data, lams)
+        return in_float64(wide, data, lams)
     return sure()
 
 
-def _in_float64(function: Callable[[Data, Any], R], data: Data, lams: Any) -> R:
+def in_float64(function: Callable[[Data, Any], R], data: Data, lams: Any) -> R:
     """Call `function` with the data in float64, and return float32 as it came."""
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda a: a.astype(jnp.float64), (data, lams))

@@ -7,12 +7,13 @@ XᵀX, a singular value decomposition of X itself answers, with the minimum-norm
 at λ = 0 where columns depend on each other.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxridge import checks
 from jaxridge.data import (
@@ -27,6 +28,7 @@ from jaxridge.data import (
     intercept_at,
 )
 from jaxridge.objective import Params
+from jaxridge.precision import SINGLE, in_float64
 from jaxridge.products import grown, matmul
 from jaxridge.programs import compiled
 from jaxridge.spectrum import graded_svd
@@ -75,10 +77,13 @@ def solve(
     Notes
     -----
     With k = min(m, n): O(m n k) time for the Gram or kernel and O(k³) for its Cholesky
-    factor; O(m n) memory. Differentiable in X, y, lam and weight, through the equation
-    that the answer solves and not through a factorisation, so also where singular
-    values repeat. Where lam is 0 and the rank is less than k it has no derivative by X:
-    the answer of minimum norm jumps.
+    factor; O(m n) memory. float32 rows of which products would lose too many digits are
+    computed with in float64, unless they are traced.
+
+    Differentiable in X, y, lam and weight, through the equation that the answer solves
+    and not through a factorisation, so also where singular values repeat. Where lam is
+    0 and the rank is less than k it has no derivative by X: the answer of minimum norm
+    jumps.
 
     References
     ----------
@@ -95,38 +100,66 @@ def solve(
     checks.single_penalty(lam)
     lam = as_penalty("lam", lam, data.X.dtype)
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
-    return drop_target_axis(_solved(data, lam, fit_intercept), y)
+    if checks.any_traced(data, lam):
+        return drop_target_axis(_solved(data, lam, fit_intercept), y)
+    found, kept = _solved_known(data, lam, fit_intercept)
+    if data.X.dtype == jnp.float32 and not checks.is_traced(kept) and not kept:
+        found, _ = in_float64(
+            lambda *wide: _solved_known(*wide, fit_intercept, SINGLE), data, lam
+        )
+    return drop_target_axis(found, y)
 
 
-def solve_data(data: Data, lam: Float[Array, ""], fit_intercept: bool) -> Params:
-    """Return the minimiser of J on checked data."""
+@partial(compiled, static_argnums=2)
+def _solved(data: Data, lam: Float[Array, ""], fit_intercept: bool) -> Params:
+    """Return the minimiser of J, with derivatives."""
     centre = centre_of(data, fit_intercept)
     coef = _coef(*centred(data, centre), lam)
     return Params(coef, intercept_at(coef, centre))
 
 
-_solved = compiled(solve_data, static_argnums=2)
+@partial(compiled, static_argnums=(2, 3))
+def _solved_known(
+    data: Data,
+    lam: Float[Array, ""],
+    fit_intercept: bool,
+    rounding: float | None = None,
+) -> tuple[Params, Bool[Array, ""]]:
+    """Return the same, and whether a Cholesky factor has kept its digits."""
+    centre = centre_of(data, fit_intercept)
+    coef, kept = _solution(*centred(data, centre), lam, rounding)
+    return Params(coef, intercept_at(coef, centre)), kept
 
 
-@jax.custom_jvp
-def _coef(
+def _solution(
     X: Float[Array, "m n"],
     Y: Float[Array, "m t"],
     weight: Float[Array, " m"],
     lam: Float[Array, ""],
-) -> Float[Array, "n t"]:
-    """Return (XᵀWX + λ)⁻¹ XᵀWY, of minimum norm at λ = 0."""
+    rounding: float | None = None,
+) -> tuple[Float[Array, "n t"], Bool[Array, ""]]:
+    """Return (XᵀWX + λ)⁻¹ XᵀWY, of minimum norm at λ = 0.
+
+    And whether a Cholesky factor has kept its digits; else by singular values.
+    """
     inverse, X, Y, lam = _in_units(X, Y, weight, lam)
     m, n = X.shape
     square = matmul(X.T, X) if n <= m else matmul(X, X.T)
     factor = jnp.linalg.cholesky(square + lam * jnp.eye(min(m, n), dtype=X.dtype))
+    kept = condition_of(factor) * jnp.finfo(X.dtype).eps ** 0.5 * 10 < 1
     coef = jax.lax.cond(
-        condition_of(factor) * jnp.finfo(X.dtype).eps ** 0.5 * 10 < 1,
+        kept,
         _by_cholesky,
-        lambda factor, X, Y: _by_svd(X, Y, lam),
+        lambda factor, X, Y: _by_svd(X, Y, lam, rounding),
         *(factor, X, Y),
     )
-    return coef * inverse
+    return coef * inverse, kept
+
+
+@jax.custom_jvp
+def _coef(X: Array, Y: Array, weight: Array, lam: Array) -> Float[Array, "n t"]:
+    """Return the solution, to be differentiated."""
+    return _solution(X, Y, weight, lam)[0]
 
 
 @_coef.defjvp
@@ -209,8 +242,8 @@ def _by_cholesky(factor: Array, X: Array, Y: Array) -> Array:
     return matmul(X.T, cho_solve((factor, True), Y))
 
 
-def _by_svd(X: Array, Y: Array, lam: Array) -> Array:
-    U, s, V = graded_svd(X)
+def _by_svd(X: Array, Y: Array, lam: Array, rounding: float | None) -> Array:
+    U, s, V = graded_svd(X, rounding)
     # s/(s² + λ), of which no square can leave the range.
     safe = jnp.where(s > 0, s, 1)
     gain = jnp.where(s > 0, 1 / (safe + lam / safe), 0)[:, None]

@@ -290,3 +290,27 @@ def test_derivative_without_penalty_is_that_of_least_squares():
     with jax.enable_x64(True):
         by_y = jax.jit(jax.jacrev(lambda y: solve(X, y, 0.0).coef))(y)
     assert_close(by_y, np.linalg.pinv(X - X.mean(axis=0)))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray], ids=["numpy", "jax"])
+def test_single_precision_has_its_digits_where_products_would_lose_them(kind):
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        m, n = rng.integers(2, 6), rng.integers(1, 4)
+        X = (rng.normal(size=(m, n)) + 10 ** rng.uniform(3, 5)).astype(np.float32)
+        y = (rng.normal(size=m) + X[:, 0]).astype(np.float32)
+        lam = 10 ** rng.uniform(-3, 1)
+        found = solve(kind(X), kind(y), lam, fit_intercept=False).coef
+        assert found.dtype == np.float32
+        U, s, V = np.linalg.svd(np.float64(X), full_matrices=False)
+        exact = V.T @ (s / (s**2 + lam) * (U.T @ y))
+        size = np.abs(exact).max()
+        np.testing.assert_allclose(found, exact, rtol=0, atol=3e-5 * size)
+
+
+def test_columns_that_are_sums_in_single_precision_stay_of_minimum_norm():
+    X = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
+    X[:, 2] = X[:, 0] + X[:, 1]  # to rounding
+    y = X[:, 0] + 1
+    found = solve(X, y, 0.0)
+    np.testing.assert_allclose(found.coef, [2 / 3, -1 / 3, 1 / 3], atol=1e-5)
