@@ -36,8 +36,9 @@ class Folds:
     @cached_property
     def is_partition(self) -> bool:
         """Whether every row is held out once, and trains all other folds."""
-        once = (self.held.sum(axis=0) == 1).all()
-        return bool(once and (self.train == ~self.held).all())
+        every = self.held.any(axis=0).all()
+        once = every and np.count_nonzero(self.held) == self.held.shape[1]
+        return bool(once and np.array_equal(self.train, ~self.held))
 
     @cached_property
     def held_rows(self) -> Held:
@@ -55,18 +56,19 @@ def numbered(masks: Bool[np.ndarray, "k m"], length: int = 1) -> Held:
 
     It is that of the largest, and at least `length`.
     """
-    sizes = masks.sum(axis=1)
+    found = [np.flatnonzero(mask) for mask in masks]
+    sizes = np.array([len(some) for some in found])
     counts = np.arange(sizes.max(initial=length)) < sizes[:, None]
     rows = np.zeros(counts.shape, np.int32)
-    for some, mask, size in zip(rows, masks, sizes, strict=True):
-        some[:size] = np.flatnonzero(mask)
+    for row, some in zip(rows, found, strict=True):
+        row[: len(some)] = some
     made: Any = Held
     return made(rows, counts)
 
 
 def are_even(masks: Bool[np.ndarray, "k m"]) -> bool:
     """Whether little is lost where each set is made as long as the longest."""
-    sizes = masks.sum(axis=1)
+    sizes = np.array([np.count_nonzero(mask) for mask in masks])
     return bool(len(sizes) * sizes.max(initial=0) <= EVEN * sizes.sum())
 
 

@@ -406,6 +406,8 @@ def folds_of(data: Data, y: Any, folds: Any, groups: Any) -> Folds:
     if checks.is_traced(data.weight):
         return masks
     counted = np.asarray(data.weight) > 0
+    if counted.all():
+        return masks
     for side, rows in (("training", masks.train), ("held-out", masks.held)):
         empty = np.flatnonzero(~(rows & counted).any(axis=1))
         if empty.size:
