@@ -187,10 +187,15 @@ def counts_rows(name: str, values: pa.ChunkedArray) -> bool:
 
 
 def as_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column as text, of which NaN is none."""
-    if pa.types.is_floating(values.type):
-        values = pc.if_else(pc.is_nan(values), None, values)
-    return values.cast(pa.string())
+    """Return a column as text."""
+    return without_nan(values).cast(pa.string())
+
+
+def without_nan(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column with NaN as missing."""
+    if not pa.types.is_floating(values.type):
+        return values
+    return pc.if_else(pc.is_nan(values), None, values)
 
 
 def as_numbers(table: pa.Table, name: str) -> np.ndarray:

@@ -54,12 +54,16 @@ def is_too_large(request: Request) -> bool:
 
 
 class Piece(NamedTuple):
-    """Some rows of the file, encoded: their folds, or -1 of those to be tested on."""
+    """Some rows of the file, and encoded; the folds of all, or -1 to be tested on."""
 
+    table: pa.Table
     rows: Encoded
-    fold: np.ndarray
-    n_read: int
-    tested: pa.Table
+    lot: np.ndarray
+
+    @property
+    def fold(self) -> np.ndarray:
+        """The folds of the encoded rows."""
+        return self.lot[self.rows.kept]
 
 
 class Sums(NamedTuple):
@@ -209,9 +213,7 @@ class Trained:
             kept.append(table.column(name).filter(lots.drawn(start, table) >= 0))
             start += table.num_rows
         if not any(map(len, kept)):
-            raise ValueError(
-                f"0 of {start} rows are left to train on: choosing a penalty needs more"
-            )
+            raise ValueError(_too_few(0, start))
         return pa.chunked_array([c for one in kept for c in one.chunks], kept[0].type)
 
 
@@ -229,9 +231,7 @@ def _pieces(
             raise ValueError(
                 f"the weights in column {encoding.weight!r} hold negative ones"
             )
-        fold = lots.drawn(start, table)
-        tested = table.filter(fold < 0)
-        yield Piece(rows, fold[rows.kept], table.num_rows, tested)
+        yield Piece(table, rows, lots.drawn(start, table))
 
 
 def _added_up(pieces: Iterable[Piece], encoding: Encoding, lots: Lots) -> Sums:
@@ -244,8 +244,9 @@ def _added_up(pieces: Iterable[Piece], encoding: Encoding, lots: Lots) -> Sums:
     read = tested = 0
     for piece in pieces:
         (X, Y, weight), fold = _some(piece, piece.fold >= 0)
-        tested += int((piece.fold < 0).sum())
-        read += piece.n_read - int((piece.fold < 0).sum())
+        left_for_test = len(piece.rows.Y) - len(Y)
+        tested += left_for_test
+        read += piece.table.num_rows - left_for_test
         if not len(Y):
             continue
         both, missing = np.concatenate([X, Y], axis=1), np.isnan(X)
@@ -267,10 +268,7 @@ def _added_up(pieces: Iterable[Piece], encoding: Encoding, lots: Lots) -> Sums:
     rows = int(in_fold.sum())
     if parts is None or rows < 2:
         refuse_nothing(rows or int(tested > 0), holes, encoding)
-        raise ValueError(
-            f"{rows} of {read + tested} rows are left to train on: choosing a penalty "
-            "needs more"
-        )
+        raise ValueError(_too_few(rows, read + tested))
     refuse_nothing(rows, holes, encoding)
     lots.refuse_empty(in_fold, np.asarray(parts.weight), encoding)
     constant = low == high
@@ -278,13 +276,17 @@ def _added_up(pieces: Iterable[Piece], encoding: Encoding, lots: Lots) -> Sums:
     return Sums(parts, Holed(offset, holed), digest)
 
 
+def _too_few(rows: int, read: int) -> str:
+    return f"{rows} of {read} rows are left to train on: choosing a penalty needs more"
+
+
 def _some(piece: Piece, which: np.ndarray) -> tuple[tuple[Any, ...], np.ndarray]:
     """Return X, Y and weight of some rows of a piece, and their folds."""
-    X, Y, weight, _ = piece.rows
+    (X, Y, weight, _), fold = piece.rows, piece.fold
     if which.all():
-        return (X, Y, weight), piece.fold
+        return (X, Y, weight), fold
     weight = None if weight is None else weight[which]
-    return (X[which], Y[which], weight), piece.fold[which]
+    return (X[which], Y[which], weight), fold[which]
 
 
 def _tested(
@@ -297,7 +299,8 @@ def _tested(
     if test_share(request) is not None:
         lots = Lots(request, stored.num_rows)
         for piece in _pieces(stored, encoding, lots, "testing"):
-            unseen.update(unseen_levels(piece.tested, encoding))
+            tested = piece.table.filter(piece.lot < 0)
+            unseen.update(unseen_levels(tested, encoding))
             yield _some(piece, piece.fold < 0)[0]
         return
     path = Path(str(request.test))

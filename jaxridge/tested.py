@@ -4,10 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from jaxridge.account import Request
-from jaxridge.kinds import known
+from jaxridge.kinds import known, without_nan
 from jaxridge.tables import read_table
 
 
@@ -61,9 +60,7 @@ def _tested(table: pa.Table, request: Request, n_test: int) -> np.ndarray:
 def grouped(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return what a column holds, each once, and the place among those of each row."""
     known(name, table)
-    column = table.column(name)
-    if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_nan(column), None, column)
+    column = without_nan(table.column(name))
     if column.null_count:
         raise ValueError(
             f"column {name!r}, which groups rows, misses {column.null_count} values: "

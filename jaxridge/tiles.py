@@ -5,8 +5,9 @@ tiles of a few megabytes keeps such intermediates small, whatever the number of 
 Where a device has no room for them either, they become smaller.
 """
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from math import gcd
 from typing import Any, TypeVar
 
@@ -32,8 +33,8 @@ BLOCK_BYTES = 2**27
 PARTS = 8  # as many as there may be devices in a machine
 TRIES = 10
 
-# How often tiles were halved. JAX compiles anew for each value.
-_halved = jax.make_user_context(0)
+# How often tiles were halved, in this thread.
+_halved: ContextVar[int] = ContextVar("halved", default=0)
 
 
 def tile() -> int:
@@ -43,7 +44,7 @@ def tile() -> int:
 
 def shrunk(size: int) -> int:
     """Return a size of tiles as it is while `until_it_fits` tries with smaller ones."""
-    return max(1, size >> _halved.value)
+    return max(1, size >> _halved.get())
 
 
 def until_it_fits(compute: Callable[[], R]) -> R:
@@ -54,11 +55,9 @@ def until_it_fits(compute: Callable[[], R]) -> R:
     MemoryError
         If the smallest tiles are too large.
     """
-    first = _halved.value
-    for times in range(first, TRIES):
+    for times in range(_halved.get(), TRIES):
         try:
-            # Without tries no value is set, so that what is compiled counts everywhere.
-            with _halved(times) if times > first else nullcontext():
+            with _halved_so_often(times):
                 return jax.block_until_ready(compute())
         except jax.errors.JaxRuntimeError as error:
             if not accelerator.ran_out_of_memory(error):
@@ -68,6 +67,26 @@ def until_it_fits(compute: Callable[[], R]) -> R:
         "to work on: pass fewer of them at a time, float32, or sums over the rows "
         "(`moments_of`)"
     )
+
+
+@contextmanager
+def _halved_so_often(times: int) -> Iterator[None]:
+    """Halve tiles within.
+
+    What was compiled has the tiles of its time, and is forgotten, before and after. (A
+    context that JAX knows of would spare that, but once it is there every function that
+    a user has compiled would be traced again.)
+    """
+    if times == _halved.get():
+        yield
+        return
+    jax.clear_caches()
+    before = _halved.set(times)
+    try:
+        yield
+    finally:
+        _halved.reset(before)
+        jax.clear_caches()
 
 
 def at_once(size: int) -> int:

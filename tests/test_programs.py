@@ -1,5 +1,8 @@
 """Programs: the same numbers, however they are compiled."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,3 +89,19 @@ def test_the_same_shapes_are_compiled_once():
     for shape in (3, 3, FEW + 1, FEW + 1, 3):
         traced(np.zeros(shape))
     assert traces == [(3,), (FEW + 1,)]
+
+
+USED_LATE = """
+import jax
+traced = []
+double = jax.jit(lambda x: (traced.append(1), 2 * x)[1])
+double(1.0)
+import jaxridge
+jaxridge.cross_validate([[1.0], [2.0], [4.0]], [1.0, 2.0, 3.0], [1.0], 3)
+double(1.0)
+assert len(traced) == 1, traced
+"""
+
+
+def test_what_others_have_compiled_is_left_alone():
+    subprocess.run([sys.executable, "-c", USED_LATE], check=True)
