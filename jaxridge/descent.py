@@ -24,10 +24,11 @@ from jaxridge.data import (
     in_kind_of_input,
 )
 from jaxridge.divergence import refuse_divergence
+from jaxridge.landscape import landscape_of, watched_landscape
 from jaxridge.objective import Params, ParamsPath
 from jaxridge.rules import DescentOptions, Rule, Start, rule_for, start_for
 from jaxridge.threads import few_for
-from jaxridge.trajectory import Descent, Outcome, prepare, run, watch, watched_rows
+from jaxridge.trajectory import Descent, Outcome, run, watch
 
 
 @in_kind_of_input
@@ -196,7 +197,7 @@ def _descended(X: Any, y: Any, lam: Any, options: DescentOptions) -> Descent:
     rule = rule_for(data, options, options.get("fit_intercept", True))
     start = start_for(data, y, lam, rule, options)
     if options.get("progress") and not checks.any_traced(data, start):
-        outcome = watch(watched_rows(data, rule), start, rule)
+        outcome = watch(watched_landscape(data, rule), start, rule)
     else:
         # To compress rows, LAPACK takes turns with XLA, on matrices of n columns.
         n = data.X.shape[1]
@@ -211,4 +212,4 @@ def _descended(X: Any, y: Any, lam: Any, options: DescentOptions) -> Descent:
 
 @partial(jax.jit, static_argnames="rule")
 def _train(data: Data, start: Start, rule: Rule) -> Outcome:
-    return run(prepare(data, rule), start, rule)
+    return run(landscape_of(data, rule), start, rule)

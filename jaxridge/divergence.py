@@ -7,9 +7,10 @@ import numpy as np
 
 from jaxridge import checks
 from jaxridge.data import Data
+from jaxridge.landscape import curvature_of
 from jaxridge.optimizers import safe_step
 from jaxridge.rules import Rule
-from jaxridge.trajectory import Outcome, curvature_of
+from jaxridge.trajectory import Outcome
 
 
 def refuse_divergence(

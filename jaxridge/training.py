@@ -15,12 +15,13 @@ from jaxridge.columns import Columns, Learner, prepared
 from jaxridge.data import Data
 from jaxridge.divergence import refuse_divergence
 from jaxridge.folds import Held
+from jaxridge.landscape import Landscape, landscape_of
 from jaxridge.objective import Params
 from jaxridge.products import matmul
 from jaxridge.rules import Rule, Start, StepOptions, rule_for, start_for
 from jaxridge.scoring import Score
 from jaxridge.tiles import at_once
-from jaxridge.trajectory import Outcome, Rows
+from jaxridge.trajectory import Outcome
 
 
 class Trained(NamedTuple):
@@ -79,10 +80,10 @@ def _descend_folds(
 
 def _rows_of_folds(
     data: Data, weights: Array, rule: Rule, learner: Learner
-) -> tuple[Rows, Columns]:
+) -> tuple[Landscape, Columns]:
     """Return each fold's rows; one fold at a time if only few rows are kept of each."""
 
-    def one_fold(weight: Array) -> tuple[Rows, Columns]:
+    def one_fold(weight: Array) -> tuple[Landscape, Columns]:
         return _rows(data, weight, rule, learner)
 
     return (jax.lax.map if rule.compress else _vmapped)(one_fold, weights)
@@ -97,10 +98,10 @@ def _vmapped(function: Any, over: Array) -> Any:
 
 def _rows(
     data: Data, weight: Array, rule: Rule, learner: Learner
-) -> tuple[Rows, Columns]:
+) -> tuple[Landscape, Columns]:
     columns = learner(data.X, weight)
     data = data._replace(weight=weight)
-    return trajectory.prepare(data, rule, partial(prepared, columns)), columns
+    return landscape_of(data, rule, partial(prepared, columns)), columns
 
 
 @partial(jax.jit, static_argnames="score")

@@ -1,4 +1,4 @@
-"""A descent under way: rows to descend on, one step after another, and where it ended.
+"""A descent under way: one step after another, and where it ended.
 
 One program descends at every penalty of a sweep, and on the rows of every fold: the
 loop is written for one of each and mapped over both.
@@ -16,23 +16,18 @@ from jaxtyping import Array, Bool, Float, Int
 from tabulate import tabulate
 
 from jaxridge import accelerator
-from jaxridge.compression import compress
 from jaxridge.data import (
-    Centre,
     Data,
-    centre_of,
-    centred,
     intercept_at,
-    weighted_mean,
 )
 from jaxridge.derivatives import OF_DESCENT, without_derivative
-from jaxridge.draws import cumulative, draw
-from jaxridge.objective import Params, ParamsPath, cost_of_rows, gradient_norm
+from jaxridge.draws import draw
+from jaxridge.landscape import Landscape, cost_there
+from jaxridge.objective import Params, ParamsPath
 from jaxridge.optimizers import Same, known_to_work, lbfgs, safe_step
-from jaxridge.products import matmul, matmul_for_descent
+from jaxridge.products import matmul
 from jaxridge.progress import bar
-from jaxridge.rules import Rule, Start, at_zero
-from jaxridge.tiles import View, as_stored, column_sums
+from jaxridge.rules import Rule, Start
 
 # Steps between two looks at the progress bar, and between two writes to the history.
 BLOCK = 50
@@ -95,17 +90,6 @@ class Descent(NamedTuple):
         )
 
 
-class Rows(NamedTuple):
-    """What every penalty descends on: rows with the J of the data."""
-
-    data: Data
-    rest: Float[Array, ""]  # J of the data is J of the rows + rest / 2m
-    centre: Centre  # the means that a profiled intercept is recovered from
-    until: Float[Array, "b w"]  # cumulative weights, where mini-batches are drawn
-    steepness: Float[Array, ""]  # ‖∇J(0)‖, the same at every λ
-    curvature: Float[Array, ""]  # largest eigenvalue of XᵀWX/m, for rule "auto" only
-
-
 class State(NamedTuple):
     """A descent under way, with J and its gradient at the present point."""
 
@@ -126,42 +110,12 @@ class Outcome(NamedTuple):
     diverged: Bool[Array, "*lams"]
 
 
-def prepare(data: Data, rule: Rule, view: View = as_stored) -> Rows:
-    """Return the rows to descend on: centred, compressed, or as they are in `view`."""
-    if rule.descends_intercept and rule.from_zero:
-        view = _without_constants(data, view)
-    centre = centre_of(data, rule.fit_intercept, view)
-    rest = jnp.zeros((), data.X.dtype)
-    if rule.compress:
-        data, rest = compress(data, centre, rule.descends_intercept, view)
-    else:
-        data = data._replace(X=view(data.X))
-        if rule.profiles_intercept:
-            data = centred(data, centre)
-    gradient = jax.grad(_cost)(at_zero(data), data, jnp.zeros_like(rest))
-    curvature = curvature_of(data) if rule.update == "auto" else jnp.zeros_like(rest)
-    steepness = gradient_norm(gradient, rule.descends_intercept)
-    until = cumulative(data.weight if rule.batch_size else data.weight[:0])
-    return Rows(data, rest, centre, until, steepness, curvature)
-
-
-def _without_constants(data: Data, view: View) -> View:
-    """Return a view with 0 in columns that are constant, where the intercept does.
-
-    J is flat along the difference of the two, and their coefficient, 0 at the answer,
-    would take what belongs to the intercept.
-    """
-    mean = weighted_mean(data.X, data.weight, view)
-    apart = column_sums(lambda x: jnp.abs(view(x) - mean), data.weight, data.X)
-    return lambda x: jnp.where(apart > 0, view(x), 0)
-
-
-def run(rows: Rows, start: Start, rule: Rule) -> Outcome:
+def run(rows: Landscape, start: Start, rule: Rule) -> Outcome:
     """Descend at each penalty of `start` on each fold of `rows`; either may be one."""
     return _everywhere(_run, rows, start, rule)
 
 
-def watch(rows: Rows, start: Start, rule: Rule) -> Outcome:
+def watch(rows: Landscape, start: Start, rule: Rule) -> Outcome:
     """Descend like `run`, coming back after each block to move a progress bar."""
     state, history = _watched_begin(rows, start, rule)
     with bar(rule.max_steps, "descent", "step", wanted=True) as progress:
@@ -172,11 +126,11 @@ def watch(rows: Rows, start: Start, rule: Rule) -> Outcome:
 
 
 def _everywhere(
-    function: Callable[..., Any], rows: Rows, start: Start, rule: Rule, *state: Any
+    function: Callable[..., Any], rows: Landscape, start: Start, rule: Rule, *state: Any
 ) -> Any:
     """Map a function of one penalty and one set of rows over penalties and folds."""
 
-    def one(rows: Rows, start: Start, *state: Any) -> Any:
+    def one(rows: Landscape, start: Start, *state: Any) -> Any:
         return function(rows, start, rule, *state)
 
     carried = [0] * len(state)
@@ -189,13 +143,13 @@ def _everywhere(
 
 def _jitted_everywhere(function: Callable[..., Any]) -> Callable[..., Any]:
     @partial(jax.jit, static_argnames="rule")
-    def jitted(rows: Rows, start: Start, rule: Rule, *state: Any) -> Any:
+    def jitted(rows: Landscape, start: Start, rule: Rule, *state: Any) -> Any:
         return _everywhere(function, rows, start, rule, *state)
 
     return jitted
 
 
-def _run(rows: Rows, start: Start, rule: Rule) -> Outcome:
+def _run(rows: Landscape, start: Start, rule: Rule) -> Outcome:
     state, history = jax.lax.while_loop(
         lambda carry: carry[0].running,
         lambda carry: _block(rows, start, rule, *carry),
@@ -204,7 +158,7 @@ def _run(rows: Rows, start: Start, rule: Rule) -> Outcome:
     return _finish(rows, start, rule, state, history)
 
 
-def _begin(rows: Rows, start: Start, rule: Rule) -> tuple[State, Array]:
+def _begin(rows: Landscape, start: Start, rule: Rule) -> tuple[State, Array]:
     step = jnp.zeros((), jnp.int32)
     value, gradient = _evaluate(start.init, step, rows, start, rule)
     finite = jnp.isfinite(value)
@@ -222,7 +176,7 @@ def _begin(rows: Rows, start: Start, rule: Rule) -> tuple[State, Array]:
 
 
 def _block(
-    rows: Rows, start: Start, rule: Rule, state: State, history: Array
+    rows: Landscape, start: Start, rule: Rule, state: State, history: Array
 ) -> tuple[State, Array]:
     """Take up to BLOCK steps.
 
@@ -252,7 +206,7 @@ def _block(
     return state, jax.lax.dynamic_update_slice_in_dim(history, values, first, 0)
 
 
-def _step(rows: Rows, start: Start, rule: Rule, state: State) -> State:
+def _step(rows: Landscape, start: Start, rule: Rule, state: State) -> State:
     step = state.step + 1
     updates, memory = _optimizer(rows, start, rule).update(
         state.gradient,
@@ -285,7 +239,7 @@ def _step(rows: Rows, start: Start, rule: Rule, state: State) -> State:
     return _where(finite, moved, stayed)
 
 
-def _stride(rows: Rows) -> int:
+def _stride(rows: Landscape) -> int:
     """Return how many steps to take before a look at whether they have an end."""
     small = accelerator.is_used() and rows.data.X.size <= SMALL
     return STRIDE if small else 1
@@ -296,7 +250,7 @@ def _where(which: Array, new: State, old: State) -> State:
 
 
 def _finish(
-    rows: Rows, start: Start, rule: Rule, state: State, history: Array
+    rows: Landscape, start: Start, rule: Rule, state: State, history: Array
 ) -> Outcome:
     """Describe where the descent ended, with J and gradient over all rows."""
     first, last, gradient = state.first, state.value, state.gradient
@@ -331,7 +285,7 @@ def _finish(
 
 
 def _optimizer(
-    rows: Rows, start: Start, rule: Rule
+    rows: Landscape, start: Start, rule: Rule
 ) -> optax.GradientTransformationExtraArgs:
     if isinstance(rule.update, Same):
         return known_to_work(rule.update.optimizer)
@@ -344,7 +298,7 @@ def _optimizer(
 
 
 def _evaluate_at(
-    params: Params, step: Array, rows: Rows, start: Start, rule: Rule
+    params: Params, step: Array, rows: Landscape, start: Start, rule: Rule
 ) -> Array:
     """Return J, or at a mini-batch its estimate from the rows that `step` draws."""
     data = rows.data
@@ -354,15 +308,11 @@ def _evaluate_at(
         chosen = draw(key, rows.until, rule.batch_size)
         share = jnp.full(rule.batch_size, m / rule.batch_size, data.X.dtype)
         data = Data(data.X[chosen], data.Y[chosen], share)
-    return _cost(params, data, start.lam) + rows.rest / (2 * m)
-
-
-def _cost(params: Params, data: Data, lam: Array) -> Array:
-    return cost_of_rows(params, *data, lam, matmul_for_descent)
+    return cost_there(params, data, start.lam) + rows.rest / (2 * m)
 
 
 def _evaluate(
-    params: Params, step: Array, rows: Rows, start: Start, rule: Rule
+    params: Params, step: Array, rows: Landscape, start: Start, rule: Rule
 ) -> tuple[Array, Params]:
     value, gradient = jax.value_and_grad(_evaluate_at)(params, step, rows, start, rule)
     return value, gradient if rule.descends_intercept else _frozen(gradient)
@@ -373,7 +323,7 @@ def _frozen(change: Params) -> Params:
     return change._replace(intercept=jnp.zeros_like(change.intercept))
 
 
-def _relative_norm(gradient: Params, rows: Rows) -> Array:
+def _relative_norm(gradient: Params, rows: Landscape) -> Array:
     """Return ‖gradient‖ / ‖∇J(0)‖ of a gradient whose intercept is 0 unless descended.
 
     It is squared last, so that no unit of the data leaves the dtype's range; as a
@@ -386,16 +336,6 @@ def _relative_norm(gradient: Params, rows: Rows) -> Array:
     return jnp.where(steep | (norm == 0), norm, jnp.inf)
 
 
-def curvature_of(data: Data) -> Float[Array, ""]:
-    """Return the largest eigenvalue of XᵀWX/m, from the smaller of its two Grams."""
-    rows = jnp.sqrt(data.weight)[:, None] * data.X
-    square = (
-        matmul(rows.T, rows) if rows.shape[1] <= rows.shape[0] else matmul(rows, rows.T)
-    )
-    return jnp.linalg.eigvalsh(square)[-1] / jnp.sum(data.weight)
-
-
-watched_rows = jax.jit(prepare, static_argnames="rule")
 _watched_begin = _jitted_everywhere(_begin)
 _watched_block = _jitted_everywhere(_block)
 _watched_finish = _jitted_everywhere(_finish)

@@ -42,6 +42,7 @@ FLOORS = (
     ("anchors", "batches", "blocks", "kernels", "leverages"),
     ("systems",),
     ("rules", "solvers", "factors", "holdout"),
+    ("landscape",),
     ("trajectory",),
     ("divergence",),
     ("descent", "training"),

@@ -1,0 +1,73 @@
+"""What every penalty descends on: rows with the J of the data, and the slope at 0."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxridge.compression import compress
+from jaxridge.data import Centre, Data, centre_of, centred, weighted_mean
+from jaxridge.draws import cumulative
+from jaxridge.objective import Params, cost_of_rows, gradient_norm
+from jaxridge.products import matmul, matmul_for_descent
+from jaxridge.rules import Rule, at_zero
+from jaxridge.tiles import View, as_stored, column_sums
+
+
+class Landscape(NamedTuple):
+    """What every penalty descends on: rows with the J of the data."""
+
+    data: Data
+    rest: Float[Array, ""]  # J of the data is J of the rows + rest / 2m
+    centre: Centre  # the means that a profiled intercept is recovered from
+    until: Float[Array, "b w"]  # cumulative weights, where mini-batches are drawn
+    steepness: Float[Array, ""]  # ‖∇J(0)‖, the same at every λ
+    curvature: Float[Array, ""]  # largest eigenvalue of XᵀWX/m, for rule "auto" only
+
+
+def landscape_of(data: Data, rule: Rule, view: View = as_stored) -> Landscape:
+    """Return the rows to descend on: centred, compressed, or as they are in `view`."""
+    if rule.descends_intercept and rule.from_zero:
+        view = _without_constants(data, view)
+    centre = centre_of(data, rule.fit_intercept, view)
+    rest = jnp.zeros((), data.X.dtype)
+    if rule.compress:
+        data, rest = compress(data, centre, rule.descends_intercept, view)
+    else:
+        data = data._replace(X=view(data.X))
+        if rule.profiles_intercept:
+            data = centred(data, centre)
+    gradient = jax.grad(cost_there)(at_zero(data), data, jnp.zeros_like(rest))
+    curvature = curvature_of(data) if rule.update == "auto" else jnp.zeros_like(rest)
+    steepness = gradient_norm(gradient, rule.descends_intercept)
+    until = cumulative(data.weight if rule.batch_size else data.weight[:0])
+    return Landscape(data, rest, centre, until, steepness, curvature)
+
+
+def _without_constants(data: Data, view: View) -> View:
+    """Return a view with 0 in columns that are constant, where the intercept does.
+
+    J is flat along the difference of the two, and their coefficient, 0 at the answer,
+    would take what belongs to the intercept.
+    """
+    mean = weighted_mean(data.X, data.weight, view)
+    apart = column_sums(lambda x: jnp.abs(view(x) - mean), data.weight, data.X)
+    return lambda x: jnp.where(apart > 0, view(x), 0)
+
+
+watched_landscape = jax.jit(landscape_of, static_argnames="rule")
+
+
+def cost_there(params: Params, data: Data, lam: Array) -> Array:
+    """Return J, with derivatives that a sweep multiplies fast."""
+    return cost_of_rows(params, *data, lam, matmul_for_descent)
+
+
+def curvature_of(data: Data) -> Float[Array, ""]:
+    """Return the largest eigenvalue of XᵀWX/m, from the smaller of its two Grams."""
+    rows = jnp.sqrt(data.weight)[:, None] * data.X
+    square = (
+        matmul(rows.T, rows) if rows.shape[1] <= rows.shape[0] else matmul(rows, rows.T)
+    )
+    return jnp.linalg.eigvalsh(square)[-1] / jnp.sum(data.weight)
