@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import jaxridge
-from jaxridge import validation
+from jaxridge import fold_scores
 from jaxridge.routes import Route
 
 # Rows, columns, targets, penalties, folds.
@@ -80,7 +80,7 @@ def forced(monkeypatch: pytest.MonkeyPatch) -> Any:
             seconds, size = {r: (s, b) for r, s, b in made.others}[route]
             return dataclasses.replace(made, route=route, seconds=seconds, bytes=size)
 
-        monkeypatch.setattr(validation, "plan", fixed)
+        monkeypatch.setattr(fold_scores, "plan", fixed)
 
     yield force
     jax.clear_caches()  # no other case has these shapes

@@ -21,6 +21,7 @@ from jaxridge.columns import Learner, untouched
 from jaxridge.criteria import scores_by_evidence, scores_by_gcv
 from jaxridge.data import as_data_to_square, in_kind_of_input, on_device
 from jaxridge.factors import Known, known
+from jaxridge.fold_scores import folds_of, held_out_predictions, scores_by_folds
 from jaxridge.folds import split
 from jaxridge.grids import grid_of_known, on_grid
 from jaxridge.left_out import left_out_predictions, of_two_rows, scores_left_out
@@ -36,7 +37,6 @@ from jaxridge.sparse_fits import (
     left_out_scores,
 )
 from jaxridge.sparse_fits import left_out_predictions as left_out_of_sparse
-from jaxridge.validation import folds_of, held_out_predictions, scores_by_folds
 
 KNOWN = {
     "neg_mean_squared_error": "mse",

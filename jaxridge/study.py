@@ -24,6 +24,7 @@ from jaxridge.columns import (
 )
 from jaxridge.criteria import evidence, gcv
 from jaxridge.data import Data, as_data
+from jaxridge.fold_scores import held_out_predictions
 from jaxridge.left_out import leave_one_out
 from jaxridge.objective import Params, ParamsPath
 from jaxridge.paths import path_of
@@ -32,7 +33,7 @@ from jaxridge.routes import DESCENT, Route
 from jaxridge.rules import StepOptions
 from jaxridge.training import train
 from jaxridge.trial import Trial
-from jaxridge.validation import cross_validate, held_out_predictions
+from jaxridge.validation import cross_validate
 
 CRITERIA = {"loo": leave_one_out, "gcv": gcv, "evidence": evidence}
 STAGES = 4  # every λ, the mean alone, λ = 0, the final fit

@@ -12,10 +12,10 @@ from jaxridge.choice import choose
 from jaxridge.columns import original_units
 from jaxridge.criteria import evidence, gcv
 from jaxridge.filled import UNTOUCHED, Holed, columns_of, filled, filling
+from jaxridge.fold_scores import scores_of_moments
 from jaxridge.moments import Moments, as_one, left_for_later, left_out
 from jaxridge.paths import path
 from jaxridge.study import Study, Task, chosen_of
-from jaxridge.validation import scores_of_moments
 
 CRITERIA: dict[Any, Any] = {"gcv": gcv, "evidence": evidence}
 

@@ -9,7 +9,7 @@ import jax
 import pytest
 from matplotlib.figure import Figure
 
-from jaxridge import Route, plan, validation
+from jaxridge import Route, fold_scores, plan
 from jaxridge.cli import main
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -80,6 +80,6 @@ def planned(monkeypatch):
             tile = min(target_tile, t)
             return dataclasses.replace(made, route=route, target_tile=tile)
 
-        monkeypatch.setattr(validation, "plan", fixed)
+        monkeypatch.setattr(fold_scores, "plan", fixed)
 
     return take

@@ -14,12 +14,12 @@ from jaxridge import (
     accelerator,
     checks,
     factors,
+    fold_scores,
     holdout,
     plans,
     sent,
     sums,
     tiles,
-    validation,
 )
 from jaxridge.moments import Moments
 from jaxridge.routes import Route
@@ -200,7 +200,7 @@ def test_a_batch_in_which_no_row_counts_adds_nothing(pretended):
 
 def failing(above, tried):
     """Return `score_folds` of a device that has so many bytes, and count the tries."""
-    real = validation.score_folds
+    real = fold_scores.score_folds
 
     def score_folds(*args, **given):
         tried.append(args[6].bytes)
@@ -215,21 +215,21 @@ def test_out_of_memory_becomes_a_smaller_tile(monkeypatch):
     data = problem(400, 5, 3000)
     expected = jaxridge.cross_validate(data.X, data.y, LAMS, 3).mean
     tried = []
-    monkeypatch.setattr(validation, "score_folds", failing(600_000, tried))
+    monkeypatch.setattr(fold_scores, "score_folds", failing(600_000, tried))
     found = jaxridge.cross_validate(data.X, data.y, LAMS, 3).mean
     np.testing.assert_allclose(found, expected, rtol=1e-9)
     assert len(tried) > 1 and (np.diff(np.log2(tried)) <= -1).all()
 
 
 def test_out_of_memory_at_any_size_is_an_error_of_ours(monkeypatch):
-    monkeypatch.setattr(validation, "score_folds", failing(-1, []))
+    monkeypatch.setattr(fold_scores, "score_folds", failing(-1, []))
     with pytest.raises(MemoryError, match="ran out of memory, also with smaller tiles"):
         jaxridge.cross_validate(TALL.X, TALL.y, LAMS, 3)
 
     def other(*args, **given):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
-    monkeypatch.setattr(validation, "score_folds", other)
+    monkeypatch.setattr(fold_scores, "score_folds", other)
     with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
         jaxridge.cross_validate(TALL.X, TALL.y, LAMS, 3)
 
@@ -327,7 +327,7 @@ def test_targets_come_in_tiles_there_too(expected, pretended, request, outside):
     if outside:
         request.getfixturevalue("little_room")
     in_twos = partial(replace, target_tile=2)
-    pretended.setattr(validation, "plan", lambda *a, **k: in_twos(plans.plan(*a, **k)))
+    pretended.setattr(fold_scores, "plan", lambda *a, **k: in_twos(plans.plan(*a, **k)))
     X, Y, weight = TALL[:3]
     found = jaxridge.cross_validate(X, Y, LAMS, weight=weight)
     np.testing.assert_allclose(found.mean, expected["tall"]["cross_validate"], 1e-9)

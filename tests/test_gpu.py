@@ -9,7 +9,7 @@ import pytest
 from test_plans import FOLDS, LAMS, ROUTES, TALL, WIDE, refitted, squares
 
 import jaxridge
-from jaxridge import accelerator, plan, validation
+from jaxridge import accelerator, fold_scores, plan
 from jaxridge.data import Data
 from jaxridge.folds import numbered
 from jaxridge.routes import DUAL, Route
@@ -26,7 +26,7 @@ def test_every_route_scores_as_a_cpu_does(monkeypatch, system, sharing, dtype, r
         route = Route(system, sharing, made.route.dtype)
         return dataclasses.replace(made, route=route)
 
-    monkeypatch.setattr(validation, "plan", forced)
+    monkeypatch.setattr(fold_scores, "plan", forced)
     data = WIDE if system == DUAL else TALL
     X, Y, weight = data.astype(dtype)
     found = jaxridge.cross_validate(X, Y, LAMS, FOLDS, weight=weight)

@@ -9,6 +9,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 
 from jaxridge import Plan, Route, cross_validate, plan
+from jaxridge.fold_scores import held_out_predictions
 from jaxridge.routes import (
     ANCHORS,
     BLOCKS,
@@ -19,7 +20,6 @@ from jaxridge.routes import (
     PRIMAL,
     TRIDIAGONAL,
 )
-from jaxridge.validation import held_out_predictions
 
 LAMS = np.array([0.5, 30.0, 3.0])
 FOLDS = KFold(3, shuffle=True, random_state=0)

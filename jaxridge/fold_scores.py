@@ -1,0 +1,215 @@
+"""Scores of folds at every penalty, where the rows are known or sums over them.
+
+Here it is planned how (see `plans`), and tried with less where memory runs out; what is
+done then is in `holdout`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxridge import checks
+from jaxridge.choice import Scores, scores_of_folds
+from jaxridge.columns import Learner, untouched
+from jaxridge.data import (
+    Data,
+    as_data_to_square,
+    as_penalty,
+    drop_target_axis,
+    in_kind_of_input,
+)
+from jaxridge.factors import Known
+from jaxridge.filled import UNTOUCHED, Filling
+from jaxridge.folds import Folds, split
+from jaxridge.grids import COUNT, grid_of_known, grid_of_moments, on_grid
+from jaxridge.holdout import PartsOf, by_moments, score_folds
+from jaxridge.moments import Moments, as_one, left_out, usable
+from jaxridge.plans import Plan, plan
+from jaxridge.precision import warn_if_lost
+from jaxridge.products import FAST, FULL
+from jaxridge.routes import ONE_A_FOLD, PRIMAL, Route
+from jaxridge.scoring import Score, called, is_defined, predictions, scoring_of
+from jaxridge.threads import few_for
+from jaxridge.tiles import until_it_fits
+
+
+def scores_by_folds(
+    rows: Known,
+    y: Any,
+    lams: Any,
+    masks: Folds,
+    scoring: str | Callable[..., Any],
+    fit_intercept: bool,
+    learner: Learner = untouched,
+    *,
+    budget: float | None = None,
+    precision: str = FULL,
+    found_by: Callable[[Array], tuple[Array, Route]] | None = None,
+) -> Scores:
+    """Do as `cross_validate` of rows that are known, exactly or as `found_by` does."""
+    data, kind = rows.data, scoring_of(scoring)
+
+    def exactly(grid: Array) -> tuple[Array, Route]:
+        of_plan = budget, precision, None if precision == FAST else rows.parts
+        given = kind.score, learner, fit_intercept, *of_plan
+        return _exactly(data, masks, grid, *given)
+
+    found_at = found_by or exactly
+
+    def score(grid: Array) -> Scores:
+        found, route = found_at(grid)
+        if callable(scoring):
+            found = jnp.stack(
+                [
+                    called(scoring, data.Y[rows], one, data.weight[rows])
+                    for rows, one in _of_each_fold(found, masks)
+                ]
+            )
+        per_fold = drop_target_axis(found, y)
+        is_defined(scoring, per_fold)
+        return scores_of_folds(grid, per_fold, kind.greater_is_better, route)
+
+    automatic = partial(grid_of_known, rows, fit_intercept, learner)
+    return on_grid(score, lams, data.X.dtype, automatic)
+
+
+@in_kind_of_input
+def held_out_predictions(
+    X: Any,
+    y: Any,
+    lams: Any,
+    folds: Any,
+    *,
+    groups: Any = None,
+    weight: Any = None,
+    fit_intercept: bool = True,
+    prepare: Learner | None = None,
+) -> tuple[list[tuple[np.ndarray, Float[Array, "L h t"]]], Route]:
+    """Return each fold's held-out rows, and what the others say of them.
+
+    For scores that `cross_validate` does not know, such as those of several targets
+    together; m · t · L numbers are made.
+    """
+    learner = checked_learner(prepare)
+    data = as_data_to_square(X, y, weight, missing=prepare is not None)
+    masks = folds_of(data, y, folds, groups)
+    grid = as_penalty("lams", lams, data.X.dtype)
+    given = predictions, learner, fit_intercept, None
+    found, route = _exactly(data, masks, grid, *given)
+    return _of_each_fold(found, masks), route
+
+
+def _of_each_fold(
+    found: Float[Array, "k L h t"], masks: Folds
+) -> list[tuple[np.ndarray, Float[Array, "L h t"]]]:
+    """Return the rows that each fold holds out, and what is predicted of those.
+
+    Folds were made of equal length.
+    """
+    chosen = [np.flatnonzero(mask) for mask in masks.held]
+    return [
+        (rows, one[:, : len(rows)]) for rows, one in zip(chosen, found, strict=True)
+    ]
+
+
+def scores_of_moments(
+    parts: Moments,
+    lams: Any,
+    scoring: Any,
+    fit_intercept: bool,
+    prepare: Filling = UNTOUCHED,
+    paired: Callable[[Moments], tuple[Moments, Moments]] = left_out,
+) -> Scores:
+    """Score every penalty where moments of folds are all there is.
+
+    `paired` and `prepare` as `by_moments` has them.
+    """
+    checks.one_of("scoring", scoring, ("mse", "r2"))
+    if parts.weight.ndim != 1 or len(parts.weight) < 2:
+        raise ValueError("`X` as Moments must hold at least 2 folds")
+    parts = usable(parts)
+    kind, dtype = scoring_of(scoring), parts.xx.dtype
+
+    def score(grid: Array) -> Scores:
+        given = kind.score, fit_intercept, prepare, paired
+        scored = by_moments(parts, grid, *given)
+        is_defined(scoring, scored.per_fold)
+        warn_if_lost(scored.condition, scored.left, dtype)
+        route = Route(PRIMAL, ONE_A_FOLD, str(dtype))
+        return scores_of_folds(grid, scored.per_fold, kind.greater_is_better, route)
+
+    def automatic() -> Array:
+        whole = as_one(parts)
+        return grid_of_moments(prepare(whole, whole)[0], COUNT, fit_intercept)
+
+    return on_grid(score, lams, dtype, automatic)
+
+
+def checked_learner(prepare: Learner | None) -> Learner:
+    """Return what prepares the columns, nothing if it is None."""
+    if prepare is not None and not callable(prepare):
+        raise TypeError(
+            "`prepare` must be a function such as "
+            f"jaxridge.columns.standardized, got {prepare!r}"
+        )
+    return prepare or untouched
+
+
+def _exactly(
+    data: Data,
+    masks: Folds,
+    grid: Array,
+    score: Score,
+    learner: Learner,
+    fit_intercept: bool,
+    budget: float | None,
+    precision: str = FULL,
+    parts_of: PartsOf | None = None,
+) -> tuple[Float[Array, "k L *score"], Route]:
+    (m, n), t, k = data.X.shape, data.Y.shape[1], len(masks.held)
+    # Other folds are factorised one at a time, as all rows are.
+    shared = learner is untouched and masks.is_partition
+    asked = "folds" if shared else "path"
+
+    tried: list[Plan] = []
+
+    def smaller() -> Plan:
+        """Return a plan of half the bytes of the last one, if there is one."""
+        sizes, room = (m, n, t, len(grid), k), tried[-1].bytes / 2 if tried else budget
+        how: Any = {"asked": asked, "budget": room, "precision": precision}
+        try:
+            return plan(*sizes, data.X.dtype, **how)
+        except MemoryError:
+            if not tried:
+                raise
+            return tried[-1]
+
+    def scored() -> tuple[Float[Array, "k L *score"], Route]:
+        tried.append(smaller())
+        given = score, learner, fit_intercept, tried[-1]
+        return score_folds(data, masks, grid, *given, parts_of=parts_of)
+
+    with few_for(m, n, k):
+        return until_it_fits(scored)
+
+
+def folds_of(data: Data, y: Any, folds: Any, groups: Any) -> Folds:
+    """Return checked folds, or refuse those whose rows have no weight on one side."""
+    masks = split(folds, y, groups)
+    if checks.is_traced(data.weight):
+        return masks
+    counted = np.asarray(data.weight) > 0
+    if counted.all():
+        return masks
+    for side, rows in (("training", masks.train), ("held-out", masks.held)):
+        empty = np.flatnonzero(~(rows & counted).any(axis=1))
+        if empty.size:
+            raise ValueError(
+                f"`weight` is zero for all {side} rows of fold {empty[0]}: use other "
+                "`folds`, or drop the rows that do not count"
+            )
+    return masks
