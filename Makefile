@@ -68,7 +68,7 @@ readme: .venv/installed-dev
 	$(BIN)/python -m pytest README.md -q
 
 notebooks: .venv/installed-dev
-	$(BIN)/python -m pytest -n 2 --nbmake --override-ini testpaths=notebooks -q
+	$(BIN)/python -m pytest -n 2 notebooks -q
 
 bench-toy: .venv/installed-dev
 	$(BIN)/python -m pytest benchmarks --toy -q --benchmark-columns=median
