@@ -96,11 +96,21 @@ def rows_left_out(
     fit_intercept: bool,
 ) -> LeftOut:
     """Return rows along the axes: X, Y, and U if that is known, of some or all."""
-    along = root_inverse(spectrum.values)[:, None] * spectrum.along
-    left, rest = _axes(weight, rows, centre, spectrum, along)
-    fixed, none = _fixed_slack(left, weight, whole, fit_intercept)
-    rest = jnp.where(none[:, None], 0, rest)
-    return LeftOut(spectrum.values, left, along, rest, fixed, none, weight)
+    X, Y, *left = rows
+    root, inverse = jnp.sqrt(weight)[:, None], root_inverse(spectrum.values)
+    if left:
+        # Rows that a tile repeats have weight 0, and count only once.
+        U = jnp.where(weight[:, None] > 0, left[0], 0)
+    else:
+        U = matmul(root * (X - centre.x), spectrum.right * inverse)
+    U = jnp.where(spectrum.values > 0, U, 0)
+    along = inverse[:, None] * spectrum.along
+    rest = root * (Y - centre.y) - matmul(U, along)
+    share = weight / whole.weight if fit_intercept else 0
+    fixed = 1 - jnp.sum(U**2, axis=1) - share
+    none = whole.beyond | (fixed < 16 * jnp.finfo(fixed.dtype).eps * U.shape[1])
+    rest, fixed = jnp.where(none[:, None], 0, rest), jnp.where(none, 0, fixed)
+    return LeftOut(spectrum.values, U, along, rest, fixed, none, weight)
 
 
 def left_out_errors(
@@ -163,8 +173,7 @@ def left_out_losses(
     zero = jnp.zeros((n_lams, t), data.X.dtype)
     nothing, one = jnp.zeros_like(whole.weight), jnp.ones_like(whole.weight)
     start = Spread(nothing, zero, zero, nothing), one
-    kept = () if spectrum.left is None else (spectrum.left,)
-    rows = counted[:, None], data.X, data.Y, *kept
+    rows = counted[:, None], *_rows(data, spectrum)
     # Of some targets there are numbers for each node, beside the rows.
     width, wider = sum(a.shape[1] for a in rows), 0
     if nodes is not None:
@@ -186,8 +195,7 @@ def left_out_scores(
     And the least squared error of all, and `slack` at the least penalty. U, as large as
     X, is held.
     """
-    kept = () if spectrum.left is None else (spectrum.left,)
-    rows, weight = (data.X, data.Y, *kept), data.weight
+    rows, weight = _rows(data, spectrum), data.weight
     whole = whole_of(data, spectrum, fit_intercept)
     of_all = rows_left_out(weight, rows, centre, spectrum, whole, fit_intercept)
     errors = left_out_errors(of_all, whole)
@@ -210,40 +218,16 @@ def slack(
     fit_intercept: bool,
 ) -> Float[Array, " m"]:
     """Return 1 − h(λ) of each row, 1 where a fit through every row needs no h."""
-    kept = () if spectrum.left is None else (spectrum.left,)
-    rows = data.X, data.Y, *kept
-    left, _ = _axes(data.weight, rows, centre, spectrum, spectrum.along)
     whole = whole_of(data, spectrum, fit_intercept)
-    fixed, _ = _fixed_slack(left, data.weight, whole, fit_intercept)
-    below = fixed + lam * matmul(left**2, gain(spectrum.values, lam))
-    return jnp.where(whole.beyond, 1, below)
+    given = data.weight, _rows(data, spectrum), centre, spectrum, whole, fit_intercept
+    rows = rows_left_out(*given)
+    return rows.slack(lam, rows.below(lam), whole)
 
 
-def _fixed_slack(
-    left: Array, weight: Array, whole: Whole, fit_intercept: bool
-) -> tuple[Array, Array]:
-    """Return d of each row, what λ has no part in, and where it is none."""
-    share = weight / whole.weight if fit_intercept else 0
-    fixed = 1 - jnp.sum(left**2, axis=1) - share
-    none = whole.beyond | (fixed < 16 * jnp.finfo(fixed.dtype).eps * left.shape[1])
-    return jnp.where(none, 0, fixed), none
-
-
-def _axes(
-    weight: Array, rows: tuple[Array, ...], centre: Centre, spectrum: Spectrum, a: Array
-) -> tuple[Array, Array]:
-    """Return rows of U, and of r = B − Ua."""
-    X, Y, *left = rows
-    root = jnp.sqrt(weight)[:, None]
-    B = root * (Y - centre.y)
-    if left:
-        # Rows that a tile repeats have weight 0, and count only once.
-        U = jnp.where(weight[:, None] > 0, left[0], 0)
-    else:
-        V = spectrum.right * root_inverse(spectrum.values)
-        U = matmul(root * (X - centre.x), V)
-    U = jnp.where(spectrum.values > 0, U, 0)
-    return U, B - matmul(U, a)
+def _rows(data: Data, spectrum: Spectrum) -> tuple[Array, ...]:
+    """Return X and Y, and U if that is known."""
+    known = () if spectrum.left is None else (spectrum.left,)
+    return data.X, data.Y, *known
 
 
 def whole_of(data: Data, spectrum: Spectrum, fit_intercept: bool) -> Whole:
