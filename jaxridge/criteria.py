@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +24,6 @@ from jaxridge.moments import Moments, about_centre, as_one
 from jaxridge.precision import warn_if_lost
 from jaxridge.programs import compiled
 from jaxridge.risk import (
-    Residual,
     generalized_cross_validation,
     interpolates,
     log_evidence,
@@ -34,8 +33,6 @@ from jaxridge.risk import (
 )
 from jaxridge.routes import ONE, PRIMAL, Route
 from jaxridge.spectrum import Spectrum, of_sums, rank_of
-
-S = TypeVar("S", Scores, Evidence)
 
 
 @in_kind_of_input
@@ -86,29 +83,7 @@ def gcv(
     >>> print(gcv(X, y, [0.1, 10.0]).mean.round(4))
     [1.4104 1.7604]
     """
-    fit_intercept = checks.flag("fit_intercept", fit_intercept)
-    if isinstance(X, Moments):
-        return _of_moments(
-            _gcv_of_moments, _gcv_scores, X, y, lams, weight, fit_intercept
-        )
-    rows = known(as_data_to_square(X, y, weight), fit_intercept)
-    return scores_by_gcv(rows, y, lams, fit_intercept)
-
-
-def scores_by_gcv(rows: Known, y: Any, lams: Any, fit_intercept: bool) -> Scores:
-    """Do as `gcv` of rows that are known."""
-    data, factors, _ = rows
-    if not checks.is_traced(data.weight) and (np.asarray(data.weight) > 0).sum() < 2:
-        raise ValueError("GCV needs at least two rows that count, got one")
-
-    def question(*given: Any) -> tuple[Array, Any]:
-        return _generalized(*given, fit_intercept)
-
-    def score(grid: Array) -> Scores:
-        found, route = answer(question, data, grid, fit_intercept, factors=factors)
-        return _gcv_scores(grid, drop_target_axis(found, y), route)
-
-    return _on_grid(score, lams, rows, fit_intercept)
+    return _scored(GCV, X, y, lams, weight, fit_intercept)
 
 
 @in_kind_of_input
@@ -159,28 +134,71 @@ def evidence(
     >>> print(evidence(X, y, [0.1, 10.0]).mean.round(4))
     [-9.0262 -9.0034]
     """
+    return _scored(EVIDENCE, X, y, lams, weight, fit_intercept)
+
+
+class Criterion(NamedTuple):
+    """A formula of all rows, what it refuses, and the scores that it makes."""
+
+    formula: Callable[..., Any]
+    refuse: Callable[[Array, bool], None]
+    scores: Callable[[Array, Any, Route], Any]
+
+
+def _scored(
+    criterion: Criterion, X: Any, y: Any, lams: Any, weight: Any, fit_intercept: bool
+) -> Any:
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
     if isinstance(X, Moments):
-        return _of_moments(
-            _evidence_of_moments, _evidence_scores, X, y, lams, weight, fit_intercept
-        )
+        if y is not None or weight is not None:
+            raise ValueError("`y` and `weight` are in the Moments: leave them out")
+        return _scored_by_sums(criterion, as_one(X), lams, fit_intercept)
     rows = known(as_data_to_square(X, y, weight), fit_intercept)
-    return scores_by_evidence(rows, y, lams, fit_intercept)
+    return scored_by_rows(criterion, rows, y, lams, fit_intercept)
 
 
-def scores_by_evidence(rows: Known, y: Any, lams: Any, fit_intercept: bool) -> Evidence:
-    """Do as `evidence` of rows that are known."""
+def scored_by_rows(
+    criterion: Criterion, rows: Known, y: Any, lams: Any, fit_intercept: bool
+) -> Any:
+    """Do as `gcv` and `evidence` of rows that are known."""
     data, factors, _ = rows
-    _weighs_enough(data.weight, fit_intercept)
+    criterion.refuse(data.weight, fit_intercept)
 
     def question(*given: Any) -> tuple[Any, Any]:
-        return _evidence(*given, fit_intercept)
+        return _of_rows(*given, fit_intercept, criterion.formula)
 
-    def score(grid: Array) -> Evidence:
+    def score(grid: Array) -> Any:
         found, route = answer(question, data, grid, fit_intercept, factors=factors)
-        return _evidence_scores(grid, drop_target_axis(found, y), route)
+        return criterion.scores(grid, drop_target_axis(found, y), route)
 
-    return _on_grid(score, lams, rows, fit_intercept)
+    automatic = partial(grid_of_known, rows, fit_intercept)
+    return on_grid(score, lams, data.X.dtype, automatic)
+
+
+def _scored_by_sums(
+    criterion: Criterion, sums: Moments, lams: Any, fit_intercept: bool
+) -> Any:
+    """Score from moments alone; warn of digits that they do not hold."""
+    dtype = sums.xx.dtype
+    criterion.refuse(sums.weight, fit_intercept)
+
+    def score(grid: Array) -> Any:
+        given = sums, grid, fit_intercept, criterion.formula
+        found, worst, left = _of_sums(*given)
+        made = criterion.scores(grid, found, Route(PRIMAL, ONE, str(dtype)))
+        warn_if_lost(worst, left, dtype)
+        return made
+
+    automatic = partial(grid_of_moments, sums, COUNT, fit_intercept)
+    return on_grid(score, lams, dtype, automatic)
+
+
+def _are_two(weight: Array, fit_intercept: bool) -> None:
+    """Refuse one row; of how many rows sums are made is not known."""
+    if checks.is_traced(weight) or not np.ndim(weight):
+        return
+    if (np.asarray(weight) > 0).sum() < 2:
+        raise ValueError("GCV needs at least two rows that count, got one")
 
 
 def _weighs_enough(weight: Array, fit_intercept: bool) -> None:
@@ -193,13 +211,6 @@ def _weighs_enough(weight: Array, fit_intercept: bool) -> None:
             f"`weight` adds up to {total:.6g}, and evidence needs more than "
             f"{int(fit_intercept)}: weights count rows, so scale them to their number"
         )
-
-
-def _on_grid(
-    score: Callable[[Array], S], lams: Any, rows: Known, fit_intercept: bool
-) -> S:
-    dtype = rows.data.X.dtype
-    return on_grid(score, lams, dtype, lambda: grid_of_known(rows, fit_intercept))
 
 
 def _gcv_scores(grid: Array, mean: Array, route: Route) -> Scores:
@@ -222,86 +233,39 @@ def _evidence_scores(grid: Array, found: tuple[Array, Array], route: Route) -> E
     return Evidence(grid, none[None][:0], mean, none, greater, noise, route)
 
 
-def _of_moments(
-    question: Callable[..., tuple[Any, Array, Array]],
-    scores: Callable[[Array, Any, Route], S],
-    X: Moments,
-    y: Any,
-    lams: Any,
-    weight: Any,
-    fit_intercept: bool,
-) -> S:
-    """Score from moments alone; warn of digits that they do not hold."""
-    if y is not None or weight is not None:
-        raise ValueError("`y` and `weight` are in the Moments: leave them out")
-    sums = as_one(X)
-    dtype = sums.xx.dtype
-    if question is _evidence_of_moments:
-        _weighs_enough(sums.weight, fit_intercept)
-
-    def score(grid: Array) -> S:
-        found, worst, left = question(sums, grid, fit_intercept)
-        made = scores(grid, found, Route(PRIMAL, ONE, str(dtype)))
-        warn_if_lost(worst, left, dtype)
-        return made
-
-    return on_grid(
-        score, lams, dtype, lambda: grid_of_moments(sums, COUNT, fit_intercept)
-    )
-
-
-def _spectrum_of_moments(
-    sums: Moments, lams: Array, fit_intercept: bool
-) -> tuple[Spectrum, Residual, Array, Array]:
-    """Return the spectrum, the residual, the condition, and the part that is left."""
-    centre, xx, xy = about_centre(sums, fit_intercept)
+@partial(compiled, static_argnums=(2, 3))
+def _of_sums(
+    sums: Moments, lams: Array, fit_intercept: bool, formula: Callable[..., Any]
+) -> tuple[Any, Array, Array]:
+    """Return the scores, the condition, and the part of the targets that is left."""
+    _, xx, xy = about_centre(sums, fit_intercept)
     spectrum, worst = of_sums(xx, xy, jnp.min(lams))
     square = sums.yy + (0 if fit_intercept else sums.weight * sums.y**2)
     rest = residual_of_sums(spectrum, square, lams)
     there = square > 0  # of a target that is 0 there is nothing to lose
     left = jnp.min(jnp.where(there, rest.squares / jnp.where(there, square, 1), 1))
     # Where the fit at λ = 0 goes through every row, what it leaves is known to be 0.
-    through = sums.weight <= rank_of(spectrum.values) + fit_intercept
-    return spectrum, rest, worst, jnp.where(through, 1, left)
-
-
-@partial(compiled, static_argnums=2)
-def _gcv_of_moments(
-    sums: Moments, lams: Array, fit_intercept: bool
-) -> tuple[Array, Array, Array]:
-    spectrum, rest, worst, left = _spectrum_of_moments(sums, lams, fit_intercept)
     # Without the rows, their weight is taken for their number.
     through = sums.weight <= rank_of(spectrum.values) + fit_intercept
-    given = spectrum, rest, lams, fit_intercept, through
-    return generalized_cross_validation(sums.weight, *given), worst, left
+    found = formula(sums.weight, spectrum, rest, lams, fit_intercept, through)
+    return found, worst, jnp.where(through, 1, left)
 
 
-@partial(compiled, static_argnums=2)
-def _evidence_of_moments(
-    sums: Moments, lams: Array, fit_intercept: bool
-) -> tuple[tuple[Array, Array], Array, Array]:
-    spectrum, rest, worst, left = _spectrum_of_moments(sums, lams, fit_intercept)
-    given = spectrum, rest, lams, fit_intercept
-    return log_evidence(sums.weight, *given), worst, left
-
-
-@partial(compiled, static_argnums=4)
-def _generalized(
-    data: Data, centre: Centre, spectrum: Spectrum, lams: Array, fit_intercept: bool
-) -> tuple[Array, Array]:
-    rest = residual(data, centre, spectrum, lams)
-    left = jnp.min(rest.squares / jnp.sum(data.weight) / unit_of(data, centre))
-    m = jnp.sum(data.weight)
+@partial(compiled, static_argnums=(4, 5))
+def _of_rows(
+    data: Data,
+    centre: Centre,
+    spectrum: Spectrum,
+    lams: Array,
+    fit_intercept: bool,
+    formula: Callable[..., Any],
+) -> tuple[Any, Array]:
+    """Return the scores, and the part of the targets that is left."""
+    rest, m = residual(data, centre, spectrum, lams), jnp.sum(data.weight)
+    left = jnp.min(rest.squares / m / unit_of(data, centre))
     through = interpolates(data, spectrum, fit_intercept)
-    given = lams, fit_intercept, through
-    return generalized_cross_validation(m, spectrum, rest, *given), left
+    return formula(m, spectrum, rest, lams, fit_intercept, through), left
 
 
-@partial(compiled, static_argnums=4)
-def _evidence(
-    data: Data, centre: Centre, spectrum: Spectrum, lams: Array, fit_intercept: bool
-) -> tuple[tuple[Array, Array], Array]:
-    rest = residual(data, centre, spectrum, lams)
-    left = jnp.min(rest.squares / jnp.sum(data.weight) / unit_of(data, centre))
-    m = jnp.sum(data.weight)
-    return log_evidence(m, spectrum, rest, lams, fit_intercept), left
+GCV = Criterion(generalized_cross_validation, _are_two, _gcv_scores)
+EVIDENCE = Criterion(log_evidence, _weighs_enough, _evidence_scores)

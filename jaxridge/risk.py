@@ -146,12 +146,15 @@ def log_evidence(
     rest: Residual,
     lams: Float[Array, " L"],
     fit_intercept: bool,
+    through: Bool[Array, ""],
 ) -> tuple[Float[Array, "L t"], Float[Array, "L t"]]:
     """Return log p(y | λ) and the noise variance that maximises it.
 
-    y ~ N(intercept, σ²(I + XXᵀ/λ)), flat in the intercept, which costs one degree of
-    freedom: with Q = ‖e(λ)‖² + λ‖Θ(λ)‖² = ‖e(λ₀)‖² + Σ (k + u) q, σ² = Q/(m − 1) and
+    y ~ N(intercept, σ²(I + XXᵀ/λ)); p is the density of what no intercept moves, y's
+    m − 1 coordinates across the constant rows: with Q = ‖e(λ)‖² + λ‖Θ(λ)‖² =
+    ‖e(λ₀)‖² + Σ (k + u) q, σ² = Q/(m − 1) and
     log p = −½ ((m − 1)(log 2πσ² + 1) + Σ log(1 + s²/λ)).
+    A fit `through` every row needs no other formula here.
     """
     m = m - fit_intercept
     q, k = _squares_along(spectrum, rest.least)

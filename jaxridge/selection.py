@@ -18,7 +18,7 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from jaxridge import checks
 from jaxridge.choice import Evidence, Scores, scores_of_folds
 from jaxridge.columns import Learner, untouched
-from jaxridge.criteria import scores_by_evidence, scores_by_gcv
+from jaxridge.criteria import EVIDENCE, GCV, scored_by_rows
 from jaxridge.data import as_data_to_square, in_kind_of_input, on_device
 from jaxridge.factors import Known, known
 from jaxridge.fold_scores import folds_of, held_out_predictions, scores_by_folds
@@ -157,8 +157,8 @@ def scores_of(
         return scores_by_folds(once, rows.y, lams, masks, *given)
     if asked.cv == "loo":
         return scores_left_out(once, rows.y, lams, asked.scoring, mean)
-    criterion_of = scores_by_gcv if asked.cv == "gcv" else scores_by_evidence
-    return criterion_of(once, rows.y, lams, mean)
+    by = GCV if asked.cv == "gcv" else EVIDENCE
+    return scored_by_rows(by, once, rows.y, lams, mean)
 
 
 def asked_once(rows: Rows, asked: Asked) -> Known | None:
