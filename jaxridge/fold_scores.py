@@ -26,7 +26,7 @@ from jaxridge.factors import Known
 from jaxridge.filled import UNTOUCHED, Filling
 from jaxridge.folds import Folds, split
 from jaxridge.grids import COUNT, grid_of_known, grid_of_moments, on_grid
-from jaxridge.holdout import PartsOf, by_moments, score_folds
+from jaxridge.holdout import PartsOf, Question, by_moments, score_folds
 from jaxridge.moments import Moments, as_one, left_out, usable
 from jaxridge.plans import Plan, plan
 from jaxridge.precision import warn_if_lost
@@ -190,8 +190,8 @@ def _exactly(
 
     def scored() -> tuple[Float[Array, "k L *score"], Route]:
         tried.append(smaller())
-        given = score, learner, fit_intercept, tried[-1]
-        return score_folds(data, masks, grid, *given, parts_of=parts_of)
+        given = masks, grid, score, learner, fit_intercept, tried[-1], parts_of
+        return score_folds(data, Question(*given))
 
     with few_for(m, n, k):
         return until_it_fits(scored)

@@ -5,10 +5,10 @@ the moments of each fold (see `systems`), with n > m a kernel (see `blocks`). An
 folds, and columns prepared anew in each, are factorised from their rows, one by one.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,90 +40,77 @@ Scoring = tuple[Scored, Route]
 PartsOf = Callable[[np.ndarray], Moments]
 
 
-def score_folds(
-    data: Data,
-    folds: Folds,
-    lams: Float[Array, " L"],
-    score: Score,
-    learner: Learner,
-    fit_intercept: bool,
-    plan: Plan,
-    rounding: float | None = None,
-    parts_of: PartsOf | None = None,
-) -> tuple[Float[Array, "k L *score"], Route]:
-    """Score every fold by the cheapest route that keeps the digits of the data.
+class Question(NamedTuple):
+    """What is asked of rows: the score of every fold and penalty, and by which plan.
 
-    `parts_of` is what makes the moments of folds of all the data, if need be.
+    `parts_of` is what makes the moments of folds of all the data, if they are known.
     """
-    given = score, learner, fit_intercept
 
-    def cheap() -> tuple[Array, Route] | None:
-        return _by_products(data, folds, lams, *given, plan, parts_of)
+    folds: Folds
+    lams: Float[Array, " L"]
+    score: Score
+    learner: Learner
+    fit_intercept: bool
+    plan: Plan
+    parts_of: PartsOf | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether one pass over the rows serves all folds."""
+        return self.learner is untouched and self.folds.is_partition
+
+    def exactly(self, **other: Any) -> "Question":
+        """Return the same, of products in full precision."""
+        return self._replace(plan=replace(self.plan, precision=FULL), **other)
+
+
+def score_folds(
+    data: Data, question: Question, rounding: float | None = None
+) -> tuple[Float[Array, "k L *score"], Route]:
+    """Score every fold by the cheapest route that keeps the digits of the data."""
 
     def wide(data: Data, lams: Array) -> tuple[Array, Route]:
-        exact = replace(plan, precision=FULL)
-        scores, route = score_folds(data, folds, lams, *given, exact, SINGLE)
+        again = question.exactly(lams=lams, parts_of=None)
+        scores, route = score_folds(data, again, SINGLE)
         return scores, route.as_raised()
 
     def sure() -> tuple[Array, Route]:
-        of_fold = SVD, rounding
-        scored, route = _one_by_one(data, folds, lams, *given, plan, *of_fold)
-        traced = checks.any_traced(data, lams)
+        scored, route = _one_by_one(data, question, SVD, rounding)
+        traced = checks.any_traced(data, question.lams)
         return scored.per_fold, route if traced else route.as_raised()
 
-    if checks.any_traced(data, lams):
+    if checks.any_traced(data, question.lams):
         return sure()
-    return by_cheapest(cheap, wide, sure, data, lams)
+    return by_cheapest(
+        lambda: _by_products(data, question), wide, sure, data, question.lams
+    )
 
 
 def _by_products(
-    data: Data,
-    folds: Folds,
-    lams: Float[Array, " L"],
-    score: Score,
-    learner: Learner,
-    fit_intercept: bool,
-    plan: Plan,
-    parts_of: PartsOf | None,
+    data: Data, question: Question
 ) -> tuple[Float[Array, "k L *score"], Route] | None:
     """Score every fold by products of the data, if those keep their digits."""
     m, n = data.X.shape
-    shared = learner is untouched and folds.is_partition
-    dtype, fast = data.X.dtype, plan.precision == FAST and shared
-    given = lams, score, fit_intercept, plan
-    if not shared:
-        how = score, learner, fit_intercept, plan, PRIMAL if n <= m else DUAL, None
-        scored, route = _one_by_one(data, folds, lams, *how)
-    elif n <= m:
-        scored, route = _by_sums(data, folds, *given, parts_of)
+    dtype, fast = data.X.dtype, question.plan.precision == FAST and question.shared
+    if not question.shared:
+        scored, route = _one_by_one(data, question, PRIMAL if n <= m else DUAL, None)
     else:
-        scored, route = _by_kernel(data, folds, *given)
+        scored, route = (_by_sums if n <= m else _by_kernel)(data, question)
     lost = is_lost(scored.left, dtype)
     if stays_outside(data.X):  # no rows were there to make up for sums
         lost = not sums_keep(scored.left, dtype)
     if is_kept(scored.condition, dtype, fast) and not lost:
         told = f"{dtype}, {FAST} products" if fast else str(dtype)
         return scored.per_fold, replace(route, dtype=told)
-    if fast:
-        exact = replace(plan, precision=FULL)
-        again = score, learner, fit_intercept, exact, parts_of
-        return _by_products(data, folds, lams, *again)
-    return None
+    return _by_products(data, question.exactly()) if fast else None
 
 
 def _one_by_one(
-    data: Data,
-    folds: Folds,
-    lams: Float[Array, " L"],
-    score: Score,
-    learner: Learner,
-    fit_intercept: bool,
-    plan: Plan,
-    system: str,
-    rounding: float | None,
+    data: Data, question: Question, system: str, rounding: float | None
 ) -> Scoring:
     """Score folds of any kind from the rows that each trains on."""
     _refuse_outside(data)
+    folds, lams, score, learner, fit_intercept, plan, _ = question
     held, weights = folds.held_rows, jnp.asarray(folds.train) * data.weight
     given = held, weights, lams, score, learner, fit_intercept, system, rounding
     found = [by_rows(part, *given) for part in _parts(data, plan)]
@@ -140,91 +127,70 @@ def _refuse_outside(data: Data) -> None:
         )
 
 
-def _by_sums(
-    data: Data,
-    folds: Folds,
-    lams: Float[Array, " L"],
-    score: Score,
-    fit_intercept: bool,
-    plan: Plan,
-    parts_of: PartsOf | None = None,
-    sharing: str | None = None,
-) -> Scoring:
-    """Score folds that are a partition from sums over each, from one pass over rows.
+def _by_sums(data: Data, question: Question) -> Scoring:
+    """Score folds that are a partition from sums over each, from one pass over rows."""
+    sums, sharing = _sums_of_folds(data, question), question.plan.route.sharing
+    scored, holds = _scored_by_sums(data, question, sums, sharing)
+    if sharing in NEARBY and not holds:  # some fold is unlike all rows
+        sharing = ONE_A_FOLD
+        scored, _ = _scored_by_sums(data, question, sums, sharing)
+    return scored, Route(PRIMAL, sharing, str(data.X.dtype))
+
+
+def _sums_of_folds(data: Data, question: Question) -> Moments:
+    """Return the moments of each fold, of X alone where targets come in tiles."""
+    held, plan = question.folds.held, question.plan
+    in_tiles = plan.target_tile < plan.sizes.t
+    if question.parts_of and not in_tiles:
+        sums = question.parts_of(held)
+    else:
+        design = data._replace(Y=data.Y[:, :0]) if in_tiles else data
+        sums = fold_moments(design, held, plan.precision == FAST)
+    return jax.tree.map(jax.device_put, sums)  # once for all that works on them
+
+
+def _scored_by_sums(
+    data: Data, question: Question, parts: Moments, sharing: str
+) -> tuple[Scored, bool]:
+    """Score all targets, a tile at a time; tell whether every fit holds.
 
     Where errors from sums would cancel, or a score needs more, rows are read again.
     """
-    m, n = data.X.shape
-    fast = plan.precision == FAST
-    one_tile = plan.target_tile == plan.sizes.t
-    sharing = plan.route.sharing if sharing is None else sharing
-    given = sharing, fit_intercept
-    if one_tile and parts_of:
-        parts = parts_of(folds.held)
-    else:
-        design = data if one_tile else data._replace(Y=data.Y[:, :0])
-        parts = fold_moments(design, folds.held, fast)
-    parts = jax.tree.map(jax.device_put, parts)  # once for all that works on them
+    folds, lams, score, _, fit_intercept, plan, _ = question
+    (m, n), k, dtype = data.X.shape, len(folds.held), data.X.dtype
+    how, fast = (sharing, fit_intercept), plan.precision == FAST
     whole = total(parts)
     training = complements(parts, whole)
-    of_fold, of_all = factorised(training, whole, lams, *given, alone=False)
+    of_fold, of_all = factorised(training, whole, lams, *how, alone=False)
     if sharing == ONE_A_FOLD:
-        flop = flop_of_each(m, n, plan.sizes.t, len(folds.held))
+        flop = flop_of_each(m, n, plan.sizes.t, k)
         of_all = nodes_for(of_fold[0].values, lams, flop)
-    rows = cache(lambda: (placed(data.X), folds.held_rows))
-    found = []
-    for part in _parts(data, plan):
-        sums = parts
-        if not one_tile:
+    X = cache(lambda: placed(data.X))
+
+    def scored(part: Data) -> tuple[Scored, Array]:
+        sums, trained, shared = parts, training, (of_fold, of_all)
+        if part is not data:
             sums = with_targets(parts, part, folds.held, fast)
-            training = complements(sums, total(sums))
-        shared = of_fold, of_all
+            trained = complements(sums, total(sums))
         if sharing in NEARBY:
-            near = of_all, training, lams, *given, plan.fold_tile
-            shared = solved_nearby(*near), None
-        fits = shared, sums, training, lams
-        scored, holds = _from_either(fits, part, rows, *given, score, plan)
-        found.append(scored)
-    kept = is_kept(found[-1].condition, data.X.dtype, fast)
-    if sharing in NEARBY and not (holds and kept):
-        again = (lambda _: parts) if one_tile else None
-        others = score, fit_intercept, plan, again, ONE_A_FOLD
-        return _by_sums(data, folds, lams, *others)
-    return _joined(found, plan), Route(PRIMAL, sharing, str(data.X.dtype))
+            shared = solved_nearby(of_all, trained, lams, *how, plan.fold_tile), None
+        fits = shared, sums, trained, lams
+        if score in OF_SUMS and k * n <= m:
+            found = _from_sums(*fits, *how, score)
+            if sums_keep(found[0].left, dtype) or stays_outside(data.X):
+                return found
+        _refuse_outside(data)
+        rows = part._replace(X=X()), folds.held_rows
+        return _from_rows(*fits, *rows, *how, score, plan.lam_tile)
+
+    found, holds = zip(*map(scored, _parts(data, plan)), strict=True)
+    joined = _joined(found, plan)
+    return joined, all(holds) and is_kept(joined.condition, dtype, fast)
 
 
-def _from_either(
-    fits: tuple[Any, Moments, Moments, Array],
-    part: Data,
-    rows: Callable[[], tuple[Array, Held]],
-    sharing: str,
-    fit_intercept: bool,
-    score: Score,
-    plan: Plan,
-) -> tuple[Scored, Array]:
-    """Score the fits of some targets from sums if they keep the digits, else from rows.
-
-    `rows` puts X where XLA computes, and tells what each fold holds out.
-    """
-    (m, n, *_), given = plan.sizes, (sharing, fit_intercept, score)
-    if score in OF_SUMS and plan.sizes.k * n <= m:
-        scored, holds = _from_sums(*fits, *given)
-        if sums_keep(scored.left, part.X.dtype) or stays_outside(part.X):
-            return scored, holds
-    _refuse_outside(part)
-    X, held = rows()
-    return _from_rows(*fits, part._replace(X=X), held, *given, plan.lam_tile)
-
-
-def _by_kernel(
-    data: Data,
-    folds: Folds,
-    lams: Float[Array, " L"],
-    score: Score,
-    fit_intercept: bool,
-    plan: Plan,
-) -> Scoring:
+def _by_kernel(data: Data, question: Question) -> Scoring:
     """Score folds that are a partition from one kernel, as blocks left out or apart."""
+    folds, lams, score, _, fit_intercept, plan, _ = question
     (m, n), train, held = data.X.shape, folds.train_rows, folds.held_rows
     w, sharing = data.weight, plan.route.sharing
     if score is predictions and not (np.asarray(w) > 0).all():
@@ -241,7 +207,7 @@ def _by_kernel(
             blocks.scored(whole, part.Y, w, held, *given, plan.lam_tile, nodes)
             for part in _parts(data, plan)
         ]
-    else:
+    elif sharing == ONE_A_FOLD:
         each = kernels.factorised(K, w, train, held, jnp.min(lams), fit_intercept)
         flop = flop_of_each(m, n, plan.sizes.t, len(folds.held))
         nodes = nodes_for(each.values, lams, flop)
@@ -250,6 +216,8 @@ def _by_kernel(
             kernels.scored(each, part.Y, w, train, held, *how)
             for part in _parts(data, plan)
         ]
+    else:
+        raise ValueError(f"no way to use one kernel for folds is called {sharing!r}")
     return _joined(found, plan), Route(DUAL, sharing, str(data.X.dtype))
 
 
@@ -260,7 +228,7 @@ def _parts(data: Data, plan: Plan) -> Iterable[Data]:
     return (data._replace(Y=data.Y[:, tile]) for tile in plan.target_tiles())
 
 
-def _joined(found: list[Scored], plan: Plan) -> Scored:
+def _joined(found: Sequence[Scored], plan: Plan) -> Scored:
     """Return the scores of all tiles of targets; the last may repeat some."""
     if len(found) == 1:
         return found[0]

@@ -26,7 +26,7 @@ from jaxridge.data import (
 from jaxridge.factors import Known, answer, known
 from jaxridge.folds import Folds
 from jaxridge.grids import grid_of_known, on_grid
-from jaxridge.holdout import score_folds
+from jaxridge.holdout import Question, score_folds
 from jaxridge.leverages import (
     Loss,
     Spread,
@@ -275,7 +275,8 @@ def _refitted(
     (m, n), t = data.X.shape, data.Y.shape[1]
     made = plan(m, n, t, len(lams), dtype=data.X.dtype, asked="path")
     folds = Folds(~alone, alone)
-    return score_folds(data, folds, lams, score, untouched, fit_intercept, made)[0]
+    question = Question(folds, lams, score, untouched, fit_intercept, made)
+    return score_folds(data, question)[0]
 
 
 @partial(jax.jit, static_argnames=("score", "fit_intercept"))

@@ -134,7 +134,9 @@ def solved(
         coefs, worst, holds = of_fold
         centre = about_centre(sums, fit_intercept)[0]
         return Solved(FoldFit(centre, None, lambda i: (1.0, coefs[i])), worst, holds)
-    return _by_cholesky(sums, lams, fit_intercept)
+    if sharing == CHOLESKY:
+        return _by_cholesky(sums, lams, fit_intercept)
+    raise ValueError(f"no way to solve the systems of folds is called {sharing!r}")
 
 
 def _condition(spectrum: Spectrum, least: Array) -> Array:

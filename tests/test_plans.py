@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import compilations, problem
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import KFold
+from sklearn.model_selection import KFold, PredefinedSplit
 
 from jaxridge import Plan, Route, cross_validate, plan
 from jaxridge.fold_scores import held_out_predictions
@@ -35,16 +35,16 @@ ROUTES = [
 ]
 
 
-def refitted(data, fit_intercept, scores_of):
+def refitted(data, fit_intercept, scores_of, folds=FOLDS, lams=LAMS):
     """Return the score of each fold, penalty and target, by scikit-learn."""
     X, Y, weight = data.X, data.y, data.weight
     found = []
-    for train, held in FOLDS.split(X):
-        for lam in LAMS:
+    for train, held in folds.split(X):
+        for lam in lams:
             model = Ridge(lam, fit_intercept=fit_intercept, solver="svd")
             model.fit(X[train], Y[train], weight[train])
             found.append(scores_of(Y[held], model.predict(X[held]), weight[held]))
-    return np.reshape(found, (FOLDS.n_splits, len(LAMS), -1))
+    return np.reshape(found, (folds.get_n_splits(), len(lams), -1))
 
 
 def squares(y, prediction, weight):
@@ -84,7 +84,7 @@ def test_every_route_in_single_precision(planned, system, sharing):
     X, Y, weight = data.astype(np.float32)
     found = cross_validate(X, Y, LAMS, FOLDS, weight=weight)
     assert found.per_fold.dtype == np.float32
-    np.testing.assert_allclose(found.per_fold, refitted(data, True, squares), rtol=1e-3)
+    np.testing.assert_allclose(found.per_fold, refitted(data, True, squares), rtol=1e-4)
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-9), (np.float32, 1e-4)])
@@ -103,15 +103,20 @@ def test_anchors_stand_for_many_penalties_in_any_order(planned, dtype, rtol):
 
 def test_anchors_give_way_where_a_fold_is_unlike_the_others(planned):
     planned(PRIMAL, ANCHORS, 5)
-    X = TALL.X.copy()
-    X[:, 1] = 0
-    X[np.arange(40) % 3 == 0, 1] = 1  # in one fold alone
     ids = np.where(np.arange(40) % 3 == 0, 0, 1 + np.arange(40) % 2)
-    found = cross_validate(X, TALL.y, [1e-8, 1.0], ids)
+    data, lams = TALL._replace(X=TALL.X.copy()), [1e-8, 1.0]
+    data.X[:, 1] = ids == 0  # 0 in all other folds
+    found = cross_validate(data.X, data.y, lams, ids, weight=data.weight)
     assert found.route.sharing != ANCHORS
-    planned(PRIMAL, ONE_A_FOLD, 5)
-    expected = cross_validate(X, TALL.y, [1e-8, 1.0], ids)
-    np.testing.assert_allclose(found.per_fold, expected.per_fold, rtol=1e-9)
+    expected = refitted(data, True, squares, PredefinedSplit(ids), lams)
+    np.testing.assert_allclose(found.per_fold, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("system", "data"), [(PRIMAL, TALL), (DUAL, WIDE)])
+def test_a_route_that_nobody_wrote_is_not_another_one(planned, system, data):
+    planned(system, "by hand", 5)
+    with pytest.raises(ValueError, match="folds is called 'by hand'"):
+        cross_validate(data.X, data.y, LAMS, FOLDS)
 
 
 @pytest.mark.parametrize(("system", "sharing"), ROUTES)
