@@ -36,6 +36,8 @@ from jaxridge.trial import Trial
 from jaxridge.validation import cross_validate
 
 CRITERIA = {"loo": leave_one_out, "gcv": gcv, "evidence": evidence}
+# Fields whose last axis is that of targets.
+OF_A_TARGET = "params", "chosen", "raw", "choice", "mean_only", "unpenalized"
 STAGES = 4  # every λ, the mean alone, λ = 0, the final fit
 
 
@@ -84,26 +86,9 @@ class Study(NamedTuple):
     def _of_target(self, j: int) -> "Study":
         scores, judged = self.scores, ("per_fold", "mean", "standard_error")
         each = {name: getattr(scores, name)[..., j] for name in judged}
-        params, chosen, raw, choice, mean_only, unpenalized = jax.tree.map(
-            lambda a: a[..., j],
-            (
-                self.params,
-                self.chosen,
-                self.raw,
-                self.choice,
-                self.mean_only,
-                self.unpenalized,
-            ),
-        )
-        return self._replace(
-            scores=scores._replace(**each),
-            params=params,
-            chosen=chosen,
-            raw=raw,
-            choice=choice,
-            mean_only=mean_only,
-            unpenalized=unpenalized,
-        )
+        own = {name: getattr(self, name) for name in OF_A_TARGET}
+        own = jax.tree.map(lambda a: a[..., j], own)
+        return self._replace(scores=scores._replace(**each), **own)
 
 
 def study(
