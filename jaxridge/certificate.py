@@ -134,7 +134,10 @@ def certify(
         raise TypeError(f"`params` must be Params, got {type(params).__name__}")
     data = as_data_to_square(X, y, weight)
     path = params if isinstance(params, ParamsPath) else None
-    (checks.single_penalty if path is None else checks.grid)(lam)
+    if path is None:
+        checks.single_penalty(lam, "pass their fits, a `ParamsPath`")
+    else:
+        checks.grid(lam)
     lams = as_penalty("lam" if path is None else "lams", lam, data.X.dtype)
     n, t = data.X.shape[1], data.Y.shape[1]
     shape = np.shape(lams) + (n,) + np.shape(y)[1:]

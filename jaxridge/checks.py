@@ -1,10 +1,9 @@
 """What an argument must be, said in the caller's words.
 
-Each check looks at one argument and returns nothing, or raises an error that names the
-argument, what was got, and what to do. Shapes and dtypes are checked always; values
-only when they are known, that is outside a traced function: NaN in a traced array is
-the caller's to find. Nothing here computes more than a sum, and that where the array
-is.
+Each check looks at one argument, and raises an error that names it, what was got, and
+what to do; or returns, some with what they read. Shapes and dtypes are checked always;
+values only when they are known, that is outside a traced function: NaN in a traced
+array is the caller's to find.
 """
 
 import operator
@@ -241,12 +240,12 @@ def axes(name: str, array: Any) -> int:
         ) from None
 
 
-def single_penalty(lam: Any) -> None:
-    """Refuse anything but one number."""
+def single_penalty(lam: Any, many: str) -> None:
+    """Refuse anything but one number, and say what takes many."""
     if axes("lam", lam) != 0:
         raise ValueError(
             f"`lam` must be one number, got shape {np.shape(lam)}: for many "
-            "penalties at once use `sweep`"
+            f"penalties at once {many}"
         )
 
 

@@ -127,7 +127,7 @@ def descend(
     >>> print(fit.params.coef.round(6), fit.params.intercept.round(6), fit.converged)
     [1.] 3.0 True
     """
-    checks.single_penalty(lam)
+    checks.single_penalty(lam, "use `sweep`")
     options: DescentOptions = {
         "optimizer": optimizer,
         "learning_rate": learning_rate,

@@ -120,7 +120,7 @@ def check_gradient(
 
 @partial(compiled, static_argnames="fit_intercept")
 def _checked(
-    params: Params, X: Array, y: Array, lam: Array, weight: Array, fit_intercept: bool
+    params: Params, X: Array, y: Array, weight: Array, lam: Array, fit_intercept: bool
 ) -> GradientCheck:
     autodiff = gradient(params, X, y, lam, weight)
     by_hand = gradient_by_hand(params, X, y, lam, weight)

@@ -120,8 +120,7 @@ def cost(
     >>> print(cost(params, X, y, lam=1.0))  # (1² + 1² + 1 · 2²) / (2 · 2)
     1.5
     """
-    params, X, y, lam, weight = ready(params, X, y, lam, weight)
-    return cost_of_rows(params, X, y, weight, lam)
+    return cost_of_rows(*ready(params, X, y, lam, weight))
 
 
 def cost_of_rows(
@@ -233,7 +232,7 @@ def gradient_by_hand(
     >>> print(gradient_by_hand(params, X, y, lam=1.0).coef)
     [-0.5]
     """
-    params, X, y, lam, weight = ready(params, X, y, lam, weight)
+    params, X, y, weight, lam = ready(params, X, y, lam, weight)
     m = jnp.sum(weight)
     residual = _fitted(params, X) - y
     weighted = residual * weight.reshape(-1, *[1] * (residual.ndim - 1))
@@ -326,7 +325,7 @@ def _float_params(params: Params) -> Params:
 def ready(
     params: Params, X: Any, y: Any, lam: Any, weight: Any
 ) -> tuple[Params, Array, Array, Array, Array]:
-    """Check and convert the arguments of the cost."""
+    """Check and convert the arguments of the cost, to those of `cost_of_rows`."""
     params = _float_params(params)
     given = {"coef": params.coef, "intercept": params.intercept, "X": X, "y": y}
     if weight is not None:
@@ -342,8 +341,8 @@ def ready(
         )
     weight = weights[0] if weights else jnp.ones(X.shape[:1], X.dtype)
     checks.weights(weight, X.shape[0])
-    checks.single_penalty(lam)
-    return Params(coef, intercept), X, y, as_penalty("lam", lam, X.dtype), weight
+    checks.single_penalty(lam, "map with `jax.vmap`")
+    return Params(coef, intercept), X, y, weight, as_penalty("lam", lam, X.dtype)
 
 
 def _params_fit(coef: Array, intercept: Array, X: Array) -> None:

@@ -97,7 +97,7 @@ def solve(
     Params(coef=array([1.]), intercept=np.float64(3.0))
     """
     data = as_data(X, y, weight)
-    checks.single_penalty(lam)
+    checks.single_penalty(lam, "use `path`")
     lam = as_penalty("lam", lam, data.X.dtype)
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
     if checks.any_traced(data, lam):

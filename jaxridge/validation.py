@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, Unpack
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge import checks
@@ -47,7 +46,7 @@ def cross_validate(
     X: ArrayLike | Moments,
     y: ArrayLike | None,
     lams: ArrayLike | str,
-    folds: Any = FOLDS,
+    folds: Any = None,
     *,
     method: str = "exact",
     scoring: str | Callable[..., Any] = "mse",
@@ -77,7 +76,7 @@ def cross_validate(
     lams : array of shape (n_lams,), or "auto"
         Penalties in squared units of `X` (as prepared), each at least 0, in any order;
         or those of `lambda_grid`, and more beyond while the best lies at an edge.
-    folds : int, array, scikit-learn splitter or iterable of pairs
+    folds : int, array, scikit-learn splitter or iterable of pairs, default 5
         A number of contiguous, unshuffled blocks, as ``KFold(folds)`` makes; an integer
         array of shape (n_samples,), the fold that holds each row out; a splitter; or
         (train, test) pairs of row numbers or masks.
@@ -166,17 +165,17 @@ def cross_validate(
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
     _options_have_a_part(method, options)
     if isinstance(X, Moments):
-        given = {"y": y, "groups": groups, "weight": weight, "budget": budget}
-        given["folds"] = None if np.array_equal(folds, FOLDS) else folds
+        given = {"y": y, "folds": folds, "groups": groups, "weight": weight}
+        given |= {"budget": budget, "prepare": prepare, **options}
         given["precision"] = None if precision == FULL else precision
-        _nothing_but_moments(given | {"prepare": prepare, **options})
+        _nothing_but_moments(given)
         if method != "exact":
             raise ValueError(f'`method` must be "exact" for Moments, got {method!r}')
         return scores_of_moments(X, lams, scoring, fit_intercept)
     learner = checked_learner(prepare)
     stay = if_too_large if method == "exact" and prepare is None else on_a_cpu
     data = as_data_to_square(X, y, weight, prepare is not None, stay)
-    masks = folds_of(data, y, folds, groups)
+    masks = folds_of(data, y, FOLDS if folds is None else folds, groups)
     score = scoring_of(scoring).score
 
     def descended(grid: Array) -> tuple[Array, Route]:

@@ -146,7 +146,7 @@ def test_least_squares_knows_no_units(criterion):
 def test_least_squares_knows_no_units_in_single_precision(criterion):
     X, y = np.float32(TALL.X * [1.0, 1e-4, 1.0, 1.0]), np.float32(TALL.y)
     expected = criterion(np.float64(X), np.float64(y), LAMS).mean
-    np.testing.assert_allclose(criterion(X, y, LAMS).mean, expected, rtol=1e-3)
+    np.testing.assert_allclose(criterion(X, y, LAMS).mean, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("criterion", [loo, gcv])
@@ -375,7 +375,7 @@ def test_gcv_in_single_precision():
         expected = [generalized(X, y, lam, None, True) for lam in LAMS]
         found = gcv(X, y, LAMS).mean
         np.testing.assert_allclose(
-            found[[0, 1, 2, 4]], np.ravel(expected)[[0, 1, 2, 4]], rtol=1e-3
+            found[[0, 1, 2, 4]], np.ravel(expected)[[0, 1, 2, 4]], rtol=1e-5
         )
         assert found.dtype == np.float32
 
@@ -457,8 +457,8 @@ def test_evidence_in_single_precision():
         expected = evidence(np.float64(X), np.float64(y), POSITIVE)
         found = evidence(X, y, POSITIVE)
         assert found.mean.dtype == found.noise.dtype == np.float32
-        np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-3)
-        np.testing.assert_allclose(found.noise, expected.noise, rtol=1e-3)
+        np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-5)
+        np.testing.assert_allclose(found.noise, expected.noise, rtol=1e-5)
 
 
 def test_a_flat_prior_has_no_evidence():

@@ -274,7 +274,7 @@ def test_descents_end_at_the_same_scores():
     lams = np.array([0.3, 3.0, 10.0, 30.0, 100.0])
     exact = cross_validate(X, y, lams, UNEVEN, **options)
     descended = cross_validate(X, y, lams, UNEVEN, method="descent", **options)
-    np.testing.assert_allclose(exact.per_fold, descended.per_fold, rtol=1e-6)
+    np.testing.assert_allclose(exact.per_fold, descended.per_fold, rtol=1e-11)
 
 
 def test_an_outlier_in_one_fold_costs_the_others_nothing():
