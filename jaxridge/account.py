@@ -18,6 +18,7 @@ from jaxridge.version import __version__
 
 LAMS_SHOWN = 13
 COEFFICIENTS_SHOWN = 10
+NEARLY = 1e-6  # of the error of the mean alone
 TARGETS_NAMED = 8
 
 
@@ -61,8 +62,11 @@ class Request:
 
 
 def without_column(name: str, count: int) -> str:
-    """Say how many rows have a level that the fit did not know."""
-    return f"column {name!r}: {count} rows have a level without a column of its own"
+    """Say how many rows have a level that was rare in the fit, or unknown."""
+    return (
+        f"column {name!r}: {count} rows have a level that the fit pooled with others "
+        "or never saw"
+    )
 
 
 def describe_device() -> str:
@@ -166,7 +170,7 @@ def describe_target(
 ) -> Iterator[str]:
     """Show the choice for one target, its errors, and its largest coefficients."""
     yield from describe_choice(request, trial, found)
-    yield from describe_errors(request, trial, found, error)
+    yield from describe_errors(request, trial, encoding, found, error)
     yield from describe_coefficients(encoding, found)
 
 
@@ -181,7 +185,7 @@ def describe_choice(request: Request, trial: Trial, found: Study) -> Iterator[st
     """Show the scores over the penalties, and the one chosen."""
     scores, at, simple = found.scores, int(found.choice.index), simplest(found)
     marks = {simple: "1-SE lambda"}
-    marks[at] = f"chosen ({request.rule})"
+    marks[at] = "chosen" if request.rule == "min" else f"chosen ({request.rule})"
     order = np.argsort(scores.lams, kind="stable")
     spread = np.linspace(0, len(order) - 1, LAMS_SHOWN).round().astype(int)
     shown = {*order[spread].tolist(), at, simple}
@@ -222,8 +226,40 @@ def at_edge(request: Request) -> str:
     return "at the edge of the grid: the best may lie beyond, widen --lambdas"
 
 
+def verdicts(encoding: Encoding, found: Study) -> Iterator[str]:
+    """Say what the scores tell beyond the best penalty: how much it matters, if at all.
+
+    `NEARLY` no error at all is more than columns that are known beforehand can do.
+    """
+    scores = found.scores
+    if bool(scores.greater_is_better):
+        return
+    order = np.argsort(scores.lams, kind="stable")
+    lams, mean = scores.lams[order], scores.mean[order]
+    at, spread = int(mean.argmin()), float(scores.standard_error[order][mean.argmin()])
+    near = np.flatnonzero(mean <= mean[at] + spread)
+    if near[-1] - near[0] + 1 == len(near) > 1 and spread > 0:
+        yield (
+            f"penalties from {lams[near[0]]:.3g} to {lams[near[-1]]:.3g} score within "
+            "one standard error of the best"
+        )
+    if found.mean_only <= mean[at] + spread:
+        as_well = "within one standard error of the best" if spread else "no worse"
+        yield f"the mean alone is {as_well}: these columns tell little of the target"
+    if mean[at] <= NEARLY * found.mean_only:
+        name = encoding.features[int(np.abs(found.chosen.coef).argmax())]
+        yield (
+            f"that is nearly no error: is column {name!r} known before the target is, "
+            "or made of it?"
+        )
+
+
 def describe_errors(
-    request: Request, trial: Trial, found: Study, error: dict[str, float] | None
+    request: Request,
+    trial: Trial,
+    encoding: Encoding,
+    found: Study,
+    error: dict[str, float] | None,
 ) -> Iterator[str]:
     """Show the score chosen by beside those of simpler models."""
     at = found.choice.index
@@ -234,6 +270,7 @@ def describe_errors(
         yield f"  of the mean alone: {found.mean_only:.5g}"
     if np.isfinite(found.unpenalized):
         yield f"  with lambda = 0: {found.unpenalized:.5g}"
+    yield from (f"  {line}" for line in verdicts(encoding, found))
     sure = found.certificate
     yield (
         f"certificate: the gradient of J at the answers is at most "
@@ -259,6 +296,7 @@ def describe_coefficients(encoding: Encoding, found: Study) -> Iterator[str]:
     order = np.argsort(-np.abs(standard), kind="stable")[:COEFFICIENTS_SHOWN]
     rows = [(encoding.features[j], standard[j], raw.coef[j]) for j in order]
     yield ""
-    yield f"largest of {len(standard)} coefficients (intercept {raw.intercept:.5g}):"
+    own = f"intercept in its own units {raw.intercept:.5g}"
+    yield f"largest of {len(standard)} coefficients ({own}):"
     headers = ("feature", "as prepared", "in its own units")
     yield tabulate(rows, headers, floatfmt=".5g")

@@ -8,12 +8,14 @@ from markupsafe import Markup
 from numpy.typing import ArrayLike
 
 from jaxridge.account import simplest
-from jaxridge.plots import on_log_axis, shortened
+from jaxridge.plots import NAME, on_log_axis, shortened
 from jaxridge.story import LISTED, Story, ends_of, largest_of, order_of, short
 from jaxridge.study import Study
 
 POINTS = 2000  # drawn of rows, at most
 CURVES = 12  # coefficients drawn along λ
+LEGEND = 16  # characters of their names
+BESIDE = 0.1  # decades beside the least and the largest λ
 GREYS = ("solid", "dash", "dot", "dashdot")  # so that no curve is told by colour alone
 
 
@@ -30,7 +32,7 @@ def pictures(story: Story, j: int, found: Study) -> list[Picture]:
     made = {
         "validation": (f"{story.trial.score} at every λ", _validation(story, found)),
         "coefficients": ("Coefficients at every λ", _coefficients(story, found)),
-        "largest": ("Largest coefficients at this λ", _bars(story, found)),
+        "largest": ("The largest coefficients, at this λ", _bars(story, found)),
         "seen": (seen, _against(story, j)),
     }
     if story.feature is not None:
@@ -48,8 +50,7 @@ def _html(figure: go.Figure, name: str) -> Markup:
         margin={"l": 60, "r": 10, "t": 10, "b": 50},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        legend={"orientation": "h", "y": -0.25},
-        modebar={"bgcolor": "rgba(0,0,0,0)"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
     )
     figure.update_xaxes(automargin=True)
     figure.update_yaxes(automargin=True)
@@ -58,7 +59,7 @@ def _html(figure: go.Figure, name: str) -> Markup:
         include_plotlyjs=False,
         div_id=name,
         default_height="22rem",
-        config={"displaylogo": False, "responsive": True},
+        config={"displayModeBar": False, "responsive": True},
     )
     return Markup(made)
 
@@ -68,7 +69,10 @@ def _marked(figure: go.Figure, lams: ArrayLike, chosen: float) -> None:
     lams = np.asarray(lams)
     at = on_log_axis(np.append(lams, chosen))[-1]
     figure.add_shape(type="line", x0=at, x1=at, yref="paper", y0=0, y1=1)
-    figure.update_xaxes(type="log", title="penalty λ", exponentformat="power")
+    ends = np.log10(on_log_axis(lams)[[0, -1]]) + [-BESIDE, BESIDE]
+    figure.update_xaxes(
+        type="log", title="penalty λ", exponentformat="power", range=ends.tolist()
+    )
     if lams[0] == 0:
         figure.update_xaxes(title="penalty λ (0 at the left end)")
 
@@ -77,17 +81,26 @@ def _validation(story: Story, found: Study) -> go.Figure:
     order, scores = order_of(found), found.scores
     lams, mean = scores.lams[order], scores.mean[order]
     error = scores.standard_error[order]
-    known = simplest(found) is not None
-    figure = go.Figure(
-        go.Scatter(
-            x=on_log_axis(lams).tolist(),
-            y=mean.tolist(),
-            error_y={"array": error.tolist(), "thickness": 1} if known else None,
-            customdata=lams.tolist(),
-            hovertemplate="λ = %{customdata:.5g}: %{y:.5g}<extra></extra>",
-            mode="lines+markers",
-            line={"color": "#4c78a8"},
+    at, figure = on_log_axis(lams).tolist(), go.Figure()
+    if simplest(found) is not None:
+        figure.add_scatter(
+            x=at + at[::-1],
+            y=np.concatenate([mean + error, (mean - error)[::-1]]).tolist(),
+            fill="toself",
+            fillcolor="rgba(128,128,128,0.25)",
+            line={"width": 0},
+            mode="lines",
+            name="± one standard error",
+            hoverinfo="skip",
         )
+    figure.add_scatter(
+        x=at,
+        y=mean.tolist(),
+        customdata=lams.tolist(),
+        hovertemplate="λ = %{customdata:.5g}: %{y:.5g}<extra></extra>",
+        mode="lines",
+        line={"color": "#4c78a8"},
+        name=story.trial.score,
     )
     _marked(figure, lams, float(found.choice.lam))
     return figure.update_yaxes(title=story.trial.score)
@@ -101,7 +114,7 @@ def _coefficients(story: Story, found: Study) -> go.Figure:
         figure.add_scatter(
             x=on_log_axis(lams).tolist(),
             y=short(found.params.coef[order, i]),
-            name=_escaped(story.encoding.features[i]),
+            name=_escaped(story.encoding.features[i], LEGEND),
             mode="lines",
             line={"dash": GREYS[place % len(GREYS)]},
         )
@@ -187,7 +200,7 @@ def _some(rows: np.ndarray) -> np.ndarray:
     return np.sort(np.random.default_rng(0).choice(rows, POINTS, replace=False))
 
 
-def _escaped(text: str) -> str:
+def _escaped(text: str, most: int = NAME) -> str:
     """Return text that Plotly, which reads some HTML in labels, shows as it is."""
-    text = shortened(text)
+    text = shortened(text, most)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

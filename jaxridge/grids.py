@@ -39,7 +39,7 @@ DECADES = 3  # by which a grid is extended
 GAIN = 1e-3
 TENTH = 0.1  # of the least s² may be rounding
 # What the best at an edge of an automatic grid means.
-NOTHING_BEYOND = "beyond it nothing was found that is better by a thousandth"
+NOTHING_BEYOND = "further on no score was better by a thousandth of it"
 
 S = TypeVar("S", bound=Scores | Evidence)
 

@@ -27,8 +27,8 @@ AT_ONCE = 2**22  # numbers of H formed at a time
 class Kept(NamedTuple):
     """What intervals need of the rows fitted: (m + n) r + m t numbers, and a few.
 
-    `share` is 1/Σw, and 0 without an intercept; `noise` is σ², `freedom` m − df. Rows
-    that do not count are left out.
+    `share` is 1/Σw, and 0 without an intercept; `freedom` is m − df, and `noise` is σ²,
+    NaN where that is less than 1. Rows that do not count are left out.
     """
 
     x: np.ndarray  # (n,), the centre
@@ -62,8 +62,8 @@ def kept_of(
     right = np.ascontiguousarray(right[:, values > 0])
     square = weight @ (Y - X @ coef - intercept) ** 2
     freedom = m - np.asarray(fit.df)
-    # A fit through every row leaves nothing to estimate the noise from.
-    few = freedom <= 1e-6 * m
+    # Of less than one degree of freedom Student's t has ends that say nothing: 1e98.
+    few = freedom < 1
     noise = np.where(few, np.nan, square / np.where(few, 1, freedom))
     return Kept(
         x,

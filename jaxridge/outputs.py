@@ -144,6 +144,8 @@ def write_all(fit: Fitted, result: dict[str, Any]) -> Iterator[str]:
     )
     # Of leave-one-out the only "fold" is the mean, and criteria have none.
     folds = len(found.scores.per_fold) if trial.folds is not None else 0
+    known = len(found.scores.per_fold) > 0
+    nothing = [""] * len(found.scores.lams)
     write_csv(
         out / "scores.csv",
         ["target", "lambda", trial.score, "standard_error"]
@@ -154,7 +156,7 @@ def write_all(fit: Fitted, result: dict[str, Any]) -> Iterator[str]:
             for lam, mean, error, *of_folds in zip(
                 one.scores.lams.tolist(),
                 one.scores.mean.tolist(),
-                one.scores.standard_error.tolist(),
+                one.scores.standard_error.tolist() if known else nothing,
                 *one.scores.per_fold[:folds].tolist(),
                 strict=True,
             )

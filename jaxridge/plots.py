@@ -22,6 +22,7 @@ from jaxridge.choice import Scores, choose
 from jaxridge.objective import ParamsPath
 from jaxridge.trajectory import Descent
 
+NAME = 32  # characters of a name
 STYLES = ("-", "--", "-.", ":")
 NAMED_CURVES = 8
 WIDE_RANGE = 30  # beyond which scores are drawn on a logarithmic axis
@@ -182,9 +183,12 @@ def plot_coefficients(
     at = _draw_log_axis(ax, lams)[order]
     largest = np.argsort(-np.abs(coef[order[0]]), kind="stable")
     named = largest[:NAMED_CURVES] if names is not None else largest[:0]
-    ax.plot(at, coef[np.ix_(order, largest[len(named) :])], color="0.75", linewidth=0.8)
+    others = largest[len(named) :]
+    greys = ax.plot(at, coef[np.ix_(order, others)], color="0.75", linewidth=0.8)
     for j, look in zip(named, _looks(len(named)), strict=True):
         ax.plot(at, coef[order, j], label=plain(names[j]) if names else None, **look)
+    if greys and named.size:
+        greys[0].set_label(f"{len(others)} other{'s' if len(others) > 1 else ''}")
     ax.axhline(0, color="0.5", linewidth=0.6)
     if chosen is not None:
         _mark(ax, at[np.flatnonzero(lams[order] == chosen)[0]], "chosen λ", "-")
@@ -238,14 +242,16 @@ def plot_validation(scores: Scores, ax: Axes | None = None) -> Axes:
         ax.fill_between(at[order], mean - error, mean + error, **band)
     label = "mean over folds" if k > 1 else "mean over rows" if k else "score"
     ax.plot(at[order], mean, color="black", marker=".", label=label)
-    _mark(ax, at[choose(scores).index], "best λ", "-")
-    if len(scores.per_fold):
-        _mark(ax, at[choose(scores, "1se").index], "1-SE λ", ":")
+    best = int(choose(scores).index)
+    simplest = int(choose(scores, "1se").index) if k else None
+    _mark(ax, at[best], "best and 1-SE λ" if simplest == best else "best λ", "-")
+    if simplest not in (None, best):
+        _mark(ax, at[simplest], "1-SE λ", ":")
     better = "higher" if scores.greater_is_better else "lower"
     ax.set(ylabel=f"held-out score ({better} is better)", title="Validation curve")
     if mean.min() > 0 and mean.max() > WIDE_RANGE * mean.min():
         ax.set_yscale("log")
-    ax.legend(frameon=False)
+    ax.legend(framealpha=0.8, edgecolor="none")
     return ax
 
 
@@ -311,7 +317,7 @@ def on_log_axis(lams: ArrayLike) -> np.ndarray:
     return np.where(lams > 0, lams, positive.min() / 10 if positive.size else 1.0)
 
 
-def shortened(text: str, most: int = 32) -> str:
+def shortened(text: str, most: int = NAME) -> str:
     """Return text that is not longer, without its middle if need be."""
     half = most // 2
     return text if len(text) <= most else f"{text[:half]}…{text[1 - half :]}"

@@ -38,6 +38,7 @@ class Saved(NamedTuple):
     fill: np.ndarray
     params: Params
     level: float | None
+    promised: bool  # whether the fit was asked for intervals
     kept: Kept | None
     columns: Columns | None
 
@@ -57,8 +58,7 @@ def predict_table(
     refuse_overwriting([out], {"DATA": data, "MODEL": model})
     table = read_table(data, text=encoding.text, progress=True)
     X = _filled(table, saved)
-    for name, count in unseen_levels(table, encoding).items():
-        yield without_column(name, count)
+    yield from _about(model, saved, table)
     whole = ~np.isnan(X).any(axis=1)
     header = _header(encoding.targets, saved.level is not None)
     columns = np.full((len(header), len(X)), np.nan)
@@ -82,6 +82,14 @@ def predict_table(
     write_csv(out, header, lines)
     listed = ", ".join(repr(name) for name in encoding.targets)
     yield f"wrote {len(X)} predictions of {listed} to {out}"
+
+
+def _about(model: Path, saved: Saved, table: pa.Table) -> Iterator[str]:
+    """Say what the result does not keep, and which rows it knows less of."""
+    if saved.level is None and saved.promised:
+        yield f"{model} keeps no intervals: {MODEL} beside it does"
+    for name, count in unseen_levels(table, saved.encoding).items():
+        yield without_column(name, count)
 
 
 def _header(targets: tuple[str, ...], with_ends: bool) -> list[str]:
@@ -122,7 +130,8 @@ def _read(model: Path, interval: float | None) -> Saved:
         raise ValueError(f"{model} is damaged: its columns cannot be read") from None
     if not fits:
         raise ValueError(f"{model} is damaged: columns and coefficients do not match")
-    return Saved(encoding, fill, params, level, kept, columns)
+    promised = result.get("interval") is not None
+    return Saved(encoding, fill, params, level, promised, kept, columns)
 
 
 def _column(name: str, levels: list[str] | None) -> Column:
@@ -137,7 +146,10 @@ def _filled(table: pa.Table, saved: Saved) -> np.ndarray:
     holes = np.isnan(X)
     if saved.encoding.missing == "error":
         refuse_missing(
-            holes, saved.encoding, "the fit had none, and knows no fill: mend them"
+            holes,
+            saved.encoding,
+            "the fit had none, and was not asked how to fill them: mend them, or fit "
+            "with --missing mean",
         )
     return np.where(holes, saved.fill, X) if saved.encoding.missing == "mean" else X
 

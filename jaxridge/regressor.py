@@ -161,7 +161,7 @@ def _with_noise(kept: Kept) -> Kept:
     """Return what was kept, if it tells of the noise."""
     if np.isnan(kept.noise).any():
         raise ValueError(
-            "the fit uses as many degrees of freedom as there are rows, and leaves "
-            "none to estimate the noise from: use a larger alpha, or jackknife+"
+            "the fit leaves less than one degree of freedom to estimate the noise "
+            "from: use a larger alpha, or jackknife+"
         )
     return kept

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 from scipy.special import stdtrit
 
-from jaxridge.account import at_edge, simplest
+from jaxridge.account import at_edge, simplest, verdicts
 from jaxridge.figures import pictures
 from jaxridge.intervals import Kept, coef_deviation
 from jaxridge.plots import on_log_axis
@@ -65,7 +65,7 @@ def _of_target(
     return {
         "id": j,
         "name": of["name"],
-        "why": _why(story, of),
+        "why": _why(story, of, found),
         "models": _models(of),
         "tested": _tested(of["test"], story.request.interval),
         "last": len(order) - 1,
@@ -99,9 +99,9 @@ def _half_intervals(kept: Kept) -> np.ndarray:
     return stdtrit(kept.freedom, (1 + LEVEL) / 2) * coef_deviation(kept)
 
 
-def _why(story: Story, of: dict[str, Any]) -> str:
-    score, count = story.trial.score, len(story.found.scores.lams)
-    best = "greatest" if bool(story.found.scores.greater_is_better) else "least"
+def _why(story: Story, of: dict[str, Any], found: Study) -> str:
+    score, count = story.trial.score, len(found.scores.lams)
+    best = "greatest" if bool(found.scores.greater_is_better) else "least"
     if story.request.rule == "1se":
         why = (
             f"λ = {of['lam']:.6g} is the largest of {count} penalties whose {score} is "
@@ -111,7 +111,8 @@ def _why(story: Story, of: dict[str, Any]) -> str:
         why = f"λ = {of['lam']:.6g} has the {best} {score} of {count} penalties"
     if of["at_edge"]:
         why += f", {at_edge(story.request)}"
-    return f"{why}. They were judged by {story.trial.words}."
+    told = [f"{line[0].upper()}{line[1:]}." for line in verdicts(story.encoding, found)]
+    return " ".join([f"{why}. They were judged by {story.trial.words}.", *told])
 
 
 def _models(of: dict[str, Any]) -> list[tuple[str, str, str]]:

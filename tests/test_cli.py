@@ -210,6 +210,31 @@ def test_unconverged_descents_and_the_edge_of_the_grid_are_said(run, monkeypatch
     assert code == 0 and "at the edge of the grid" in out
 
 
+def test_what_scores_tell_of_the_columns_is_said(run):
+    rng = np.random.default_rng(0)
+    a, y = rng.normal(size=(2, 60))
+    write("data.csv", a=a, y=y, made=y + 2)
+    fit = ("fit", "data.csv", "--target", "y", "--out", "out", "--lambdas", "1e-9,1,9")
+    _, out, _ = run(*fit)
+    assert "nearly no error: is column 'made' known before the target is" in out
+    _, out, _ = run(*fit, "--drop", "made")
+    assert "penalties from 1e-09 to 9 score within one standard error of" in out
+    assert "the mean alone is within one standard error of the best: these" in out
+    assert "no error" not in out
+    _, out, _ = run(*fit, "--drop", "made", "--cv", "gcv")
+    assert "the mean alone is no worse" in out and "one standard error" not in out
+    assert {line["standard_error"] for line in read("out/scores.csv")} == {""}
+
+
+def test_a_result_says_that_the_model_beside_it_keeps_intervals(run):
+    write("data.csv", **numbers())
+    assert run("fit", "data.csv", "--target", "y", "--out", "o", "--interval", "0.8")
+    result = run("predict", "o/result.json", "data.csv", "-o", "p.csv")
+    assert result[0] == 0 and "model.safetensors beside it does" in result[2]
+    result = run("predict", "o", "data.csv", "-o", "p.csv")
+    assert result[0] == 0 and "beside it" not in result[2]
+
+
 def test_predict_says_what_it_meets(run):
     write("data.csv", **numbers() | {"city": ["x", "y", "z"] * 20})
     fit = ("fit", "data.csv", "--target", "y", "--categorical", "onehot", "--out")
@@ -218,7 +243,7 @@ def test_predict_says_what_it_meets(run):
     assert run(*fit, "error")[0] == 0
     write("new.csv", b=[1.0, None, 2.0], a=[0.5, 0.5, 1.0], city=["x", "y", "q"])
     code, _, err = run("predict", "mean", "new.csv", "-o", "p.csv")
-    assert code == 0 and "1 rows have a level without a column of its own" in err
+    assert code == 0 and "1 rows have a level that the fit pooled with others" in err
     assert all(np.isfinite(float(row["prediction"])) for row in read("p.csv"))
     code, _, err = run("predict", "drop", "new.csv", "-o", "p.csv")
     assert code == 0 and "1 rows miss a value and get no prediction" in err

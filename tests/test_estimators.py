@@ -951,10 +951,13 @@ def test_intervals_want_what_a_fit_forgets():
         with pytest.raises(ValueError, match="fit with intervals=True"):
             Ridge().fit(X, Y).predict(X, **how)
     model = Ridge(0.0, intervals=True).fit(X[:4], Y[:4, 0])
-    with pytest.raises(
-        ValueError, match="as many degrees of freedom as there are rows"
-    ):
+    with pytest.raises(ValueError, match="less than one degree of freedom"):
         model.predict(X, return_std=True)
+    # Student's t of a hundredth of a degree would reach to 1e98.
+    rng = np.random.default_rng(0)
+    model = Ridge(0.03, intervals=True).fit(rng.normal(size=(40, 150)), X[:40, 0])
+    with pytest.raises(ValueError, match="use a larger alpha, or jackknife"):
+        model.predict(np.zeros((1, 150)), interval=0.9, interval_method="posterior")
 
 
 def test_negative_targets_are_the_scorers_to_refuse():
