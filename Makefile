@@ -30,7 +30,7 @@ $(BIN)/python:
 demo: .venv/installed
 	$(BIN)/jaxridge demo --out jaxridge-demo
 	@echo
-	$(BIN)/jaxridge fit --test 0.2 --out jaxridge-demo/diabetes
+	$(BIN)/jaxridge fit --test 0.2 --report --out jaxridge-demo/diabetes
 
 .venv/installed-rivals: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet --editable ".[rivals]"
