@@ -32,7 +32,14 @@ from jaxridge.plans import Plan, plan
 from jaxridge.precision import warn_if_lost
 from jaxridge.products import FAST, FULL
 from jaxridge.routes import ONE_A_FOLD, PRIMAL, Route
-from jaxridge.scoring import Score, called, is_defined, predictions, scoring_of
+from jaxridge.scoring import (
+    Score,
+    called,
+    constant_targets,
+    defined,
+    predictions,
+    scoring_of,
+)
 from jaxridge.threads import few_for
 from jaxridge.tiles import until_it_fits
 
@@ -69,8 +76,8 @@ def scores_by_folds(
                     for rows, one in _of_each_fold(found, masks)
                 ]
             )
+        found = defined(scoring, found, partial(constant_targets, data.Y, data.weight))
         per_fold = drop_target_axis(found, y)
-        is_defined(scoring, per_fold)
         return scores_of_folds(grid, per_fold, kind.greater_is_better, route)
 
     automatic = partial(grid_of_known, rows, fit_intercept, learner)
@@ -137,10 +144,12 @@ def scores_of_moments(
     def score(grid: Array) -> Scores:
         given = kind.score, fit_intercept, prepare, paired
         scored = by_moments(parts, grid, *given)
-        is_defined(scoring, scored.per_fold)
+        per_fold = defined(
+            scoring, scored.per_fold, lambda: np.asarray(as_one(parts).yy) == 0
+        )
         warn_if_lost(scored.condition, scored.left, dtype)
         route = Route(PRIMAL, ONE_A_FOLD, str(dtype))
-        return scores_of_folds(grid, scored.per_fold, kind.greater_is_better, route)
+        return scores_of_folds(grid, per_fold, kind.greater_is_better, route)
 
     def automatic() -> Array:
         whole = as_one(parts)

@@ -46,7 +46,8 @@ from jaxridge.scoring import (
     Score,
     absolute_error,
     called,
-    is_defined,
+    constant_targets,
+    defined,
     predictions,
     scoring_of,
     squared_error,
@@ -142,6 +143,7 @@ def scores_left_out(
 ) -> Scores:
     """Do as `leave_one_out` of rows that are known."""
     kind, data = scoring_of(scoring), rows.data
+    constant = partial(constant_targets, data.Y, data.weight)
 
     def automatic() -> Array:
         return grid_of_known(rows, fit_intercept)
@@ -152,8 +154,8 @@ def scores_left_out(
             found, route = _pooled(rows, grid, kind.score, fit_intercept)
             if callable(scoring):
                 found = called(scoring, data.Y, found, data.weight)
+            found = defined(scoring, found[None], constant)[0]
             mean = drop_target_axis(found, y)
-            is_defined(scoring, mean)
             none = jnp.zeros_like(mean)
             return Scores(grid, none[None][:0], mean, none, jnp.asarray(True), route)
 
@@ -162,12 +164,16 @@ def scores_left_out(
     unit = _own_unit(data.Y)
     square = None
     if scoring == "r2":
-        square = _spread_of_targets(data._replace(Y=data.Y / unit))
+        Y = data.Y / unit
+        square = mean_square(data._replace(Y=Y), weighted_mean(Y, data.weight))
+        square = jnp.where(square > 0, square, jnp.nan)
 
     def score(grid: Array) -> Scores:
         spread, route = _spread(rows, grid, loss, fit_intercept, unit)
-        found = _mean_and_error(spread, unit, square, loss)
-        mean, error = drop_target_axis(found, y)
+        mean, error = _mean_and_error(spread, unit, square, loss)
+        mean = defined(scoring, mean[None], constant)[0]
+        error = jnp.where(jnp.isnan(error), 0, error)
+        mean, error = drop_target_axis((mean, error), y)
         per_fold = jnp.expand_dims(mean, 0)
         greater = jnp.asarray(scoring == "r2")
         return Scores(grid, per_fold, mean, error, greater, route)
@@ -363,11 +369,3 @@ def _slack_at_least(
 ) -> tuple[Array, Array]:
     found = slack(data, centre, spectrum, jnp.min(lams), fit_intercept)
     return found, jnp.ones(())
-
-
-def _spread_of_targets(data: Data) -> Float[Array, " t"]:
-    """Return the mean square of the targets about their mean, none of it 0."""
-    square = mean_square(data, weighted_mean(data.Y, data.weight))
-    if not checks.is_traced(square) and not bool((square > 0).all()):
-        raise ValueError('`scoring` "r2" is undefined for a constant target: use "mse"')
-    return square

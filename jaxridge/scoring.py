@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxridge import checks
 from jaxridge.data import weighted_mean
@@ -133,17 +133,40 @@ def _number(score: Any) -> Any:
     return score
 
 
-def is_defined(scoring: Any, scores: Array) -> None:
-    """Refuse scores that are undefined, with the first of the folds they are of."""
-    if checks.is_traced(scores):
-        return
-    missing = np.argwhere(np.isnan(scores))
-    if missing.size:
-        where = f" in fold {missing[0][0]}, where" if scores.ndim > 1 else ":"
+def defined(
+    scoring: Any,
+    per_fold: Any,  # (k, L, t)
+    constant: Callable[[], Bool[np.ndarray, " t"]],
+) -> Float[Array, "k L t"]:
+    """Return scores, 0 where a target is constant in a fold, so that none is defined.
+
+    No penalty is better than another there. But nothing at all would choose one for a
+    target that is not `constant`, and yet is in every fold: that is refused.
+    """
+    if scoring not in ("r2", "correlation") or checks.is_traced(per_fold):
+        return per_fold
+    missing = np.isnan(per_fold).any(axis=1)
+    if not missing.any():
+        return per_fold
+    where = missing.all(axis=0) & ~constant()
+    if where.any():
         raise ValueError(
-            f"`scoring` {scoring!r} is undefined{where} the target is constant: use "
+            f"`scoring` {scoring!r} is undefined in every fold, where target "
+            f"{np.flatnonzero(where)[0]} is constant: use "
             '"mse" or "mae", or other `folds`'
         )
+    some = np.flatnonzero(missing.any(axis=0))
+    checks.warn(
+        f"`scoring` {scoring!r} is undefined where a target is constant, and counts as "
+        f"0 there: in {missing.any(axis=1).sum()} of {len(missing)} fold(s), of "
+        f"{len(some)} target(s), {some[0]} first"
+    )
+    return jnp.where(jnp.isnan(per_fold), 0, per_fold)
+
+
+def constant_targets(Y: Any, weight: Any) -> Bool[np.ndarray, " t"]:
+    """Return which targets have one value in all rows that count."""
+    return np.ptp(np.asarray(Y)[np.asarray(weight) > 0], axis=0) == 0
 
 
 def _mean(a: Array, weight: Array) -> Array:

@@ -30,7 +30,7 @@ from jaxridge.objective import Params
 from jaxridge.paths import path
 from jaxridge.precision import warn_if_lost
 from jaxridge.routes import ONE, ONE_A_FOLD, PRIMAL, Route
-from jaxridge.scoring import SCORINGS, is_defined
+from jaxridge.scoring import SCORINGS, constant_targets, defined
 from jaxridge.sparse import gradient_norms, left_out, sums_of
 from jaxridge.validation import cross_validate
 
@@ -131,6 +131,7 @@ def left_out_scores(rows: SparseRows, lams: Any, scoring: str) -> Scores:
         mean: Any = named(scoring)(
             rows.Y, left_out_predictions(rows, lams), rows.weight
         )
+        mean = _defined(scoring, mean[None], rows.Y, rows.weight)[0]
         none: Any = np.zeros_like(mean)
         return Scores(lams, none[None][:0], mean, none, better, route)
     loss = LOSSES["mae" if scoring == "mae" else "mse"]
@@ -143,8 +144,9 @@ def left_out_scores(rows: SparseRows, lams: Any, scoring: str) -> Scores:
         middle = np.average(rows.Y, 0, rows.weight)
         square = np.average((rows.Y - middle) ** 2, 0, rows.weight)
         square = np.where(square > 0, square, np.nan)
-        mean, deviation = 1 - mean / square, deviation / square
-        is_defined(scoring, jnp.asarray(mean))
+        mean = 1 - mean / square
+        mean = _defined(scoring, mean[None], rows.Y, rows.weight)[0]
+        deviation = np.nan_to_num(deviation / square)
     return Scores(lams, mean[None], mean, deviation, better, route)
 
 
@@ -166,13 +168,18 @@ def fold_scores(
         score(rows.Y[held], predicted, rows.weight[held])
         for held, predicted in held_out(rows, lams, folds, groups)
     ]
-    is_defined(scoring, jnp.asarray(found))
     route = Route(PRIMAL, ONE_A_FOLD, "float64")
     if rows.is_wide:
         route = Route("", ITERATED, "float64")
     better = SCORINGS[scoring].greater_is_better
-    per_fold: Any = np.stack(found)
+    per_fold: Any = _defined(scoring, np.stack(found), rows.Y, rows.weight)
     return in_kind_of_input(scores_of_folds)(lams, per_fold, better, route)
+
+
+@in_kind_of_input
+def _defined(scoring: str, per_fold: Any, Y: Any, weight: Any) -> Any:
+    constant = partial(constant_targets, Y, weight)
+    return defined(scoring, jnp.asarray(per_fold), constant)
 
 
 def held_out(
