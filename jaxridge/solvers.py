@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float
 from jaxridge import checks
 from jaxridge.data import (
     ArrayLike,
+    Centre,
     Data,
     as_data,
     as_penalty,
@@ -113,8 +114,8 @@ def solve(
 @partial(compiled, static_argnums=2)
 def _solved(data: Data, lam: Float[Array, ""], fit_intercept: bool) -> Params:
     """Return the minimiser of J, with derivatives."""
-    centre = centre_of(data, fit_intercept)
-    coef = _coef(*centred(data, centre), lam)
+    near, centre = _near(data, fit_intercept)
+    coef = _coef(*near, lam)
     return Params(coef, intercept_at(coef, centre))
 
 
@@ -126,9 +127,23 @@ def _solved_known(
     rounding: float | None = None,
 ) -> tuple[Params, Bool[Array, ""]]:
     """Return the same, and whether a Cholesky factor has kept its digits."""
-    centre = centre_of(data, fit_intercept)
-    coef, kept = _solution(*centred(data, centre), lam, rounding)
+    near, centre = _near(data, fit_intercept)
+    coef, kept = _solution(*near, lam, rounding)
     return Params(coef, intercept_at(coef, centre)), kept
+
+
+def _near(data: Data, fit_intercept: bool) -> tuple[Data, Centre]:
+    """Return the data about their centre, and the centre.
+
+    Means are rounded, and what that leaves in all rows of columns far from 0 would be a
+    direction of its own, which belongs to the intercept: it is taken out in a second
+    go, from numbers whose means are as small as they get.
+    """
+    centre = centre_of(data, fit_intercept)
+    near = centred(data, centre)
+    if fit_intercept:
+        near = centred(near, centre_of(near, fit_intercept))
+    return near, centre
 
 
 def _solution(

@@ -155,6 +155,23 @@ def test_penalties_below_the_rounding_of_the_gram_still_count(lam):
     assert norm(solve(X, y, lam).coef - expected) <= allowed
 
 
+@pytest.mark.parametrize("repeats", [1, 3])
+@pytest.mark.parametrize("shape", [(20, 40), (4, 6), (8, 8)])
+def test_columns_far_from_0_keep_the_answer_of_minimum_norm(shape, repeats):
+    """What rounding leaves of a mean is in every row, but no direction of the rows."""
+    rng = np.random.default_rng(0)
+    near = np.repeat(rng.normal(size=shape), repeats, axis=0)
+    y = rng.normal(size=len(near))
+    for far in (10.0, 1e2, 1e6):
+        X = near + far
+        A = (X - far) - (X - far).mean(axis=0)
+        expected = np.linalg.pinv(A, rcond=1e-9) @ (y - y.mean())
+        with jax.enable_x64(True):
+            traced = jax.jit(solve)(jnp.asarray(X), jnp.asarray(y), 0.0)
+        for found in (solve(X, y, 0.0), traced):
+            assert norm(np.asarray(found.coef) - expected) <= 1e-9 * norm(expected)
+
+
 @pytest.mark.parametrize("shape", ["tall", "wide"])
 def test_many_penalties_by_vmap_are_a_loop(shape):
     X, y, _ = SHAPES[shape].astype(np.float64)
