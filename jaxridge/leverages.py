@@ -32,6 +32,8 @@ from jaxridge.scoring import Score, score_about, squared_error
 from jaxridge.spectrum import Spectrum, gain, root_inverse
 from jaxridge.tiles import at_once, fold, tile
 
+APART = 1e-5  # less of u² than that along other axes is a row by itself
+
 Loss = Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]
 
 
@@ -48,6 +50,7 @@ class Whole(NamedTuple):
     """What the left-out error of a row needs to know of all rows."""
 
     weight: Float[Array, ""]  # Σw
+    middle: Float[Array, " t"]  # the mean of Y about the centre, which is rounded
     beyond: Bool[Array, ""]  # whether the fit at λ = 0 goes through every row
 
 
@@ -79,9 +82,18 @@ class LeftOut(NamedTuple):
         return e / below[:, None] / root[:, None]
 
     def slack(self, lam: Array, below: Array, whole: Whole) -> Array:
-        """Return 1 − h, 1 where a fit through every row needs no h."""
+        """Return 1 − h, by which rounding in the errors is divided.
+
+        Where the fit goes through every row, that is 1 but for a row that is an axis by
+        itself, as far from the others as columns have units: of what little of it lies
+        along other axes, where g is large, rounding is a part.
+        """
         slacks = jnp.where(self.none & (self.weight > 0), lam, 1) * below
-        return jnp.where(whole.beyond, 1, slacks)
+        squares, g = self.left**2, gain(self.values, lam)
+        apart = jnp.sum(squares, axis=1) - jnp.max(squares, axis=1, initial=0) < APART
+        part = below / jnp.max(jnp.where(g > 0, g, 0), initial=jnp.finfo(g.dtype).tiny)
+        axis = jnp.sqrt(jnp.where(apart & (self.weight > 0), part, 1))
+        return jnp.where(whole.beyond, jnp.minimum(axis, 1), slacks)
 
     def _scale(self, lam: Array) -> Array:
         return jnp.where(self.none, 1, lam)  # where λ cancels, any number
@@ -105,7 +117,8 @@ def rows_left_out(
         U = matmul(root * (X - centre.x), spectrum.right * inverse)
     U = jnp.where(spectrum.values > 0, U, 0)
     along = inverse[:, None] * spectrum.along
-    rest = root * (Y - centre.y) - matmul(U, along)
+    # Of a large mean that rounding, in every residual, would be divided by 1 − h.
+    rest = root * (Y - centre.y - whole.middle) - matmul(U, along)
     share = weight / whole.weight if fit_intercept else 0
     fixed = 1 - jnp.sum(U**2, axis=1) - share
     none = whole.beyond | (fixed < 16 * jnp.finfo(fixed.dtype).eps * U.shape[1])
@@ -142,7 +155,7 @@ def left_out_losses(
     `slack` of all. With `nodes`, U g UᵀB is made of those at the nodes.
     """
     n_lams, t = lams.shape[0], data.Y.shape[1]
-    whole = whole_of(data, spectrum, fit_intercept)
+    whole = whole_of(data, centre, spectrum, fit_intercept)
 
     def absorb(
         state: tuple[Spread, Array], weight: Array, counts: Array, *rows: Array
@@ -196,7 +209,7 @@ def left_out_scores(
     X, is held.
     """
     rows, weight = _rows(data, spectrum), data.weight
-    whole = whole_of(data, spectrum, fit_intercept)
+    whole = whole_of(data, centre, spectrum, fit_intercept)
     of_all = rows_left_out(weight, rows, centre, spectrum, whole, fit_intercept)
     errors = left_out_errors(of_all, whole)
     dy = data.Y - centre.y
@@ -218,7 +231,7 @@ def slack(
     fit_intercept: bool,
 ) -> Float[Array, " m"]:
     """Return 1 − h(λ) of each row, 1 where a fit through every row needs no h."""
-    whole = whole_of(data, spectrum, fit_intercept)
+    whole = whole_of(data, centre, spectrum, fit_intercept)
     given = data.weight, _rows(data, spectrum), centre, spectrum, whole, fit_intercept
     rows = rows_left_out(*given)
     return rows.slack(lam, rows.below(lam), whole)
@@ -230,10 +243,15 @@ def _rows(data: Data, spectrum: Spectrum) -> tuple[Array, ...]:
     return data.X, data.Y, *known
 
 
-def whole_of(data: Data, spectrum: Spectrum, fit_intercept: bool) -> Whole:
+def whole_of(
+    data: Data, centre: Centre, spectrum: Spectrum, fit_intercept: bool
+) -> Whole:
     """Return what the left-out errors need to know of all rows."""
     beyond = interpolates(data, spectrum, fit_intercept)
-    return Whole(jnp.sum(data.weight), beyond)
+    weight, middle = jnp.sum(data.weight), jnp.zeros_like(centre.y)
+    if fit_intercept:
+        middle = matmul(data.weight, data.Y - centre.y) / weight
+    return Whole(weight, middle, beyond)
 
 
 def standard_error_of_mean(spread: Spread) -> Float[Array, "L t"]:

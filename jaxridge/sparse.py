@@ -23,14 +23,14 @@ from jaxtyping import Array, Float
 from scipy import sparse
 
 from jaxridge.certificate import penalty_of, relative, signs_of, summed
-from jaxridge.data import Centre, in_kind_of_input
-from jaxridge.leverages import Whole, left_out_errors, rows_left_out
+from jaxridge.data import Centre, Data, in_kind_of_input
+from jaxridge.leverages import Whole, left_out_errors, rows_left_out, whole_of
 from jaxridge.moments import Moments, about_centre, as_one
 from jaxridge.objective import Params, ParamsPath, squared_residuals
 from jaxridge.precision import warn_if_lost
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
-from jaxridge.spectrum import Spectrum, of_sums, rank_of
+from jaxridge.spectrum import Spectrum, of_sums
 from jaxridge.sums import about_mean
 
 # A column whose mean's square is this many times its variance is centred before.
@@ -169,7 +169,7 @@ def left_out(
 
     The last is that at the least penalty.
     """
-    axes = _axes(sums, lams, float((weight > 0).sum()), fit_intercept)
+    axes = _axes(sums, Y, weight, lams, fit_intercept)
     warn_if_lost(axes[-1], 1.0, np.float64)
     for rows, dense in tiles(X):
         given = dense, Y[rows], weight[rows], *axes[:3], lams, fit_intercept
@@ -182,13 +182,13 @@ _factorised = compiled(of_sums)
 
 @in_kind_of_input
 def _axes(
-    sums: Moments, lams: Array, rows: float, fit_intercept: bool
+    sums: Moments, Y: Any, weight: Any, lams: Any, fit_intercept: bool
 ) -> tuple[Centre, Spectrum, Whole, Array]:
     sums = as_one(sums)
     centre, xx, xy = about_centre(sums, fit_intercept)
     spectrum, worst = _factorised(xx, xy, jnp.min(lams))
-    rank = rank_of(spectrum.values) + fit_intercept
-    return centre, spectrum, Whole(sums.weight, rank >= rows), worst
+    whole = whole_of(Data(Y[:, :0], Y, weight), centre, spectrum, fit_intercept)
+    return centre, spectrum, whole, worst
 
 
 @in_kind_of_input
