@@ -65,7 +65,12 @@ def gcv(
     Raises
     ------
     TypeError, ValueError
-        As `leave_one_out` does.
+        As `leave_one_out` does; for weights that add up to less than df.
+
+    Warns
+    -----
+    UserWarning
+        If moments do not hold the digits that the answer asks for.
 
     Notes
     -----
@@ -99,7 +104,8 @@ def evidence(
 
     In ``y = X @ coef + intercept + noise`` with coef ~ N(0, σ²/lam), noise ~ N(0, σ²)
     and a flat intercept, the posterior mean of coef minimises ``J = (Σ w e² + lam ·
-    ‖coef‖²) / (2m)``. With σ² at its best,
+    ‖coef‖²) / (2m)``. Of what no intercept moves, the m − 1 coordinates of y across the
+    constant rows, and with σ² at its best (a restricted likelihood),
     ``log p = −½ ((m − 1)(log 2πσ² + 1) + Σ log(1 + s²/lam))``.
 
     Parameters
@@ -120,13 +126,19 @@ def evidence(
         As `leave_one_out` does; for a penalty of 0, and for a target that is constant,
         or 0 without an intercept, which any penalty explains perfectly.
 
+    Warns
+    -----
+    UserWarning
+        If moments do not hold the digits that the answer asks for.
+
     Notes
     -----
     One factorisation and one pass over the rows, then O(n t) for each penalty.
 
     References
     ----------
-    MacKay (1992), Bayesian interpolation, section 3.
+    MacKay (1992), Bayesian interpolation, section 3; Patterson and Thompson (1971),
+    Recovery of inter-block information when block sizes are unequal.
 
     Examples
     --------
@@ -214,6 +226,11 @@ def _weighs_enough(weight: Array, fit_intercept: bool) -> None:
 
 
 def _gcv_scores(grid: Array, mean: Array, route: Route) -> Scores:
+    if not checks.is_traced(mean) and bool(jnp.isnan(mean).any()):
+        raise ValueError(
+            "`weight` adds up to less than the degrees of freedom that a fit takes, "
+            "and GCV needs more: weights count rows, so scale them to their number"
+        )
     none = jnp.zeros_like(mean)
     return Scores(grid, none[None][:0], mean, none, jnp.asarray(False), route)
 

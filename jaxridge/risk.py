@@ -120,7 +120,7 @@ def generalized_cross_validation(
 
     `through` says that the fit at λ = 0 goes through every row: B is all along U then,
     and RSS is Σ (λg)² (UᵀB)². If that leaves no degrees of freedom either, m − df is
-    λ Σ g, and λ cancels.
+    λ Σ g, and λ cancels. NaN where it is negative, as only weights can make it.
     """
     values = spectrum.values
     free = m - fit_intercept - jnp.sum(values > 0)
@@ -133,6 +133,7 @@ def generalized_cross_validation(
         g = gain(values, lam)
         scale = jnp.where(none, 1, lam)
         left = free + scale * jnp.sum(g)  # m − df
+        left = jnp.where(left < 0, jnp.nan, left)
         # Divided first, so that no square of a small number is lost.
         inside = jnp.sum((scale * g[:, None] * along / left) ** 2, axis=0)
         return m * jnp.where(through, inside, squares / left / left)
