@@ -206,7 +206,7 @@ class RidgeClassifier(_Classifier):
         alpha = given_alpha(self.alpha, rows.y)
         ready = made_ready(rows)
         self._keep(ready, fitted(ready.rows, alpha, self.solver))
-        self.solver_, self.n_iter_ = solver_of(self.certificate_.route), 1
+        self.solver_, self.n_iter_ = solver_of(self.certificate_.route)
         return self
 
 

@@ -37,14 +37,14 @@ class Ridge(Regressor):
     fit_intercept : bool
         Whether to fit an intercept.
     copy_X, max_iter, tol, random_state
-        Taken for scikit-learn's sake: inputs are never changed, and no solver here
-        iterates or draws at random.
+        Taken for scikit-learn's sake: inputs are never changed, iterations go on to
+        the last digits, and no solver draws at random.
     solver : "auto", "cholesky", "eigh" or "svd"
         "auto" takes a Cholesky factor of XᵀX or XXᵀ for one alpha and their
         eigenvectors for several, and goes on to float64 or singular values where that
-        would lose digits. "cholesky" and "eigh" begin there, and "svd" with singular
-        values, but of sparse rows that are more than their columns. `solver_` says what
-        ran.
+        would lose digits. "cholesky" and "eigh" begin there; "svd" takes singular
+        values from the start, except of sparse rows that are more than their columns.
+        Of sparse rows too large to factorise none counts. `solver_` says what ran.
     positive : bool
         Coefficients of one sign are not supported.
     intervals : bool
@@ -56,9 +56,11 @@ class Ridge(Regressor):
     coef_ : array of shape (n_features,) or (n_targets, n_features)
     intercept_ : float or array of shape (n_targets,)
     solver_ : str
-        What answered: "cholesky", "eigh" or "svd".
-    n_iter_ : int
-        1, as nothing iterates.
+        What answered: "cholesky", "eigh" or "svd", or for sparse rows too large to
+        factorise "sparse_cg".
+    n_iter_ : int or None
+        1, as nothing iterates; None of "sparse_cg", which takes steps of its own for
+        each column and alpha.
     certificate_ : Certificate
         ∇J at the answer, the condition number, the route and its precision.
     route_ : str
@@ -143,7 +145,7 @@ class Ridge(Regressor):
             self._keep_rows(ready, fit, alpha)
         else:
             self._keep(ready, fitted(ready.rows, alpha, self.solver))
-        self.solver_, self.n_iter_ = solver_of(self.certificate_.route), 1
+        self.solver_, self.n_iter_ = solver_of(self.certificate_.route)
         return self
 
 

@@ -160,6 +160,11 @@ def _from_ids(ids: np.ndarray, m: int) -> Folds:
             f"`folds` as an array must hold one whole number for each of the {m} rows, "
             f"got shape {ids.shape} and dtype {ids.dtype}"
         )
+    if ids.min() == -1:  # which scikit-learn does not take for a fold
+        raise ValueError(
+            "`folds` holds -1: number folds from 0, or pass "
+            "sklearn.model_selection.PredefinedSplit(folds), in which -1 is of no fold"
+        )
     held = ids == np.unique(ids)[:, None]
     if len(held) < 2:
         raise ValueError("`folds` names one fold only: at least 2 are needed")

@@ -39,7 +39,7 @@ from jaxridge.selection import (
     sparse_rows,
 )
 from jaxridge.sparse import turned, turned_back
-from jaxridge.sparse_fits import MOST, fit_sparse
+from jaxridge.sparse_fits import ITERATED, MOST, fit_sparse
 
 # Of arguments: on the floors below, and here.
 NAMES = {
@@ -181,11 +181,13 @@ def _fit_of_scored(rows: Rows, lam: Any, once: Known | None) -> FitAlongAxes:
     return fit_along_axes(once.data, each, rows.fit_intercept, factors=once.factors)
 
 
-def solver_of(route: Route) -> str:
-    """Return the solver that answered, by scikit-learn's name if it has one."""
+def solver_of(route: Route) -> tuple[str, int | None]:
+    """Return the solver that answered, by scikit-learn's name, and its iterations."""
+    if route.sharing == ITERATED:
+        return "sparse_cg", None
     if route.sharing == ONE_CHOLESKY:
-        return "cholesky"
-    return "svd" if route.system == SVD else "eigh"
+        return "cholesky", 1
+    return "svd" if route.system == SVD else "eigh", 1
 
 
 def made_ready(rows: Rows, standardize: bool = False) -> Ready:
@@ -294,7 +296,8 @@ def _warn_of_edge(choice: Choice, alphas: Any) -> None:
     if not edge.any() or isinstance(alphas, str):  # which went on while that helped
         return
     who = f"of {edge.sum()} target(s) " if edge.size > 1 else ""
-    what = f"alpha {who}lies at an edge of `alphas` ({lam[edge][0]:.6g})"
+    ends = " and ".join(f"{one:.6g}" for one in np.unique(lam[edge]))
+    what = f"alpha {who}lies at an edge of `alphas` ({ends})"
     hint = "the best may lie beyond: widen them"
     checks.warn(f"the best {what}: {hint}")
 

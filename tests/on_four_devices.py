@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxridge
 from jaxridge import tiles
-from jaxridge.criteria import _generalized
+from jaxridge.criteria import GCV, _of_rows
 from jaxridge.data import Data
 from jaxridge.factors import known
 from jaxridge.folds import Held, numbered
@@ -88,7 +88,7 @@ if __name__ == "__main__":
         tiles.TILE["cpu"] = 2**7  # numbers, so that the rows are many tiles
         jax.clear_caches()
         axes = *known(data, True).factors(), jax.numpy.asarray(LAMS)
-        stay_apart(_generalized, data, *axes, True)
+        stay_apart(_of_rows, data, *axes, True, GCV.formula)
         own = data.weight, np.ones(2), None
         stay_apart(_left_out, data, *axes, *own, jax.numpy.square, True)
         alike("tiles", jaxridge.leave_one_out(data.X, data.Y, LAMS).mean, in_one_tile)

@@ -243,13 +243,6 @@ def test_one_row_is_refused(criterion, rows):
         criterion(X, y, [1.0], weight=weight)
 
 
-@pytest.mark.parametrize("value", [7.0, 0.1])
-def test_r2_of_a_constant_target_is_refused(value):
-    Y = np.column_stack([TALL.y, np.full(12, value), TALL.y])
-    with pytest.raises(ValueError, match='"r2" is undefined for a constant target'):
-        loo(TALL.X, Y, LAMS, scoring="r2")
-
-
 # Rows and columns of which two are alike but for so much.
 ALIKE = {np.float64: 1e-7, np.float32: 1e-3}
 
@@ -675,10 +668,42 @@ def test_weights_and_several_targets_are_scored_together():
         np.testing.assert_allclose(found.mean[:, j], one.mean, rtol=1e-9)
 
 
-def test_a_correlation_of_a_constant_target_is_refused():
+@pytest.mark.parametrize(("dtype", "far"), [(np.float64, 1e8), (np.float32, 1e4)])
+def test_targets_far_from_0_cost_rows_of_high_leverage_no_digits(dtype, far):
+    """The rounding of their mean is in every residual, which is divided by 1 − h."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(20, 3)), rng.normal(size=20)
+    X[7, 0] = 500 if dtype == np.float64 else 50
+    X, y = dtype(X), dtype(y + far)
+    near = np.float64(y) - far
+    expected = loo(np.float64(X), near, [1e-3]).mean
+    rtol = 1e-11 if dtype == np.float64 else 1e-5
+    np.testing.assert_allclose(loo(X, y, [1e-3]).mean, expected, rtol=rtol)
+
+
+@pytest.mark.parametrize("lam", [0.0, 1e-3, 1.0])
+@pytest.mark.parametrize("large", [1e6, 1e9])
+def test_a_row_that_is_an_axis_of_its_own_is_left_out_in_earnest(lam, large):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(6, 9)), rng.normal(size=6)
+    X[:, 2] = np.arange(6) == 5
+    X[:, 2] *= large
+    errors = []
+    for i in range(6):
+        others = np.arange(6) != i
+        fit = jaxridge.solve(X[others], y[others], lam)
+        errors.append(y[i] - jaxridge.predict(fit, X[i : i + 1])[0])
+    expected = np.mean(np.square(errors))
+    np.testing.assert_allclose(loo(X, y, [lam]).mean[0], expected, rtol=1e-11)
+
+
+def test_weights_that_add_up_to_less_than_a_fit_takes_have_no_gcv():
     X, y, _ = CASES["tall"]
-    with pytest.raises(ValueError, match="undefined: the target is constant"):
-        loo(X, np.ones_like(y), [1.0], scoring="correlation")
+    weight = np.full(len(y), 1 / len(y))
+    with pytest.raises(ValueError, match="`weight` adds up to less than .* scale them"):
+        gcv(X, y, [0.01], weight=weight)
+    with pytest.raises(ValueError, match="scale them to their number"):
+        gcv(jaxridge.moments_of(X, y, weight=weight), None, [0.01])
 
 
 def test_a_scoring_function_sees_no_row_that_does_not_count():
@@ -695,7 +720,7 @@ def test_a_scoring_function_sees_no_row_that_does_not_count():
 
 def test_gcv_is_its_formula_whatever_the_weights_add_up_to():
     rng = np.random.default_rng(0)
-    X, y, weight = rng.normal(size=(50, 5)), rng.normal(size=50), np.full(50, 0.1)
+    X, y, weight = rng.normal(size=(50, 5)), rng.normal(size=50), np.full(50, 0.2)
     found = gcv(X, y, [0.0, 0.1], weight=weight)
     fits = path(X, y, [0.0, 0.1], weight=weight)
     m = weight.sum()

@@ -252,6 +252,11 @@ def test_the_edge_of_the_grid_is_told():
     ):
         model = RidgeCV([1e3, 1e4]).fit(X, Y[:, 0])
     assert model.at_edge_ and model.alpha_ == 1e3
+    noise = np.random.default_rng(0).normal(size=len(X))
+    with pytest.warns(UserWarning, match="of 2 target.* `alphas` .1e-09 and 1000."):
+        RidgeCV([1e-9, 1.0, 1e3], alpha_per_target=True, cv=5).fit(
+            X, np.column_stack([X[:, 0], noise])
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         least = RidgeCV([0.0, 1e4]).fit(X, Y[:, 0])  # below 0 there is none
@@ -740,6 +745,8 @@ def test_many_wide_sparse_rows_are_iterated(monkeypatch):
     thin = RidgeCV(ALPHAS[3:], **options).fit(sparse.csr_array(HOLES), Y, WEIGHT)
     dense = RidgeCV(ALPHAS[3:], **options).fit(HOLES, Y, WEIGHT)
     assert thin.route_ == "conjugate gradients, float64" and thin.alpha_ == dense.alpha_
+    one = Ridge().fit(sparse.csr_array(HOLES), Y, WEIGHT)
+    assert one.solver_ == "sparse_cg" and one.n_iter_ is None
     np.testing.assert_allclose(thin.best_score_, dense.best_score_, rtol=1e-9)
     np.testing.assert_allclose(thin.coef_, dense.coef_, rtol=1e-8)
     assert 0 < thin.certificate_.by_hand.max() < 1e-10
@@ -755,8 +762,11 @@ def test_sparse_rows_left_out_are_scored_as_dense_ones(scoring):
     thin = RidgeCV(ALPHAS, **options).fit(sparse.csr_array(HOLES), Y, WEIGHT)
     assert thin.alpha_ == dense.alpha_
     np.testing.assert_allclose(thin.best_score_, dense.best_score_, rtol=1e-9)
-    with pytest.raises(ValueError, match="undefined"):
-        RidgeCV(ALPHAS, scoring="r2").fit(sparse.csr_array(HOLES), np.ones(M))
+    both = np.column_stack([Y[:, 0], np.ones(M)])
+    with pytest.warns(UserWarning, match="counts as 0 there.* 1 target.* 1 first"):
+        model = RidgeCV(ALPHAS, scoring="r2", alpha_per_target=True)
+        model.fit(sparse.csr_array(HOLES), both)
+    assert model.best_score_[1] == 0 and model.best_score_[0] > 0
 
 
 @pytest.mark.parametrize("model", [Ridge(2.0), RidgeCV(ALPHAS, cv=4)])

@@ -174,7 +174,7 @@ y = Y[:, 0]
 WIDE = RNG.normal(size=(M, 24)) + 1
 WEIGHT = RNG.integers(0, 4, M) + np.isin(np.arange(M), [0, 5, 12, 19])
 GROUPS = RNG.permutation(np.repeat(np.arange(5), 4))
-UNEVEN = RNG.permutation(np.repeat([5, -1, 2], [10, 7, 3]))
+UNEVEN = RNG.permutation(np.repeat([5, -4, 2], [10, 7, 3]))
 FOLDS = {
     "five": 5,
     "numbers of uneven folds": UNEVEN,
@@ -286,12 +286,30 @@ def test_an_outlier_in_one_fold_costs_the_others_nothing():
 
 @pytest.mark.parametrize("scoring", ["r2", "correlation"])
 @pytest.mark.parametrize("value", [7.0, 0.1])
-def test_a_fold_with_a_constant_target_is_refused(scoring, value):
+def test_where_a_target_is_constant_its_score_is_0(scoring, value):
+    """So that one target, or one fold of it, does not end the fit of all others."""
     flat = np.where(UNEVEN == 2, value, y)
-    with pytest.raises(
-        ValueError, match=f"`scoring` '{scoring}' is undefined in fold 1"
-    ):
-        cross_validate(X, flat, LAMS, UNEVEN, scoring=scoring)
+    Y = np.column_stack([y, flat, np.full(M, value)])
+    expected = cross_validate(X, y, LAMS, UNEVEN, scoring=scoring).per_fold
+    said = (
+        f"`scoring` '{scoring}' .* counts as 0 there: in 3 of 3 .* 2 target.* 1 first"
+    )
+    for moments in (False, True):
+        if moments and scoring == "correlation":
+            continue
+        rows = (moments_of(X, Y, UNEVEN), None, LAMS)
+        with pytest.warns(UserWarning, match=said):
+            found = cross_validate(
+                *(rows if moments else (X, Y, LAMS, UNEVEN)), scoring=scoring
+            ).per_fold
+        np.testing.assert_allclose(found[..., 0], expected, rtol=1e-9)
+        np.testing.assert_array_equal(found[1, :, 1:], 0)
+        np.testing.assert_array_equal(found[..., 2], 0)
+        assert (found[[0, 2], :, 1] != 0).all()
+    with pytest.warns(UserWarning, match="counts as 0 there"):
+        found = leave_one_out(X, Y, LAMS, scoring=scoring)
+    np.testing.assert_array_equal(found.mean[:, 2], 0)
+    np.testing.assert_array_equal(found.standard_error[:, 2], 0)
 
 
 @pytest.mark.parametrize("lams", [[0.0], [0.0, 1.0]])
@@ -309,7 +327,7 @@ def test_columns_may_be_constant_in_all_training_rows(n, lams):
 
 def test_a_correlation_of_one_row_is_refused():
     with pytest.raises(
-        ValueError, match="`scoring` 'correlation' is undefined in fold"
+        ValueError, match="`scoring` 'correlation' is undefined in every fold"
     ):
         cross_validate(X, y, LAMS, LeaveOneOut(), scoring="correlation")
 

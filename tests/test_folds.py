@@ -135,6 +135,7 @@ REFUSED = [
     (ROWS % 2 == 0, "got shape (13,) and dtype bool"),
     (np.array(list("ab") * 6 + ["a"]), "got shape (13,) and dtype <U1"),
     (ROWS * 0, "names one fold only"),
+    (ROWS - 1, "`folds` holds -1: number folds from 0, or pass sklearn.model"),
     ([], "`folds` holds no pair of rows to train on and to hold out"),
     ([([0], [1]), ([2, 3], [4, 3])], "row 3 both trains fold 1 and is held out"),
     ([([0], [1]), ([], [4])], "there are no training rows of fold 1"),
