@@ -26,7 +26,6 @@ from jaxridge.linear import (
     fitted,
     given_alpha,
     in_these_names,
-    made_ready,
     refuse_positive,
     solver_of,
 )
@@ -204,8 +203,7 @@ class RidgeClassifier(_Classifier):
         refuse_positive(self.positive)
         rows = self._coded(X, y, sample_weight, 1)
         alpha = given_alpha(self.alpha, rows.y)
-        ready = made_ready(rows)
-        self._keep(ready, fitted(ready.rows, alpha, self.solver))
+        self._keep(*fitted(rows, alpha, self.solver))
         self.solver_, self.n_iter_ = solver_of(self.certificate_.route)
         return self
 

@@ -44,7 +44,9 @@ class Ridge(Regressor):
         eigenvectors for several, and goes on to float64 or singular values where that
         would lose digits. "cholesky" and "eigh" begin there; "svd" takes singular
         values from the start, except of sparse rows that are more than their columns.
-        Of sparse rows too large to factorise none counts. `solver_` says what ran.
+        Of sparse rows with more columns "auto" takes steps, where those cost less than
+        a factor, and of those too large to factorise every name does. `solver_` says
+        what ran.
     positive : bool
         Coefficients of one sign are not supported.
     intervals : bool
@@ -56,8 +58,8 @@ class Ridge(Regressor):
     coef_ : array of shape (n_features,) or (n_targets, n_features)
     intercept_ : float or array of shape (n_targets,)
     solver_ : str
-        What answered: "cholesky", "eigh" or "svd", or for sparse rows too large to
-        factorise "sparse_cg".
+        What answered: "cholesky", "eigh" or "svd", or for many sparse columns
+        "sparse_cg".
     n_iter_ : int or None
         1, as nothing iterates; None of "sparse_cg", which takes steps of its own for
         each column and alpha.
@@ -137,14 +139,15 @@ class Ridge(Regressor):
         y = in_dtype_of(X, "y", y)
         weight = sample_weights(sample_weight, X)
         alpha = given_alpha(self.alpha, y)
-        ready = made_ready(Rows(X, y, weight, self.fit_intercept, None))
+        rows = Rows(X, y, weight, self.fit_intercept, None)
         self._kept = self._columns = None
         if intervals:
+            ready = made_ready(rows)
             fit = along_axes(ready.rows, alpha, self.solver)
             self._keep(ready, fit)
             self._keep_rows(ready, fit, alpha)
         else:
-            self._keep(ready, fitted(ready.rows, alpha, self.solver))
+            self._keep(*fitted(rows, alpha, self.solver))
         self.solver_, self.n_iter_ = solver_of(self.certificate_.route)
         return self
 

@@ -39,7 +39,7 @@ from jaxridge.selection import (
     sparse_rows,
 )
 from jaxridge.sparse import turned, turned_back
-from jaxridge.sparse_fits import ITERATED, MOST, fit_sparse
+from jaxridge.sparse_fits import ITERATED, MOST, fit_by_steps, fit_sparse
 
 # Of arguments: on the floors below, and here.
 NAMES = {
@@ -143,12 +143,24 @@ class Choosing(Linear):
         return ready, fit
 
 
-def fitted(rows: Rows, lam: Any, solver: str) -> Fit | FitAlongAxes:
-    """Return the fit to rows, at one penalty or one for each target."""
-    if sparse.issparse(rows.X) or np.ndim(lam) or solver in ("eigh", "svd"):
-        return along_axes(rows, lam, solver)
+def fitted(rows: Rows, lam: Any, solver: str) -> tuple[Ready, Fit | FitAlongAxes]:
+    """Return rows ready and the fit to them, at one penalty or one for each target."""
+    stepped = _by_steps(rows, lam) if solver == "auto" else None
+    if stepped is not None:
+        return Ready(rows, _unchanged, None, rows.X.dtype), stepped
+    ready = made_ready(rows)
+    if sparse.issparse(ready.rows.X) or np.ndim(lam) or solver in ("eigh", "svd"):
+        return ready, along_axes(ready.rows, lam, solver)
     with in_these_names():
-        return _at_once(rows, lam)
+        return ready, _at_once(ready.rows, lam)
+
+
+def _by_steps(rows: Rows, lam: Any) -> FitAlongAxes | None:
+    """Return the fit to few sparse rows of many columns, if steps are enough."""
+    if not sparse.issparse(rows.X) or not _are_few(rows):
+        return None
+    with in_these_names():
+        return fit_by_steps(sparse_rows(rows), lam)
 
 
 def along_axes(rows: Rows, lam: Any, solver: str = "eigh") -> FitAlongAxes:
@@ -210,13 +222,18 @@ def made_ready(rows: Rows, standardize: bool = False) -> Ready:
 
 
 def _in_few_axes(rows: Rows) -> tuple[Rows, Callable[[Params], Params]]:
-    m, n = rows.X.shape
-    if m > min(MOST, n - 1):
+    if not _are_few(rows):
         return rows, _unchanged
     given = sparse_rows(rows)
     few = turned(given.X, given.weight, given.fit_intercept)
     y = rows.y.astype(np.float64)
     return rows._replace(X=few.X, y=y), partial(turned_back, few, given.X)
+
+
+def _are_few(rows: Rows) -> bool:
+    """Whether there are few rows enough to be turned, and fewer than columns."""
+    m, n = rows.X.shape
+    return bool(m <= min(MOST, n - 1))
 
 
 def _unchanged(params: Params) -> Params:

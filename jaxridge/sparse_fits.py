@@ -36,6 +36,9 @@ from jaxridge.validation import cross_validate
 
 MOST = 5000  # columns of which XᵀWX is made, or rows of which XXᵀ is
 ITERATED = "conjugate gradients"
+# A step takes about so many times longer for each number that it reads than the
+# factorisation for each of m³: sparse products wait for memory.
+A_STEP, LEAST_STEPS = 14, 20
 COLUMNS_AT_ONCE = 2**25  # numbers of coefficients solved for at a time
 DECADES = 8  # below the trace, where an automatic grid begins
 EVERY = slice(None)
@@ -69,13 +72,36 @@ def fit_sparse(rows: SparseRows, lam: Any) -> FitAlongAxes:
     """Return the fit at one penalty, or one for each target."""
     lam = np.broadcast_to(np.asarray(lam, float), rows.Y.shape[1:])
     if rows.is_wide:
-        given: Any = rows.X, rows.Y, rows.weight, lam, rows.fit_intercept
-        coef, intercept = krylov.solved(*given)
-        fit = _unfactorised(coef, intercept, lam)
-    else:
-        fit = _of_sums(rows.sums, lam, rows.fit_intercept)
-        warn_if_lost(fit.certificate.condition, 1.0, np.float64)
-    given = rows.X, rows.Y, rows.weight, lam, rows.fit_intercept
+        return _stepped(rows, lam, krylov.MOST_STEPS)
+    fit = _of_sums(rows.sums, lam, rows.fit_intercept)
+    warn_if_lost(fit.certificate.condition, 1.0, np.float64)
+    return _certified(rows, lam, fit)
+
+
+def fit_by_steps(rows: SparseRows, lam: Any) -> FitAlongAxes | None:
+    """Return the fit by no more steps than the rows' kernel takes to be factorised.
+
+    None if those are not enough: few rows, or columns that differ much in size.
+    """
+    (m, n), t = rows.X.shape, rows.Y.shape[1]
+    steps = m**3 // (A_STEP * t * (rows.X.nnz + 6 * n))
+    if steps < LEAST_STEPS:
+        return None
+    lam = np.broadcast_to(np.asarray(lam, float), rows.Y.shape[1:])
+    try:
+        return _stepped(rows, lam, min(steps, krylov.MOST_STEPS))
+    except ArithmeticError:
+        return None
+
+
+def _stepped(rows: SparseRows, lam: np.ndarray, most_steps: int) -> FitAlongAxes:
+    given: Any = rows.X, rows.Y, rows.weight, lam, rows.fit_intercept, most_steps
+    coef, intercept = krylov.solved(*given)
+    return _certified(rows, lam, _unfactorised(coef, intercept, lam))
+
+
+def _certified(rows: SparseRows, lam: np.ndarray, fit: FitAlongAxes) -> FitAlongAxes:
+    given: Any = rows.X, rows.Y, rows.weight, lam, rows.fit_intercept
     twice = gradient_norms(fit.params, *given)
     made = fit.certificate._replace(autodiff=twice[0], by_hand=twice[1])
     return fit._replace(certificate=made)

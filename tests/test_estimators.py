@@ -769,6 +769,37 @@ def test_sparse_rows_left_out_are_scored_as_dense_ones(scoring):
     assert model.best_score_[1] == 0 and model.best_score_[0] > 0
 
 
+@pytest.mark.parametrize("kind", ["alike", "words", "unlike in size"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_few_sparse_rows_of_many_columns_take_steps_if_those_are_enough(
+    kind, fit_intercept
+):
+    rng = np.random.default_rng(0)
+    m, n = 600, 2000
+    places = np.minimum((rng.pareto(0.8, size=m * 8) * 20).astype(int), n - 1)
+    if kind == "alike":
+        places = rng.integers(0, n, m * 8)
+    thin = sparse.csr_array(
+        (rng.normal(size=m * 8), places, np.arange(0, m * 8 + 1, 8)), shape=(m, n)
+    )
+    thin.sum_duplicates()
+    if kind == "unlike in size":
+        thin = (thin @ sparse.diags_array(10 ** rng.uniform(-5, 5, n))).tocsr()
+    targets, weight = rng.normal(size=(m, 2)) + 5, rng.integers(0, 3, m)
+    model = Ridge([0.5, 20.0], fit_intercept=fit_intercept)
+    found = clone(model).fit(thin, targets, weight)
+    expected = clone(model).fit(thin.toarray(), targets, weight)
+    steps = kind != "unlike in size"
+    assert (found.solver_ == "sparse_cg") == steps
+    apart = np.linalg.norm(found.coef_ - expected.coef_, axis=1)
+    assert (apart <= 1e-11 * np.linalg.norm(expected.coef_, axis=1)).all()
+    np.testing.assert_allclose(found.intercept_, expected.intercept_, rtol=1e-9)
+    assert (
+        clone(model).set_params(solver="cholesky").fit(thin, targets, weight).solver_
+        != "sparse_cg"
+    )
+
+
 @pytest.mark.parametrize("model", [Ridge(2.0), RidgeCV(ALPHAS, cv=4)])
 def test_sparse_rows_have_intervals_as_dense_ones(model):
     model.set_params(intervals=True)
