@@ -53,9 +53,22 @@ class ParamsPath(NamedTuple):
     coef: Float[Array | np.ndarray, "..."]
     intercept: Float[Array | np.ndarray, "..."]
 
-    def at(self, index: int) -> Params:
-        """Return the params at one penalty, by its place in the grid."""
-        return Params(self.coef[index], self.intercept[index])
+    def at(self, index: Any) -> Params:
+        """Return the params at one penalty, by its place in the grid.
+
+        Of several targets also each at a penalty of its own: `index` of shape
+        (n_targets,), as ``choose(scores, per_target=True).index`` is.
+        """
+        if not np.ndim(index):
+            return Params(self.coef[index], self.intercept[index])
+        if np.shape(index) != self.coef.shape[2:]:
+            raise ValueError(
+                f"`index` must be one place, or one for each target, got shape "
+                f"{np.shape(index)} for coef of shape {self.coef.shape}: `among` takes "
+                "some penalties"
+            )
+        each = np.arange(len(index))
+        return Params(self.coef[index, :, each].T, self.intercept[index, each])
 
     def among(self, indices: Array | np.ndarray) -> "ParamsPath":
         """Return the params at some penalties, by their places in the grid."""

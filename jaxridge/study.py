@@ -147,7 +147,7 @@ def study(
         shown.update()
         params, converged, certificate = _final_fits(data, lams, task, steps)
         columns = task.learner(data.X, data.weight)
-        chosen = chosen_of(params, choice)
+        chosen = params.at(choice.index)
         found = Study(
             scores,
             choice,
@@ -161,13 +161,6 @@ def study(
             certificate,
         )
         return jax.tree.map(lambda a: np.asarray(a)[()], found)
-
-
-def chosen_of(params: ParamsPath, choice: Choice) -> Params:
-    """Return the coefficients (n, t) of each target at its own penalty."""
-    each = jnp.arange(len(choice.index))
-    coef = params.coef[choice.index, :, each].T
-    return Params(coef, params.intercept[choice.index, each])
 
 
 def held_out(

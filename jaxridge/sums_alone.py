@@ -15,7 +15,7 @@ from jaxridge.filled import UNTOUCHED, Holed, columns_of, filled, filling
 from jaxridge.fold_scores import scores_of_moments
 from jaxridge.moments import Moments, as_one, left_for_later, left_out
 from jaxridge.paths import path
-from jaxridge.study import Study, Task, chosen_of
+from jaxridge.study import Study, Task
 
 CRITERIA: dict[Any, Any] = {"gcv": gcv, "evidence": evidence}
 
@@ -57,7 +57,7 @@ def study_of_sums(parts: Moments, holed: Holed, task: Task) -> Study:
         mean_only = baseline(_without_columns(parts), UNTOUCHED, True, True)
         unpenalized = baseline(parts, prepare, mean)
         fits = path(sums, None, scores.lams, fit_intercept=mean)
-        chosen = chosen_of(fits.params, choice)
+        chosen = fits.params.at(choice.index)
         found = Study(
             scores,
             choice,

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import jaxridge
 from jaxridge import Choice, Scores, choose
 
 LAMS = np.array([0.1, 1.0, 10.0, 100.0, 1000.0])
@@ -219,3 +220,26 @@ def test_scores_print_a_table_of_at_most_twelve(n_lams, targets, header, lines):
     assert header in text
     assert len(text.splitlines()) == lines + 2
     assert "1000" in text.splitlines()[-1]
+
+
+@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
+def test_a_choice_for_each_target_picks_the_fit_of_each(kind):
+    rng = np.random.default_rng(0)
+    lams = np.array([0.1, 1.0, 10.0])
+    X, Y = kind(rng.normal(size=(30, 4))), kind(rng.normal(size=(30, 3)))
+    fits = jaxridge.path(X, Y, lams).params
+    scores = jaxridge.cross_validate(X, Y, lams, 3)._replace(
+        mean=kind([[1.0, 2, 2], [0, 1, 3], [2, 0, 1]])
+    )
+    choice = choose(scores, per_target=True)
+    assert choice.index.tolist() == [1, 2, 2]
+    found = fits.at(choice.index)
+    assert isinstance(found.coef, type(X))
+    for j, i in enumerate([1, 2, 2]):
+        np.testing.assert_array_equal(found.coef[:, j], fits.coef[i, :, j])
+        assert found.intercept[j] == fits.intercept[i, j]
+    for wrong in (choice.index[:2], [0, 1]):
+        with pytest.raises(ValueError, match="`index` must be one place, or one for"):
+            fits.at(wrong)
+    with pytest.raises(ValueError, match="`index` must be one place"):
+        jaxridge.path(X, Y[:, 0], lams).params.at([0])
