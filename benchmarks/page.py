@@ -29,7 +29,7 @@ INTRODUCTION = """# Benchmarks
 This page is written by `python -m benchmarks.page` from the records in
 [`records`](records), and from nothing else.
 
-- `make bench` takes every contender once, in some five minutes on two cores;
+- `make bench` takes every contender once, in minutes on two cores;
   `make bench-full` takes all rounds, the slow rivals' other settings, coverage and the
   stream too; `make bench-gpu` larger problems, on the GPU that JAX finds.
 - Contenders are called in turn, in one process on the same arrays. Times are medians

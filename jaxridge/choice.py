@@ -105,7 +105,7 @@ class Choice:
         Its place in ``scores.lams``.
     at_edge : bool array of shape () or (n_targets,)
         Whether it is the smallest or largest of the grid, so that the best may lie
-        beyond: widen the grid. False for a grid of one, and for 0, with none below.
+        beyond: widen the grid. False for a grid of one, and for λ = 0: none is below.
     """
 
     lam: Float[Array, "*t"]

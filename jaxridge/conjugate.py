@@ -9,8 +9,8 @@ and M⁻¹A has in the space of the steps so far the matrix T with diagonal
 1/αⱼ + βⱼ/αⱼ₋₁ and off-diagonal √βⱼ/αⱼ₋₁ (Lanczos 1950; Golub and Meurant 1997). No
 eigenvalue of T is below θ while the pivots of T − θ, one more at each step, are above
 0. That is no proof for M⁻¹A, but T soon has its least eigenvalue if the column that one
-started from has a part along that direction. Those to be solved may have none; normal
-random ones have, but for a chance as small as the part is short of its usual size.
+started from has a part along that direction. A right-hand side may lack that part; a
+column of normal random numbers almost surely does not.
 """
 
 from collections.abc import Callable

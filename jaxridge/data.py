@@ -4,7 +4,8 @@ The answer has the precision and the kind of the input. NumPy arrays are compute
 their own dtype, float64 included, whatever JAX's global flag says, and come back as
 NumPy arrays; as soon as one JAX array or tracer is among the arguments the caller's
 configuration rules and JAX arrays come back. Inside, targets are always (m, t), and
-every row has a weight; both are settled here, once.
+every row has a weight: `Data`, made here. Only the cost itself, which takes both forms,
+keeps a target as it comes.
 """
 
 import functools
@@ -92,9 +93,9 @@ def on_a_cpu(_: np.ndarray) -> bool:
 
 
 def if_too_large(X: np.ndarray) -> bool:
-    """Let them stay also where they are too large for the accelerator that does.
+    """Let rows stay that are too large for the accelerator which computes.
 
-    They can only be added up, so that there must be more rows than columns.
+    Such rows can only be added up, so that there must be more of them than columns.
     """
     many = X.ndim == 2 and X.shape[0] >= X.shape[1]
     return on_a_cpu(X) or (many and accelerator.is_too_large(X))
@@ -108,7 +109,7 @@ def as_floats(
     Integers and bools count as float64 (float32 where JAX holds the data and x64 is
     off), as do Python numbers and lists, float16 and bfloat16 as float32. The array
     named by `missing` may hold NaN. Where `stay` says so, `X` of NumPy's remains that.
-    If who calls looks at the `squared` sums of X and y, those are not looked at twice.
+    With `squared` the caller checks the squares of X and y, and with them the values.
 
     Raises
     ------

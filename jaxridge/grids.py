@@ -3,7 +3,8 @@
 Shrinkage is counted in degrees of freedom, Σ s²/(s² + λ) over the directions of X. The
 grid begins where a hundredth of one is lost and ends where a hundredth of one is left.
 Columns in units of their own, an income beside a share, have directions whose s² are
-rounding in XᵀX but matter as much as any: where it may be so, the rows are asked.
+rounding in XᵀX but matter as much as any: where there may be such, the rows themselves
+are factorised.
 """
 
 from collections.abc import Callable
@@ -55,8 +56,9 @@ def lambda_grid(
     """Penalties from almost no shrinkage to almost all, evenly spaced in log λ.
 
     For the λ of ``J = (Σ w (X @ coef + intercept − y)² + lam · ‖coef‖²) / (2m)``: the
-    least takes 0.01 of the degrees of freedom ``Σ s²/(s² + lam)`` away, the largest
-    leaves 0.01 of them. Of moments, the least is at least the rounding of their s².
+    least takes away 0.01 of one of the degrees of freedom ``Σ s²/(s² + lam)``, of all
+    together, and the largest leaves 0.01 of one. Of moments, the least is at least the
+    rounding of their s².
 
     Parameters
     ----------

@@ -81,15 +81,15 @@ def _about_intervals(
     if request.group or request.in_time:
         alike = "a group" if request.group else "neighbouring times"
         yield (
-            f"--interval {level:g}: intervals tell how far single rows are from what "
-            f"all others say, and rows of {alike} are alike: of new ones they may hold "
-            "fewer; --test tells how many"
+            f"--interval {level:g}: intervals are learnt from rows left out one by "
+            f"one, and rows of {alike} are alike: they may hold fewer of new ones; "
+            "--test tells how many"
         )
     least = math.ceil(level / (1 - level) - 1e-9)
     if kept is not None and len(kept.weight) < least:
         yield (
-            f"--interval {level:g}: that takes {least} rows at least, and "
-            f"{len(kept.weight)} count: intervals have no ends"
+            f"--interval {level:g} takes at least {least} rows that count, got "
+            f"{len(kept.weight)}: intervals have no ends"
         )
 
 

@@ -117,10 +117,10 @@ def leave_one_out(
     O(n² + m) memory beside the rows (O(m n) where n > m, and for a correlation;
     O(m t L) for a function). Where the fit to all rows interpolates, as any does at
     ``lam = 0`` with n ≥ m, e and 1 − h are both 0; the score is then the limit λ → 0,
-    which is the error of the minimum-norm fit to the other rows. Rows that
-    a fit hangs on alone, 1 − h below 1e-5, at most n, are left out in earnest, a fit
-    each. Under `jax.grad` by the penalties too; but `jax.jit` hides the rows, so that
-    those cannot be found, and what they add is rounding: call this outside of it.
+    which is the error of the minimum-norm fit to the other rows. Rows on which the fit
+    hangs alone, 1 − h below 1e-5, at most n of them, are left out by an actual fit to
+    the others. Under `jax.grad` by the penalties too; but `jax.jit` hides the rows, so
+    that those cannot be found, and what they add is rounding: call this outside of it.
 
     References
     ----------

@@ -1,8 +1,8 @@
 """Matrix products whose precision is named.
 
 JAX multiplies float32 matrices in TF32 on recent GPUs unless told otherwise: ten bits
-of mantissa where the caller believes in twenty-four. Every product of the package goes
-through this file, which asks for the full precision of the operands.
+of mantissa where the caller believes in twenty-four. Products of the package go through
+this file, which asks for the full precision of the operands, or name that themselves.
 """
 
 from collections.abc import Callable

@@ -4,7 +4,7 @@ The first call of each shape waits for the compiler, in all for seconds where a 
 takes milliseconds. Most of what is compiled here are products and factorisations, which
 lie ready in libraries, and a loop or two between them: where few numbers are there to
 compute with, it takes far longer to optimise such loops than to run them as they are.
-Not so for those of many steps, of a descent or over every row and penalty. And where
+Loops of many steps, of a descent or over every row and penalty, do repay it. And where
 next to nothing is computed, NumPy is done before XLA has begun.
 """
 

@@ -1,7 +1,7 @@
 """A symmetric matrix as QTQᵀ, T tridiagonal: half the way to eigenvalues, and enough.
 
 (QTQᵀ + λ)⁻¹ b = Q (T + λ)⁻¹ Qᵀb costs n steps for each λ, so that once G is reduced to
-T, every penalty is cheap, as it is with eigenvectors, at a third of their price. Q is a
+T, every penalty is cheap, as it is with eigenvectors, which take longer. Q is a
 product of reflections I − τvvᵀ and never formed: b of them at a time are I − V W Vᵀ
 with W⁻¹ = diag(1/τ) + the upper triangle of VᵀV (Puglisi 1992). Each v begins a row
 further down than the one before, so that later blocks leave the first rows alone.

@@ -2,7 +2,7 @@
 
 By descent, every fold leaves its held-out rows out by weight 0, so that all folds have
 the same shape, and one compiled program trains all folds and all penalties. The exact
-method factorises what each fold trains on, once for all penalties (see `holdout`).
+method answers all penalties of a fold together (see `holdout`).
 """
 
 from collections.abc import Callable

@@ -508,7 +508,7 @@ def test_intervals_that_may_hold_less_or_nothing_say_so(run):
         _, out, _ = run(*base, "0.9", *how)
         assert "--interval 0.9: intervals tell how far single rows are" in out
     _, out, _ = run(*base, "0.99", "--cv", "loo")
-    assert "takes 99 rows at least, and 60 count: intervals have no ends" in out
+    assert "takes at least 99 rows that count, got 60: intervals have no ends" in out
     _, out, _ = run(*base, "0.9", "--cv", "loo")
     assert "--interval" not in out
 

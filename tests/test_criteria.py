@@ -615,7 +615,7 @@ def test_moments_bring_their_targets(criterion):
 
 def test_digits_that_moments_do_not_hold_are_warned_of():
     X, y = (np.float32(a) for a in CASES["fits almost perfectly"][:2])
-    with pytest.warns(UserWarning, match="Moments cannot tell all digits"):
+    with pytest.warns(UserWarning, match="Moments are not precise enough"):
         gcv(moments_of(X, y, 3), None, [1e-3])
 
 
