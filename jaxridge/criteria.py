@@ -242,9 +242,11 @@ def _evidence_scores(grid: Array, found: tuple[Array, Array], route: Route) -> E
         )
     mean, noise = found
     if not checks.is_traced(mean) and not bool(jnp.isfinite(mean).all()):
+        bad = ~np.isfinite(mean).all(axis=0)
+        where = f" in target {bad.argmax()}" if bad.ndim else ""
         raise ValueError(
-            "`y` has no evidence: every penalty explains it perfectly (a constant "
-            "target, or one row): leave that target out"
+            f"`y` has no evidence{where}: every penalty explains it perfectly (a "
+            "constant target, or one row): leave that target out"
         )
     none, greater = jnp.zeros_like(mean), jnp.asarray(True)
     return Evidence(grid, none[None][:0], mean, none, greater, noise, route)

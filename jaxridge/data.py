@@ -257,7 +257,7 @@ def as_penalty(name: str, lam: Any, dtype: Any) -> Array:
         if lost.any():
             raise ValueError(
                 f"`{name}` holds {float(np.asarray(lam)[lost].ravel()[0])!r}, which "
-                f"{np.dtype(dtype)} cannot hold: pass another penalty"
+                f"{np.dtype(dtype)} cannot hold, or its inverse: pass another penalty"
                 + ("" if dtype == np.float64 else ", or float64 data")
             )
     return cast

@@ -60,6 +60,11 @@ def _refuse_contradictions(request: Request) -> None:
         )
     if request.group and request.in_time:
         raise ValueError("--group and --time-ordered exclude each other: pass one")
+    if request.cv in ("gcv", "evidence") and request.rule == "1se":
+        raise ValueError(
+            f"--rule 1se needs a standard error, and --cv {request.cv} has none: pass "
+            "--cv loo or a number of folds, or --rule min"
+        )
     if isinstance(request.cv, str) and request.method == "descent":
         raise ValueError(
             f"--method descent needs folds, and --cv {request.cv} has none: pass a "

@@ -254,7 +254,9 @@ def _learnt(rows: Rows, learner: Learner) -> Columns:
 def given_alpha(alpha: Any, y: np.ndarray) -> np.ndarray:
     """Return a checked penalty, one number or one for each target."""
     try:
-        lam = np.asarray("" if alpha is None else alpha, float)
+        lam = np.asarray(
+            "" if alpha is None or isinstance(alpha, str) else alpha, float
+        )
     except (TypeError, ValueError):
         raise TypeError(
             f"`alpha` must be a number, or one a target, got {alpha!r}"

@@ -13,6 +13,7 @@ remains is large.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +58,10 @@ class Moments:
             return NotImplemented
         _alike(self, other)
         return added(self, other)
+
+    def __radd__(self, other: Any) -> "Moments":
+        """Return the moments themselves beside 0, where `sum` begins."""
+        return self if isinstance(other, int) and other == 0 else NotImplemented
 
     def __sub__(self, other: "Moments") -> "Moments":
         """Return the moments of the rows of this that are not in `other`."""

@@ -263,16 +263,20 @@ def _judgements(
         there = weight > 0
         y, predicted, weight = y[there], predicted[:, there], weight[there]
     judge: Any = asked.scoring
-    if y.ndim == 2 and asked.per_target:
-        return np.array(
-            [
-                [judge(y[:, j], p[:, j], weight) for j in range(y.shape[1])]
-                for p in predicted
-            ]
-        )
     if y.ndim == 1 and predicted.ndim == 3:
         predicted = predicted[..., 0]
-    return np.array([judge(y, p, weight) for p in predicted])
+    if y.ndim == 2 and asked.per_target:
+        found = [
+            [judge(y[:, j], p[:, j], weight) for j in range(y.shape[1])]
+            for p in predicted
+        ]
+    else:
+        found = [judge(y, p, weight) for p in predicted]
+    judged = np.array(found)
+    if not np.isfinite(judged).all():
+        bad = judged[~np.isfinite(judged)][0]
+        raise ValueError(f"`scoring` returned {bad}: it must return a finite number")
+    return judged
 
 
 def _is_scorer(function: Any) -> bool:

@@ -278,6 +278,10 @@ BAD_CALLS = {
     "no groups": (("fit", "data.csv", "--target", "y", "--group", "q"), "'q'"),
     "groups, no folds": ((*GROUP, "--cv", "loo"), "--group and --time-ordered make"),
     "both": ((*GROUP, "--time-ordered"), "exclude each other"),
+    "no error": (
+        ("fit", "data.csv", "--target", "y", "--cv", "gcv", "--rule", "1se"),
+        "--cv gcv has none: pass --cv loo",
+    ),
     "no descent": (
         ("fit", "data.csv", "--target", "y", "--cv", "gcv", "--method", "descent"),
         "--method descent needs folds",

@@ -462,11 +462,16 @@ def test_sizes_that_have_squares_change_nothing(size, kind):
         (RidgeCV([-1.0]), ValueError, "`alphas` must be at least 0"),
         (RidgeCV([np.nan]), ValueError, "`alphas` must be finite"),
         (RidgeCV([0.0], cv="evidence"), ValueError, "`alphas` holds 0"),
-        (Ridge(1e307), ValueError, "which float64 cannot hold: pass another penalty"),
+        (Ridge(1e307), ValueError, "which float64 cannot hold, or its inverse: pass"),
+        (Ridge("1"), TypeError, "`alpha` must be a number, or one a target, got '1'"),
         (RidgeCV(ALPHAS, cv="looo"), ValueError, "`cv` must be one of loo, gcv"),
         (RidgeCV(ALPHAS, cv=1), ValueError, "`cv` must be at least 2"),
         (RidgeCV(ALPHAS, scoring="neg_log_loss"), ValueError, "cannot score what is"),
-        (RidgeCV(ALPHAS, scoring=lambda *_: np.nan), ValueError, "`scoring` must be f"),
+        (
+            RidgeCV(ALPHAS, scoring=lambda *_: np.nan),
+            ValueError,
+            "`scoring` returned nan: it must return a finite number",
+        ),
         (RidgeCV(ALPHAS, alpha_per_target=1), TypeError, "`alpha_per_target` must"),
         (RidgeCV(ALPHAS, store_cv_results="no"), TypeError, "`store_cv_results` must"),
         (RidgeCV(ALPHAS, intervals="no"), TypeError, "`intervals` must be True"),
@@ -1002,6 +1007,11 @@ def test_intervals_want_what_a_fit_forgets():
 
 
 def test_negative_targets_are_the_scorers_to_refuse():
+    nothing = make_scorer(lambda y, p: np.nan)
+    with pytest.raises(
+        ValueError, match="`scoring` returned nan: it must return a fin"
+    ):
+        RidgeCV(ALPHAS, cv=3, scoring=nothing).fit(X, Y)
     scorer = make_scorer(mean_squared_log_error, greater_is_better=False)
     with pytest.raises(ValueError, match="Mean Squared Logarithmic Error"):
         RidgeCV(ALPHAS, cv=3, scoring=scorer).fit(X, Y[:, 0] - 100)

@@ -125,6 +125,9 @@ def test_addition_is_commutative_and_associative(first, second, third):
     scale = sizes(a + b + c, np.r_[X - 9, X + 1], np.r_[Y + 9, Y - 1])
     assert_moments(a + b, b + a, scale)
     assert_moments((a + b) + c, a + (b + c), scale)
+    assert_moments(sum([a, b, c]), (a + b) + c, scale)
+    with pytest.raises(TypeError):
+        1 + a
 
 
 @given(parts, parts)
