@@ -510,7 +510,7 @@ def test_intervals_that_may_hold_less_or_nothing_say_so(run):
     base = ("fit", "data.csv", "--target", "y", "--lambdas", "1,10", "--interval")
     for how in (("--group", "g"), ("--time-ordered",)):
         _, out, _ = run(*base, "0.9", *how)
-        assert "--interval 0.9: intervals tell how far single rows are" in out
+        assert "--interval 0.9: intervals are learnt from rows left out" in out
     _, out, _ = run(*base, "0.99", "--cv", "loo")
     assert "takes at least 99 rows that count, got 60: intervals have no ends" in out
     _, out, _ = run(*base, "0.9", "--cv", "loo")
