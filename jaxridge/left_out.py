@@ -154,8 +154,7 @@ def scores_left_out(
             found, route = _pooled(rows, grid, kind.score, fit_intercept)
             if callable(scoring):
                 found = called(scoring, data.Y, found, data.weight)
-            found = defined(scoring, found[None], constant)[0]
-            mean = drop_target_axis(found, y)
+            mean = drop_target_axis(defined(scoring, found, constant), y)
             none = jnp.zeros_like(mean)
             return Scores(grid, none[None][:0], mean, none, jnp.asarray(True), route)
 
@@ -164,16 +163,12 @@ def scores_left_out(
     unit = _own_unit(data.Y)
     square = None
     if scoring == "r2":
-        Y = data.Y / unit
-        square = mean_square(data._replace(Y=Y), weighted_mean(Y, data.weight))
-        square = jnp.where(square > 0, square, jnp.nan)
+        square = _spread_of_targets(data, unit)
 
     def score(grid: Array) -> Scores:
         spread, route = _spread(rows, grid, loss, fit_intercept, unit)
         mean, error = _mean_and_error(spread, unit, square, loss)
-        mean = defined(scoring, mean[None], constant)[0]
-        error = jnp.where(jnp.isnan(error), 0, error)
-        mean, error = drop_target_axis((mean, error), y)
+        mean, error = drop_target_axis((defined(scoring, mean, constant), error), y)
         per_fold = jnp.expand_dims(mean, 0)
         greater = jnp.asarray(scoring == "r2")
         return Scores(grid, per_fold, mean, error, greater, route)
@@ -192,11 +187,23 @@ def _own_unit(Y: Float[Array, "m t"]) -> Float[Array, " t"]:
 def _mean_and_error(
     spread: Spread, unit: Array, square: Array | None, loss: Loss
 ) -> tuple[Array, Array]:
-    """Return the mean loss, or R² where `square` is given, and its standard error."""
+    """Return the mean loss, or R² where `square` is given, and its standard error.
+
+    NaN, and 0, where `square` is 0.
+    """
     mean, error = spread.mean, standard_error_of_mean(spread)
     if square is None:
         return mean * loss(unit), error * loss(unit)
-    return 1 - mean / square, error / square
+    there = square > 0
+    safe = jnp.where(there, square, 1)
+    return jnp.where(there, 1 - mean / safe, jnp.nan), jnp.where(there, error / safe, 0)
+
+
+@compiled
+def _spread_of_targets(data: Data, unit: Float[Array, " t"]) -> Float[Array, " t"]:
+    """Return the mean square of the targets about their mean, in units of their own."""
+    Y = data.Y / unit
+    return mean_square(data._replace(Y=Y), weighted_mean(Y, data.weight))
 
 
 def _pooled(

@@ -135,19 +135,19 @@ def _number(score: Any) -> Any:
 
 def defined(
     scoring: Any,
-    per_fold: Any,  # (k, L, t)
+    scores: Float[Array, "*k L t"],
     constant: Callable[[], Bool[np.ndarray, " t"]],
-) -> Float[Array, "k L t"]:
+) -> Float[Array, "*k L t"]:
     """Return scores, 0 where a target is constant in a fold, so that none is defined.
 
     No penalty is better than another there. But nothing at all would choose one for a
     target that is not `constant`, and yet is in every fold: that is refused.
     """
-    if scoring not in ("r2", "correlation") or checks.is_traced(per_fold):
-        return per_fold
-    missing = np.isnan(per_fold).any(axis=1)
+    if scoring not in ("r2", "correlation") or checks.is_traced(scores):
+        return scores
+    missing: Any = np.isnan(scores).any(axis=-2).reshape(-1, scores.shape[-1])
     if not missing.any():
-        return per_fold
+        return scores
     where = missing.all(axis=0) & ~constant()
     if where.any():
         raise ValueError(
@@ -161,7 +161,7 @@ def defined(
         f"0 there: in {missing.any(axis=1).sum()} of {len(missing)} fold(s), of "
         f"{len(some)} target(s), {some[0]} first"
     )
-    return jnp.where(jnp.isnan(per_fold), 0, per_fold)
+    return jnp.where(jnp.isnan(scores), 0, scores)
 
 
 def constant_targets(Y: Any, weight: Any) -> Bool[np.ndarray, " t"]:

@@ -157,7 +157,7 @@ def left_out_scores(rows: SparseRows, lams: Any, scoring: str) -> Scores:
         mean: Any = named(scoring)(
             rows.Y, left_out_predictions(rows, lams), rows.weight
         )
-        mean = _defined(scoring, mean[None], rows.Y, rows.weight)[0]
+        mean = _defined(scoring, mean, rows.Y, rows.weight)
         none: Any = np.zeros_like(mean)
         return Scores(lams, none[None][:0], mean, none, better, route)
     loss = LOSSES["mae" if scoring == "mae" else "mse"]
@@ -171,7 +171,7 @@ def left_out_scores(rows: SparseRows, lams: Any, scoring: str) -> Scores:
         square = np.average((rows.Y - middle) ** 2, 0, rows.weight)
         square = np.where(square > 0, square, np.nan)
         mean = 1 - mean / square
-        mean = _defined(scoring, mean[None], rows.Y, rows.weight)[0]
+        mean = _defined(scoring, mean, rows.Y, rows.weight)
         deviation = np.nan_to_num(deviation / square)
     return Scores(lams, mean[None], mean, deviation, better, route)
 
@@ -203,9 +203,9 @@ def fold_scores(
 
 
 @in_kind_of_input
-def _defined(scoring: str, per_fold: Any, Y: Any, weight: Any) -> Any:
+def _defined(scoring: str, scores: Any, Y: Any, weight: Any) -> Any:
     constant = partial(constant_targets, Y, weight)
-    return defined(scoring, jnp.asarray(per_fold), constant)
+    return defined(scoring, jnp.asarray(scores), constant)
 
 
 def held_out(
