@@ -197,7 +197,7 @@ def _lifted(X: Any, Y: Any, weight: Any = None) -> Data:
         weight = ones.ones(X.shape[:1], X.dtype)
     else:
         checks.weights(weight, X.shape[0])
-    return Data(X, Y[:, None] if Y.ndim == 1 else Y, weight)
+    return Data(X, Y.reshape(-1, 1) if Y.ndim == 1 else Y, weight)
 
 
 def as_data_to_square(

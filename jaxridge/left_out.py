@@ -169,7 +169,7 @@ def scores_left_out(
         spread, route = _spread(rows, grid, loss, fit_intercept, unit)
         mean, error = _mean_and_error(spread, unit, square, loss)
         mean, error = drop_target_axis((defined(scoring, mean, constant), error), y)
-        per_fold = jnp.expand_dims(mean, 0)
+        per_fold = mean[None]
         greater = jnp.asarray(scoring == "r2")
         return Scores(grid, per_fold, mean, error, greater, route)
 
