@@ -84,9 +84,9 @@ class LeftOut(NamedTuple):
     def slack(self, lam: Array, below: Array, whole: Whole) -> Array:
         """Return 1 − h, by which rounding in the errors is divided.
 
-        Where the fit goes through every row, that is 1 but for a row that is an axis by
-        itself, as far from the others as columns have units: of what little of it lies
-        along other axes, where g is large, rounding is a part.
+        Where the fit goes through every row it takes no h, and this is 1. Not so for a
+        row that is nearly an axis itself, as one huge entry makes it: rounding is a
+        part of the little that it has along other axes, whose g are large.
         """
         slacks = jnp.where(self.none & (self.weight > 0), lam, 1) * below
         squares, g = self.left**2, gain(self.values, lam)

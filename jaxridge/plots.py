@@ -183,12 +183,12 @@ def plot_coefficients(
     at = _draw_log_axis(ax, lams)[order]
     largest = np.argsort(-np.abs(coef[order[0]]), kind="stable")
     named = largest[:NAMED_CURVES] if names is not None else largest[:0]
-    others = largest[len(named) :]
-    greys = ax.plot(at, coef[np.ix_(order, others)], color="0.75", linewidth=0.8)
     for j, look in zip(named, _looks(len(named)), strict=True):
         ax.plot(at, coef[order, j], label=plain(names[j]) if names else None, **look)
+    others = coef[np.ix_(order, largest[len(named) :])]
+    greys = ax.plot(at, others, color="0.75", linewidth=0.8, zorder=1)
     if greys and named.size:
-        greys[0].set_label(f"{len(others)} other{'s' if len(others) > 1 else ''}")
+        greys[0].set_label(f"{len(greys)} other{'s' if len(greys) > 1 else ''}")
     ax.axhline(0, color="0.5", linewidth=0.6)
     if chosen is not None:
         _mark(ax, at[np.flatnonzero(lams[order] == chosen)[0]], "chosen λ", "-")
