@@ -37,14 +37,12 @@ def any_traced(*trees: Any) -> bool:
 
 
 def numeric(name: str, array: Any) -> None:
-    """Refuse text, objects, complex and masked arrays, and sparse matrices."""
+    """Refuse text, objects, complex and masked arrays."""
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(
             f"`{name}` is a masked array, whose mask would be lost: fill it "
             "(`.filled(...)`) or drop the masked rows"
         )
-    if hasattr(array, "toarray"):
-        raise TypeError(f"`{name}` is a sparse matrix: pass `{name}.toarray()`")
     dtype = array.dtype if hasattr(array, "dtype") else np.asarray(array).dtype
     if jnp.issubdtype(dtype, jnp.complexfloating):
         raise TypeError(f"`{name}` must be real, got dtype {dtype}: pass its real part")
