@@ -195,8 +195,7 @@ def _scored_by_sums(
     criterion.refuse(sums.weight, fit_intercept)
 
     def score(grid: Array) -> Any:
-        given = sums, grid, fit_intercept, criterion.formula
-        found, worst, left = _of_sums(*given)
+        found, worst, left = _of_sums(sums, grid, fit_intercept, criterion.formula)
         made = criterion.scores(grid, found, Route(PRIMAL, ONE, str(dtype)))
         warn_if_lost(worst, left, dtype)
         return made

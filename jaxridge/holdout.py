@@ -5,7 +5,7 @@ the moments of each fold (see `systems`), with n > m a kernel (see `blocks`). An
 folds, and columns prepared anew in each, are factorised from their rows, one by one.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -129,12 +129,15 @@ def _refuse_outside(data: Data) -> None:
 
 def _by_sums(data: Data, question: Question) -> Scoring:
     """Score folds that are a partition from sums over each, from one pass over rows."""
-    sums, sharing = _sums_of_folds(data, question), question.plan.route.sharing
+    dtype, plan = data.X.dtype, question.plan
+    sums, sharing = _sums_of_folds(data, question), plan.route.sharing
     scored, holds = _scored_by_sums(data, question, sums, sharing)
-    if sharing in NEARBY and not holds:  # some fold is unlike all rows
-        sharing = ONE_A_FOLD
-        scored, _ = _scored_by_sums(data, question, sums, sharing)
-    return scored, Route(PRIMAL, sharing, str(data.X.dtype))
+    if sharing in NEARBY:
+        kept = is_kept(scored.condition, dtype, plan.precision == FAST)
+        if not (all(holds) and kept):  # some fold is unlike all rows
+            sharing = ONE_A_FOLD
+            scored, _ = _scored_by_sums(data, question, sums, sharing)
+    return scored, Route(PRIMAL, sharing, str(dtype))
 
 
 def _sums_of_folds(data: Data, question: Question) -> Moments:
@@ -151,13 +154,13 @@ def _sums_of_folds(data: Data, question: Question) -> Moments:
 
 def _scored_by_sums(
     data: Data, question: Question, parts: Moments, sharing: str
-) -> tuple[Scored, bool]:
-    """Score all targets, a tile at a time; tell whether every fit holds.
+) -> tuple[Scored, list[Array]]:
+    """Score all targets, a tile at a time; tell of each tile whether its fits hold.
 
     Where errors from sums would cancel, or a score needs more, rows are read again.
     """
     folds, lams, score, _, fit_intercept, plan, _ = question
-    (m, n), k, dtype = data.X.shape, len(folds.held), data.X.dtype
+    (m, n), k = data.X.shape, len(folds.held)
     how, fast = (sharing, fit_intercept), plan.precision == FAST
     whole = total(parts)
     training = complements(parts, whole)
@@ -167,25 +170,27 @@ def _scored_by_sums(
         of_all = nodes_for(of_fold[0].values, lams, flop)
     X = cache(lambda: placed(data.X))
 
-    def scored(part: Data) -> tuple[Scored, Array]:
-        sums, trained, shared = parts, training, (of_fold, of_all)
-        if part is not data:
-            sums = with_targets(parts, part, folds.held, fast)
-            trained = complements(sums, total(sums))
-        if sharing in NEARBY:
-            shared = solved_nearby(of_all, trained, lams, *how, plan.fold_tile), None
-        fits = shared, sums, trained, lams
+    def scored(part: Data, *fits: Any) -> tuple[Scored, Array]:
         if score in OF_SUMS and k * n <= m:
             found = _from_sums(*fits, *how, score)
-            if sums_keep(found[0].left, dtype) or stays_outside(data.X):
+            if sums_keep(found[0].left, data.X.dtype) or stays_outside(data.X):
                 return found
         _refuse_outside(data)
         rows = part._replace(X=X()), folds.held_rows
         return _from_rows(*fits, *rows, *how, score, plan.lam_tile)
 
-    found, holds = zip(*map(scored, _parts(data, plan)), strict=True)
-    joined = _joined(found, plan)
-    return joined, all(holds) and is_kept(joined.condition, dtype, fast)
+    sums, found, holds = parts, [], []
+    for part in _parts(data, plan):
+        if part is not data:  # in place of those before, as large as k matrices
+            sums = with_targets(parts, part, folds.held, fast)
+            training = complements(sums, total(sums))
+        shared = of_fold, of_all
+        if sharing in NEARBY:
+            shared = solved_nearby(of_all, training, lams, *how, plan.fold_tile), None
+        one, hold = scored(part, shared, sums, training, lams)
+        found.append(one)
+        holds.append(hold)
+    return _joined(found, plan), holds
 
 
 def _by_kernel(data: Data, question: Question) -> Scoring:
@@ -228,7 +233,7 @@ def _parts(data: Data, plan: Plan) -> Iterable[Data]:
     return (data._replace(Y=data.Y[:, tile]) for tile in plan.target_tiles())
 
 
-def _joined(found: Sequence[Scored], plan: Plan) -> Scored:
+def _joined(found: list[Scored], plan: Plan) -> Scored:
     """Return the scores of all tiles of targets; the last may repeat some."""
     if len(found) == 1:
         return found[0]

@@ -91,7 +91,7 @@ class LeftOut(NamedTuple):
         slacks = jnp.where(self.none & (self.weight > 0), lam, 1) * below
         squares, g = self.left**2, gain(self.values, lam)
         apart = jnp.sum(squares, axis=1) - jnp.max(squares, axis=1, initial=0) < APART
-        part = below / jnp.max(jnp.where(g > 0, g, 0), initial=jnp.finfo(g.dtype).tiny)
+        part = below / jnp.max(g, initial=jnp.finfo(g.dtype).tiny)
         axis = jnp.sqrt(jnp.where(apart & (self.weight > 0), part, 1))
         return jnp.where(whole.beyond, jnp.minimum(axis, 1), slacks)
 
@@ -230,7 +230,7 @@ def slack(
     lam: Float[Array, ""],
     fit_intercept: bool,
 ) -> Float[Array, " m"]:
-    """Return 1 − h(λ) of each row, 1 where a fit through every row needs no h."""
+    """Return `LeftOut.slack` of each row."""
     whole = whole_of(data, centre, spectrum, fit_intercept)
     given = data.weight, _rows(data, spectrum), centre, spectrum, whole, fit_intercept
     rows = rows_left_out(*given)
