@@ -232,11 +232,12 @@ def verdicts(encoding: Encoding, found: Study) -> Iterator[str]:
     `NEARLY` no error at all is more than columns that are known beforehand can do.
     """
     scores = found.scores
-    if bool(scores.greater_is_better):
+    if bool(scores.greater_is_better) or found.mean_only == 0:  # nothing to be told of
         return
     order = np.argsort(scores.lams, kind="stable")
     lams, mean = scores.lams[order], scores.mean[order]
-    at, spread = int(mean.argmin()), float(scores.standard_error[order][mean.argmin()])
+    at = int(mean.argmin())
+    spread = float(scores.standard_error[order][at])
     near = np.flatnonzero(mean <= mean[at] + spread)
     if near[-1] - near[0] + 1 == len(near) > 1 and spread > 0:
         yield (
