@@ -37,7 +37,6 @@ R = TypeVar("R")
 
 # Arguments that are not data: they do not decide between NumPy and JAX.
 NOT_DATA = ("key", "folds", "groups", "optimizer")
-SQUARED = ("X", "y")
 
 
 class Data(NamedTuple):
@@ -101,15 +100,11 @@ def if_too_large(X: np.ndarray) -> bool:
     return on_a_cpu(X) or (many and accelerator.is_too_large(X))
 
 
-def as_floats(
-    *, missing: str = "", stay: Stay | None = None, squared: bool = False, **arrays: Any
-) -> list[Array]:
+def as_floats(**arrays: Any) -> list[Array]:
     """Return the named arrays as finite JAX arrays of one float dtype, the widest.
 
     Integers and bools count as float64 (float32 where JAX holds the data and x64 is
-    off), as do Python numbers and lists, float16 and bfloat16 as float32. The array
-    named by `missing` may hold NaN. Where `stay` says so, `X` of NumPy's remains that.
-    With `squared` the caller checks the squares of X and y, and with them the values.
+    off), as do Python numbers and lists, float16 and bfloat16 as float32.
 
     Raises
     ------
@@ -119,13 +114,9 @@ def as_floats(
         For NaN and infinity, and for NumPy float64 beside JAX arrays while x64 is off.
     """
     given, dtype = _numeric(arrays)
-    ready = {
-        name: _placed(a, dtype, stay if name == "X" else None)
-        for name, a in given.items()
-    }
+    ready = {name: _placed(array, dtype) for name, array in given.items()}
     for name, array in ready.items():
-        if not (stays_outside(array) or (squared and name in SQUARED)):
-            checks.finite(name, array, missing=name == missing)
+        checks.finite(name, array)
     return list(ready.values())
 
 
@@ -141,30 +132,37 @@ def _numeric(arrays: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     return given, dtype
 
 
-def as_data(
-    X: Any,
-    y: Any,
-    weight: Any = None,
-    missing: bool = False,
-    stay: Stay | None = None,
-    squared: bool = False,
-) -> Data:
+def as_data(X: Any, y: Any, weight: Any = None, missing: bool = False) -> Data:
     """Check, convert and lift: targets become (m, t), absent weights become ones.
 
-    `X` may hold NaN for `missing` values; `stay` and `squared` are of `as_floats`.
+    `X` may hold NaN for `missing` values.
 
     Raises
     ------
     TypeError, ValueError
         As `as_floats`, and for shapes that do not fit each other.
     """
+    X, y, *weights = _rows(X, y, weight)
+    checks.finite("X", X, missing)
+    checks.finite("y", y)
+    return _lifted(X, y, *weights)
+
+
+def _rows(X: Any, y: Any, weight: Any, stay: Stay | None = None) -> list[Any]:
+    """Return rows in one float dtype, their values not looked at yet.
+
+    Where `stay` says so, `X` of NumPy's remains that.
+    """
     for name, value in (("X", X), ("y", y)):
         if value is None or hasattr(value, "xx"):
             what = "is missing" if value is None else "must be rows here, not Moments"
             raise TypeError(f"`{name}` {what}: pass an array")
     given = {"X": X, "y": y} | ({} if weight is None else {"weight": weight})
-    how: dict[str, Any] = {"stay": stay, "squared": squared}
-    return _lifted(*as_floats(missing="X" if missing else "", **how, **given))
+    found, dtype = _numeric(given)
+    return [
+        _placed(array, dtype, stay if name == "X" else None)
+        for name, array in found.items()
+    ]
 
 
 def as_tile(X: Any, y: Any, weight: Any = None) -> Data:
@@ -218,7 +216,7 @@ def as_data_to_square(
     TypeError, ValueError
         As `as_data`, and for numbers too large or too small.
     """
-    data = as_data(X, y, weight, missing, stay, squared=True)
+    data = _lifted(*_rows(X, y, weight, stay))
     weights = np.ones(1) if weight is None else data.weight
     with few_for(*data.X.shape):
         if not stays_outside(data.X):
@@ -340,7 +338,7 @@ def _as_array(name: str, array: Any) -> Any:
         ) from None
 
 
-def _placed(array: Any, dtype: Any, stay: Stay | None) -> Any:
+def _placed(array: Any, dtype: Any, stay: Stay | None = None) -> Any:
     if not isinstance(array, np.ndarray):
         return jnp.asarray(array, dtype)
     converted = np.asarray(array, dtype)
