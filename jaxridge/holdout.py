@@ -1,8 +1,9 @@
 """Exact scores of held-out rows at every penalty: the routes there, and which to take.
 
 Folds that hold every row out once share one pass over the rows. With n ≤ m it yields
-the moments of each fold (see `systems`), with n > m a kernel (see `blocks`). Any other
-folds, and columns prepared anew in each, are factorised from their rows, one by one.
+the moments of each fold (see `systems`), with n > m a kernel (see `kernels`). Any
+other folds, and columns prepared anew in each, are factorised from their rows, one by
+one.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,7 +24,7 @@ from jaxridge.filled import UNTOUCHED, Filling
 from jaxridge.folds import Folds, Held
 from jaxridge.held import FoldFit, Scored, from_rows, from_sums, rows_of
 from jaxridge.moments import Moments, complements, left_out, total
-from jaxridge.nodes import nodes_for
+from jaxridge.nodes import Nodes, nodes_for
 from jaxridge.placement import placed
 from jaxridge.plans import Plan
 from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost, sums_keep
@@ -33,7 +34,7 @@ from jaxridge.routes import BLOCKS, DUAL, NEARBY, ONE_A_FOLD, PRIMAL, SVD, Route
 from jaxridge.scoring import OF_SUMS, Score, predictions
 from jaxridge.spectrum import condition, gain, of_data
 from jaxridge.sums import fold_moments, with_targets
-from jaxridge.systems import factorised, solved, solved_nearby
+from jaxridge.systems import factorised, factorised_together, solved, solved_nearby
 from jaxridge.tiles import at_once
 
 Scoring = tuple[Scored, Route]
@@ -162,12 +163,16 @@ def _scored_by_sums(
     folds, lams, score, _, fit_intercept, plan, _ = question
     (m, n), k = data.X.shape, len(folds.held)
     how, fast = (sharing, fit_intercept), plan.precision == FAST
-    whole = total(parts)
+    whole, nodes = total(parts), None
     training = complements(parts, whole)
-    of_fold, of_all = factorised(training, whole, lams, *how, alone=False)
+    shared = (
+        factorised_together(whole, lams, *how)
+        if sharing in NEARBY
+        else factorised(training, lams, *how)
+    )
     if sharing == ONE_A_FOLD:
         flop = flop_of_each(m, n, plan.sizes.t, k)
-        of_all = nodes_for(of_fold[0].values, lams, flop)
+        nodes = nodes_for(shared[0].values, lams, flop)
     X = cache(lambda: placed(data.X))
 
     def scored(part: Data, *fits: Any) -> tuple[Scored, Array]:
@@ -184,10 +189,10 @@ def _scored_by_sums(
         if part is not data:  # in place of those before, as large as k matrices
             sums = with_targets(parts, part, folds.held, fast)
             training = complements(sums, total(sums))
-        shared = of_fold, of_all
+        of_fold = shared
         if sharing in NEARBY:
-            shared = solved_nearby(of_all, training, lams, *how, plan.fold_tile), None
-        one, hold = scored(part, shared, sums, training, lams)
+            of_fold = solved_nearby(shared, training, lams, *how, plan.fold_tile)
+        one, hold = scored(part, of_fold, nodes, sums, training, lams)
         found.append(one)
         holds.append(hold)
     return _joined(found, plan), holds
@@ -248,7 +253,8 @@ def _joined(found: list[Scored], plan: Plan) -> Scored:
 
 
 def _of_every_fold(
-    shared: tuple[Any, Any],
+    of_fold: Any,
+    nodes: Nodes | None,
     parts: Moments,
     training: Moments,
     lams: Array,
@@ -258,14 +264,12 @@ def _of_every_fold(
     held: Held | None = None,
 ) -> tuple[Scored, Array]:
     """Score the fits of each fold; return also whether all of them hold."""
-    of_fold, of_all = shared
 
     def one_fold(
         fold: tuple[Any, Moments, Moments, Any],
     ) -> tuple[Scored, Array]:
         mine, part, sums, some = fold
-        given = lams, fit_intercept
-        fit, worst, holds = solved(sharing, mine, of_all, sums, *given)
+        fit, worst, holds = solved(mine, nodes, sums, lams, sharing, fit_intercept)
         scores, left = scores_of(fit, part, some)
         return Scored(scores, worst, left), holds
 
@@ -273,9 +277,10 @@ def _of_every_fold(
     return scored, jnp.all(holds)
 
 
-@partial(compiled, static_argnums=(4, 5, 6))
+@partial(compiled, static_argnums=(5, 6, 7))
 def _from_sums(
-    shared: tuple[Any, Any],
+    of_fold: Any,
+    nodes: Nodes | None,
     parts: Moments,
     training: Moments,
     lams: Array,
@@ -283,15 +288,16 @@ def _from_sums(
     fit_intercept: bool,
     score: Score,
 ) -> tuple[Scored, Array]:
-    given = shared, parts, training, lams, sharing, fit_intercept
+    given = of_fold, nodes, parts, training, lams, sharing, fit_intercept
     return _of_every_fold(
         *given, lambda fit, part, _: from_sums(part, fit, len(lams), score)
     )
 
 
-@partial(compiled, static_argnums=(6, 7, 8, 9))
+@partial(compiled, static_argnums=(7, 8, 9, 10))
 def _from_rows(
-    shared: tuple[Any, Any],
+    of_fold: Any,
+    nodes: Nodes | None,
     parts: Moments,
     training: Moments,
     lams: Array,
@@ -305,7 +311,7 @@ def _from_rows(
     def scores_of(fit: FoldFit, _: Moments, some: Held) -> tuple[Array, Array]:
         return from_rows(rows_of(data, *some), fit, len(lams), score, lam_tile)
 
-    given = shared, parts, training, lams, sharing, fit_intercept
+    given = of_fold, nodes, parts, training, lams, sharing, fit_intercept
     return _of_every_fold(*given, scores_of, held)
 
 
@@ -323,12 +329,10 @@ def by_moments(
     `paired` tells what each fold trains on and holds out, `prepare` what that makes of
     the columns.
     """
-    whole = total(parts)
     training, parts = jax.vmap(prepare)(*paired(parts))
-    given = ONE_A_FOLD, fit_intercept
-    shared = factorised(training, whole, lams, *given, alone=True)
-    of_fold = shared, parts, training, lams
-    return _from_sums(*of_fold, *given, score)[0]
+    given = lams, ONE_A_FOLD, fit_intercept
+    of_fold = factorised(training, *given, alone=True)
+    return _from_sums(of_fold, None, parts, training, *given, score)[0]
 
 
 @partial(

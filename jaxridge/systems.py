@@ -63,24 +63,18 @@ class Solved(NamedTuple):
 @partial(compiled, static_argnames=("sharing", "fit_intercept", "alone"))
 def factorised(
     training: Moments,
-    whole: Moments,
     lams: Float[Array, " L"],
     sharing: str,
     fit_intercept: bool,
-    alone: bool,
-) -> tuple[Any, Any]:
-    """Return what is shared over penalties: of each fold, and of all folds.
+    alone: bool = False,
+) -> Any:
+    """Return what the penalties of each fold share.
 
     `alone` says that the sums are all there is: no rows can bring lost digits back.
     """
     if sharing == CHOLESKY:
-        return (), None
+        return ()
     least = jnp.min(lams)
-    if sharing in NEARBY:
-        _, xx, xy = about_centre(whole, fit_intercept)
-        if sharing == ONE_FOR_ALL:
-            return (), (of_products(xx, xy), whole.weight)
-        return (), anchors_of(xx, lams)
 
     def one_fold(sums: Moments) -> tuple[Any, Array]:
         _, xx, xy = about_centre(sums, fit_intercept)
@@ -92,7 +86,18 @@ def factorised(
         spectrum = of_products_above(xx, xy, least)
         return spectrum, _condition(spectrum, least)
 
-    return jax.lax.map(one_fold, training), None
+    return jax.lax.map(one_fold, training)
+
+
+@partial(compiled, static_argnames=("sharing", "fit_intercept"))
+def factorised_together(
+    whole: Moments, lams: Float[Array, " L"], sharing: str, fit_intercept: bool
+) -> Any:
+    """Return what all folds share, of the moments of all rows."""
+    _, xx, xy = about_centre(whole, fit_intercept)
+    if sharing == ONE_FOR_ALL:
+        return of_products(xx, xy), whole.weight
+    return anchors_of(xx, lams)
 
 
 @partial(compiled, static_argnames=("sharing", "fit_intercept", "fold_tile"))
@@ -116,17 +121,17 @@ def solved_nearby(
 
 
 def solved(
-    sharing: str,
     of_fold: Any,
-    of_all: Any,
+    nodes: Nodes | None,
     sums: Moments,
     lams: Float[Array, " L"],
+    sharing: str,
     fit_intercept: bool,
 ) -> Solved:
-    """Return the fits of one fold, given its training moments and what is shared."""
+    """Return the fits of one fold, given what is shared and its training moments."""
     if sharing == ONE_A_FOLD:
         spectrum, worst = of_fold
-        return _by_spectrum(spectrum, worst, of_all, sums, lams, fit_intercept)
+        return _by_spectrum(spectrum, worst, nodes, sums, lams, fit_intercept)
     if sharing == TRIDIAGONAL:
         reduced, worst = of_fold
         return _by_tridiagonal(reduced, worst, sums, lams, fit_intercept)

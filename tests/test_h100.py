@@ -32,7 +32,7 @@ from jaxridge.routes import BLOCKS, CHOLESKY, NEARBY, ONE_A_FOLD, TRIDIAGONAL
 from jaxridge.rules import Rule, Start
 from jaxridge.scatter import How, cross_of_sets, moments_of_sets
 from jaxridge.scoring import squared_error
-from jaxridge.systems import factorised, solved_nearby
+from jaxridge.systems import factorised, factorised_together, solved_nearby
 from jaxridge.trajectory import STRIDE
 
 pytestmark = pytest.mark.skipif(
@@ -149,9 +149,10 @@ def compile_by_sums(compile_: Compiler, made: Any, dtype: str, sharing: str) -> 
     whole = compile_(total, parts)
     training = compile_(complements, parts, whole)
     how_solved = {"sharing": sharing, "fit_intercept": True}
-    of_fold, of_all = compile_(
-        factorised, training, whole, lams, **how_solved, alone=False
-    )
+    if sharing in NEARBY:
+        shared = compile_(factorised_together, whole, lams, **how_solved)
+    else:
+        shared = compile_(factorised, training, lams, **how_solved)
     data = compile_.data(m, n, few, dtype)
     if few != t:
         y, xy, yy = compile_(
@@ -161,13 +162,9 @@ def compile_by_sums(compile_: Compiler, made: Any, dtype: str, sharing: str) -> 
         training = compile_(complements, parts, compile_(total, parts))
     if sharing in NEARBY:
         how_solved |= {"fold_tile": made.fold_tile}
-        near = compile_(solved_nearby, of_all, training, lams, **how_solved)
-        shared = near, None
-    elif sharing == ONE_A_FOLD and t > 1:
-        shared = of_fold, nodes(compile_, L, dtype)
-    else:
-        shared = of_fold, None
-    fits, rest = (shared, parts, training, lams), (sharing, True, squared_error)
+        shared = compile_(solved_nearby, shared, training, lams, **how_solved)
+    few = nodes(compile_, L, dtype) if sharing == ONE_A_FOLD and t > 1 else None
+    fits, rest = (shared, few, parts, training, lams), (sharing, True, squared_error)
     if k * n <= m:
         compile_(holdout._from_sums, *fits, *rest)
     else:
