@@ -38,6 +38,7 @@ from jaxridge.objective import (
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
 from jaxridge.routes import Route
+from jaxridge.scoring import squared_error
 from jaxridge.tiles import View, as_stored, fold
 
 FITS_AT_ONCE = 4
@@ -181,7 +182,8 @@ def of_rows(
     """
     columns = learner(data.X, data.weight)
     view: View = as_stored if learner is untouched else partial(prepared, columns)
-    signs = signs_of(jnp.sqrt(_square(data)))
+    square = squared_error(data.Y, weighted_mean(data.Y, data.weight), data.weight)
+    signs = signs_of(jnp.sqrt(square))
     y, m = matmul(data.Y, signs), jnp.sum(data.weight)
     one = summed(fits, lams, signs)
 
@@ -277,12 +279,6 @@ def relative(
         for found in jax.lax.map(norms, all_, batch_size=FITS_AT_ONCE)
     )
     return autodiff, by_hand
-
-
-def _square(data: Data) -> Float[Array, " t"]:
-    """Return the mean square of each target about its mean."""
-    dy = data.Y - weighted_mean(data.Y, data.weight)
-    return matmul(data.weight, dy**2) / jnp.sum(data.weight)
 
 
 def signs_of(deviation: Float[Array, " t"]) -> Float[Array, " t"]:

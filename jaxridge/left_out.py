@@ -40,7 +40,7 @@ from jaxridge.leverages import (
 from jaxridge.nodes import Nodes, nodes_for
 from jaxridge.plans import plan
 from jaxridge.programs import compiled
-from jaxridge.risk import mean_square, unit_of
+from jaxridge.risk import unit_of
 from jaxridge.routes import Route
 from jaxridge.scoring import (
     Score,
@@ -203,7 +203,7 @@ def _mean_and_error(
 def _spread_of_targets(data: Data, unit: Float[Array, " t"]) -> Float[Array, " t"]:
     """Return the mean square of the targets about their mean, in units of their own."""
     Y = data.Y / unit
-    return mean_square(data._replace(Y=Y), weighted_mean(Y, data.weight))
+    return squared_error(Y, weighted_mean(Y, data.weight), data.weight)
 
 
 def _pooled(

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxridge.data import Centre, Data, weighted_rows
 from jaxridge.products import matmul
+from jaxridge.scoring import squared_error
 from jaxridge.spectrum import Spectrum, coef_at, gain, root_inverse
 from jaxridge.tiles import View, as_stored, fold
 
@@ -165,15 +166,9 @@ def log_evidence(
     return -(m * (jnp.log(2 * jnp.pi * noise) + 1) + volume) / 2, noise
 
 
-def mean_square(data: Data, about: Float[Array, " t"]) -> Float[Array, " t"]:
-    """Return the mean square of the targets about a point."""
-    squares = data.weight[:, None] * (data.Y - about) ** 2
-    return jnp.sum(squares, axis=0) / jnp.sum(data.weight)
-
-
 def unit_of(data: Data, centre: Centre) -> Float[Array, " t"]:
     """Return the mean square of the targets about their centre, 1 where it is 0."""
-    square = mean_square(data, centre.y)
+    square = squared_error(data.Y, centre.y, data.weight)
     return jnp.where(square > 0, square, 1)
 
 

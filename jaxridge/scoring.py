@@ -35,9 +35,8 @@ def absolute_error(y: Array, prediction: Array, weight: Array) -> Array:
 
 def r2(y: Array, prediction: Array, weight: Array) -> Array:
     """Return 1 − Σ w (p − y)² / Σ w (y − ȳ)², NaN where y is constant."""
-    spread = _mean((y - weighted_mean(y, weight)) ** 2, weight)
-    error = squared_error(y, prediction, weight)
-    return jnp.where(spread > 0, 1 - error / jnp.where(spread > 0, spread, 1), jnp.nan)
+    spread = squared_error(y, weighted_mean(y, weight), weight)
+    return _r2_of_sums(squared_error(y, prediction, weight), weight, spread)
 
 
 def correlation(y: Array, prediction: Array, weight: Array) -> Array:
