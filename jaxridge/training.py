@@ -71,7 +71,7 @@ def _descend_folds(
         return trajectory.run(rows, start, rule), columns
 
     def one_fold(weight: Array) -> tuple[Outcome, Columns]:
-        rows, columns = _rows(data, weight, rule, learner)
+        rows, columns = _rows(data, rule, learner, weight)
         return trajectory.run(rows, start, rule), columns
 
     # Mapped as a whole, so that rows that are the same in every fold are not copied.
@@ -82,22 +82,17 @@ def _rows_of_folds(
     data: Data, weights: Array, rule: Rule, learner: Learner
 ) -> tuple[Landscape, Columns]:
     """Return each fold's rows; one fold at a time if only few rows are kept of each."""
-
-    def one_fold(weight: Array) -> tuple[Landscape, Columns]:
-        return _rows(data, weight, rule, learner)
-
-    return (jax.lax.map if rule.compress else _vmapped)(one_fold, weights)
+    one_fold = partial(_rows, data, rule, learner)
+    if rule.compress:
+        return jax.lax.map(one_fold, weights)
+    return jax.vmap(one_fold)(weights)
 
 
 _watched_rows = jax.jit(_rows_of_folds, static_argnums=(2, 3))
 
 
-def _vmapped(function: Any, over: Array) -> Any:
-    return jax.vmap(function)(over)
-
-
 def _rows(
-    data: Data, weight: Array, rule: Rule, learner: Learner
+    data: Data, rule: Rule, learner: Learner, weight: Array
 ) -> tuple[Landscape, Columns]:
     columns = learner(data.X, weight)
     data = data._replace(weight=weight)
