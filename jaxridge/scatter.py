@@ -132,7 +132,7 @@ def _cross(
     """Return ȳ, Σ w dx dyᵀ and Σ w dy² of one set of rows."""
     n, t = data.X.shape[1], data.Y.shape[1]
     dtype = summed_in(data.X.dtype, how.fast)
-    y = _mean(data.Y, data, rows, total, how)
+    y = _mean(data, rows, total, how)
     centre = Centre(x.astype(dtype), y.astype(dtype))
 
     def add(sums: tuple[Twofold, Twofold], some: Data) -> tuple[Twofold, Twofold]:
@@ -146,25 +146,22 @@ def _cross(
     return y, xy.value().astype(y.dtype), yy.value().astype(y.dtype)
 
 
-def _mean(
-    of: Float[Array, "m c"], data: Data, rows: Held, total: Array, how: How
-) -> Float[Array, " c"]:
-    """Return Σ w a / Σ w, 0 without weight, as differences from a row that counts.
+def _mean(data: Data, rows: Held, total: Array, how: How) -> Float[Array, " t"]:
+    """Return ȳ of one set, 0 without weight, as differences from a row that counts.
 
     See `data.weighted_mean` for what that is good for.
     """
-    origin = of[rows.rows[jnp.argmax(_weight(data, rows) > 0)]]
-    columns = data._replace(X=of, Y=of[:, :0])
-    dtype = summed_in(of.dtype, how.fast)
+    origin = data.Y[rows.rows[jnp.argmax(_weight(data, rows) > 0)]]
+    targets, dtype = data._replace(X=data.X[:, :0]), summed_in(origin.dtype, how.fast)
 
     def add(sums: Twofold, some: Data) -> Twofold:
-        weight, a = some.weight.astype(dtype), some.X.astype(dtype)
-        return sums.plus(jnp.sum(weight[:, None] * (a - origin), axis=0))
+        weight, Y = some.weight.astype(dtype), some.Y.astype(dtype)
+        return sums.plus(jnp.sum(weight[:, None] * (Y - origin), axis=0))
 
     start = zeros(origin.shape, dtype)
-    sums = _over_blocks(add, start, columns, rows, dtype, how).value()
+    sums = _over_blocks(add, start, targets, rows, dtype, how).value()
     mean = origin + sums / jnp.where(total > 0, total, 1)
-    return jnp.where(total > 0, mean, 0).astype(of.dtype)
+    return jnp.where(total > 0, mean, 0).astype(origin.dtype)
 
 
 def _over_blocks(
