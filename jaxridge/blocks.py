@@ -46,10 +46,10 @@ def factorised(
     """Factorise the kernel of all rows, which is about their weighted mean."""
     root = jnp.sqrt(weight)
     K = root[:, None] * kernel * root
-    if not fit_intercept:
+    if fit_intercept:
+        values, left = eigh_across(K, root / jnp.linalg.norm(root))
+    else:
         values, left = jnp.linalg.eigh(K)
-        return Kernel(jnp.maximum(values, 0), left)
-    values, left = eigh_across(K, root / jnp.linalg.norm(root))
     return Kernel(jnp.maximum(values, 0), left)
 
 
