@@ -205,8 +205,7 @@ def _by_kernel(data: Data, question: Question) -> Scoring:
     w, sharing = data.weight, plan.route.sharing
     if score is predictions and not (np.asarray(w) > 0).all():
         sharing = ONE_A_FOLD  # left out are rows of √w A, which tell nothing of w = 0
-    design = data._replace(Y=data.Y[:, :1])
-    K = kernels.kernel_of(design, fit_intercept, plan.precision == FAST)
+    K = kernels.kernel_of(data.X, w, fit_intercept, plan.precision == FAST)
     given = lams, score, fit_intercept
     if sharing == BLOCKS:
         whole = blocks.factorised(K, w, fit_intercept)

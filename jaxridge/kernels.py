@@ -15,7 +15,7 @@ from jax.lax import dynamic_slice_in_dim
 from jaxtyping import Array, Float
 
 from jaxridge import accelerator
-from jaxridge.data import Centre, Data, centre_of, weighted_mean
+from jaxridge.data import Centre, Data, weighted_mean
 from jaxridge.folds import Held
 from jaxridge.held import FoldFit, Scored, from_rows
 from jaxridge.nodes import Nodes, few_of
@@ -38,10 +38,13 @@ class Kernels(NamedTuple):
 
 @partial(compiled, static_argnames=("fit_intercept", "fast"))
 def kernel_of(
-    data: Data, fit_intercept: bool, fast: bool = False
+    X: Float[Array, "m n"],
+    weight: Float[Array, " m"],
+    fit_intercept: bool,
+    fast: bool = False,
 ) -> Float[Array, "m m"]:
     """Return products of rows about their mean, or about 0 without an intercept."""
-    X, x = data.X, centre_of(data, fit_intercept).x
+    x = weighted_mean(X, weight) if fit_intercept else jnp.zeros_like(X[0])
     if not accelerator.is_used():
         return matmul(X - x, (X - x).T)
     dtype = summed_in(X.dtype, fast)

@@ -176,21 +176,22 @@ def compile_by_kernel(compile_: Compiler, made: Any, dtype: str, sharing: str) -
     """Compile what `holdout` calls where there are more columns than rows."""
     m, n, _, L, k, _ = made.sizes
     h = -(-m // k)
-    data, lams = compile_.data(m, n, 1, dtype), compile_.array(L, dtype=dtype)
+    X, weight, lams = (compile_.array(*s, dtype=dtype) for s in ((m, n), (m,), (L,)))
     train, held = compile_.sets(k, m - m // k), compile_.sets(k, h)
-    K = compile_(kernels.kernel_of, data, True, made.precision == FAST, given=data)
+    fast = made.precision == FAST
+    K = compile_(kernels.kernel_of, X, weight, True, fast, given=(X, weight))
     Y = compile_.array(m, made.target_tile, dtype=dtype)
     if sharing == BLOCKS:
-        whole = compile_(factorised_blocks, K, data.weight, True)
+        whole = compile_(factorised_blocks, K, weight, True)
         rest = held, lams, squared_error, True, made.lam_tile
         few = nodes(compile_, L, dtype)
-        compile_(scored_blocks, whole, Y, data.weight, *rest, few, given=Y)
+        compile_(scored_blocks, whole, Y, weight, *rest, few, given=Y)
         return
     least = compile_.array(dtype=dtype)
-    each = compile_(kernels.factorised, K, data.weight, train, held, least, True)
+    each = compile_(kernels.factorised, K, weight, train, held, least, True)
     rest = train, held, lams, squared_error, True, made.lam_tile
     few = nodes(compile_, L, dtype)
-    compile_(kernels.scored, each, Y, data.weight, *rest, few, given=Y)
+    compile_(kernels.scored, each, Y, weight, *rest, few, given=Y)
 
 
 def nodes(compile_: Compiler, L: int, dtype: str) -> Nodes:
