@@ -87,7 +87,7 @@ def _triangle(data: Data, centre: Centre, view: View) -> Float[Array, "c c"]:
 
     empty, rows = jnp.zeros((columns, columns), dtype), (data.X, data.Y)
     room = max(TILE_BYTES, 8 * tile()) if accelerator.is_used() else TILE_BYTES
-    return fold(absorb, empty, data.weight, *rows, least=4 * columns, at_once=room)
+    return fold(absorb, empty, data.weight, *rows, least=4 * columns, room=room)
 
 
 def _joined_rows(data: Data, centre: Centre, view: View) -> Float[Array, "m c"]:

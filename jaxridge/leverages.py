@@ -192,7 +192,7 @@ def left_out_losses(
     if nodes is not None:
         wider = len(nodes.lams) * min(t, NARROW)
     room = 8 * tile() * width // max(width, wider)
-    return fold(absorb, start, data.weight, *rows, at_once=room)
+    return fold(absorb, start, data.weight, *rows, room=room)
 
 
 def left_out_scores(

@@ -117,13 +117,13 @@ def fold(
     weight: Float[Array, " m"],
     *arrays: Float[Array, "m _"],
     least: int = 1,
-    at_once: int | None = None,
+    room: int | None = None,
     parts: int = PARTS,
 ) -> S:
     """Return ``step(...step(step(state, first tile), second tile)...)``.
 
     `step` takes the state, the tile's weights and its rows of each array. All tiles
-    have the same number of rows, at least `least` and else as many as `at_once` bytes
+    have the same number of rows, at least `least` and else as many as `room` bytes
     hold, by default those of `tile` float64 numbers; the last one is moved back to fit,
     and the rows that it repeats have weight 0.
 
@@ -132,7 +132,7 @@ def fold(
     """
     m = weight.shape[0]
     row_bytes = sum(a.shape[1] for a in arrays) * weight.dtype.itemsize
-    length = max(least, (8 * tile() if at_once is None else at_once) // row_bytes)
+    length = max(least, (8 * tile() if room is None else room) // row_bytes)
     if length >= m:
         return step(state, weight, *arrays)
     parts = gcd(m, parts)
@@ -156,7 +156,7 @@ def fold_blocks(
     parts: int = PARTS,
 ) -> S:
     """Do as `fold`, with tiles of so many rows, however much they hold."""
-    return fold(step, state, weight, *arrays, least=terms, at_once=0, parts=parts)
+    return fold(step, state, weight, *arrays, least=terms, room=0, parts=parts)
 
 
 def _rows(array: Array, first: Array, count: int, parts: int) -> Array:
