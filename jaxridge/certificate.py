@@ -134,24 +134,19 @@ def certify(
     if not isinstance(params, Params | ParamsPath):
         raise TypeError(f"`params` must be Params, got {type(params).__name__}")
     data = as_data_to_square(X, y, weight)
-    path = params if isinstance(params, ParamsPath) else None
-    if path is None:
-        checks.single_penalty(lam, "pass their fits, a `ParamsPath`")
-    else:
+    is_path = isinstance(params, ParamsPath)
+    if is_path:
         checks.grid(lam)
-    lams = as_penalty("lam" if path is None else "lams", lam, data.X.dtype)
+    else:
+        checks.single_penalty(lam, "pass their fits, a `ParamsPath`")
+    lams = as_penalty("lams" if is_path else "lam", lam, data.X.dtype)
     n, t = data.X.shape[1], data.Y.shape[1]
-    shape = np.shape(lams) + (n,) + np.shape(y)[1:]
-    if np.shape(params.coef) != shape:
-        raise ValueError(
-            f"`params` must have coef of shape {shape}, got {np.shape(params.coef)}"
-        )
-    shape = np.shape(lams) + np.shape(y)[1:]
-    if np.shape(params.intercept) != shape:
-        raise ValueError(
-            f"`params` must have intercept of shape {shape}, got "
-            f"{np.shape(params.intercept)}"
-        )
+    L, of_targets = np.shape(lams), np.shape(y)[1:]
+    shapes = {"coef": (*L, n, *of_targets), "intercept": (*L, *of_targets)}
+    for name, shape in shapes.items():
+        got = np.shape(getattr(params, name))
+        if got != shape:
+            raise ValueError(f"`params` must have {name} of shape {shape}, got {got}")
     lams = lams.reshape(-1)
     coef = jnp.asarray(params.coef, data.X.dtype).reshape(len(lams), n, t)
     intercept = jnp.asarray(params.intercept, data.X.dtype).reshape(len(lams), t)
