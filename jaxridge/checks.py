@@ -104,14 +104,14 @@ def squarable(name: str, array: Any, weight: Any, missing: bool = False) -> None
         return
     with np.errstate(all="ignore"):
         heaviest = _ends(weight)[1]
-        if _have_squares(array, _sum_of_squares(array) * heaviest):
+        if have_squares(array.dtype, _sum_of_squares(array) * heaviest):
             return
         finite(name, array, missing)
         values = np.nan_to_num(np.asarray(array))
         squares = _sum_of_squares(values)
-        if not values.any() or _have_squares(array, squares * heaviest):
+        if not values.any() or have_squares(array.dtype, squares * heaviest):
             return
-    if _have_squares(array, squares):
+    if have_squares(array.dtype, squares):
         raise ValueError(
             f"`weight` reaches {float(heaviest):.3g}, and times squares of `{name}` "
             f"that leaves the range of {values.dtype}: rescale it"
@@ -123,11 +123,11 @@ def squarable(name: str, array: Any, weight: Any, missing: bool = False) -> None
     )
 
 
-def _have_squares(array: Any, total: float) -> bool:
+def have_squares(dtype: Any, total: Any) -> Any:
     """Whether squares that add up to this are numbers with all their digits."""
-    limits = np.finfo(array.dtype)
+    limits = np.finfo(dtype)
     least = limits.tiny / limits.eps  # below it, a product has lost digits
-    return bool(least <= total <= 1 / least)
+    return (least <= total) & (total <= 1 / least)
 
 
 def _sum(array: Any) -> float:

@@ -120,10 +120,8 @@ def _refuse_beyond(sizes: Array, rows: Data, start: int) -> None:
 
     They are told by the place that they had before rows were cut into tiles.
     """
-    limits = np.finfo(rows.X.dtype)
-    least = limits.tiny / limits.eps
     largest, squares = np.asarray(sizes).T
-    if ((largest == 0) | ((least <= squares) & (squares <= 1 / least))).all():
+    if ((largest == 0) | checks.have_squares(rows.X.dtype, squares)).all():
         return
     Y = rows.Y[:, 0] if rows.Y.shape[1] == 1 else rows.Y
     for name, values in (("X", rows.X), ("y", Y)):
