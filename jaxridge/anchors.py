@@ -15,7 +15,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxridge.conjugate import ALIKE, conjugate_gradients, probes
 from jaxridge.costs import ANCHORS_AT_MOST
-from jaxridge.products import grown, matmul
+from jaxridge.power import grown
+from jaxridge.products import matmul
 
 FAR = 60  # steps from an anchor to the ends of a wide grid's part
 

@@ -21,11 +21,11 @@ from jaxridge.data import (
 from jaxridge.factors import answer, by_rows
 from jaxridge.moments import Moments, about_centre
 from jaxridge.objective import Params, ParamsPath
+from jaxridge.power import condition_of
 from jaxridge.precision import is_kept
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
 from jaxridge.routes import DUAL, ONE, PRIMAL, SVD, Route
-from jaxridge.solvers import condition_of
 from jaxridge.spectrum import Spectrum, coef_at, condition, gain, of_sums
 from jaxridge.sums import moments_of_all
 

@@ -5,7 +5,6 @@ of mantissa where the caller believes in twenty-four. Products of the package go
 this file, which asks for the full precision of the operands, or name that themselves.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -21,7 +20,6 @@ from jaxridge.twofold import Twofold
 PRECISION = jax.lax.Precision.HIGHEST
 # What a user may ask for: all digits, or those that a GPU multiplies fastest.
 FULL, FAST = "full", "fast"
-POWER_STEPS = 8
 
 
 def matmul(
@@ -77,22 +75,6 @@ def mirrored(lower: Float[Array, "n n"]) -> Float[Array, "n n"]:
     """Return the symmetric matrix of which this is the lower half."""
     whole = jnp.tril(lower) + jnp.tril(lower, -1).T
     return row_by_row(whole) if accelerator.is_used() else whole
-
-
-def grown(
-    product: Callable[[Array], Array], like: Float[Array, "n n"]
-) -> Float[Array, ""]:
-    """Return about the largest eigenvalue of a symmetric matrix, by its products.
-
-    Power steps tell it to a small factor.
-    """
-    start = jax.random.normal(jax.random.key(0), like.shape[:1], like.dtype)
-
-    def step(_: Array, v: Array) -> Array:
-        size = jnp.linalg.norm(v)
-        return product(v / jnp.where(size > 0, size, 1))
-
-    return jnp.linalg.norm(jax.lax.fori_loop(0, POWER_STEPS, step, start))
 
 
 @jax.custom_vjp

@@ -29,8 +29,9 @@ from jaxridge.data import (
     intercept_at,
 )
 from jaxridge.objective import Params
+from jaxridge.power import condition_of
 from jaxridge.precision import SINGLE, in_float64
-from jaxridge.products import grown, matmul
+from jaxridge.products import matmul
 from jaxridge.programs import compiled
 from jaxridge.spectrum import graded_svd
 
@@ -239,16 +240,6 @@ def _in_units(
 def _inverse_unit(X: Array, lam: Array) -> Array:
     size = jnp.maximum(jnp.max(jnp.abs(X)), jnp.sqrt(lam))
     return jnp.exp2(-jnp.floor(jnp.log2(jnp.where(size > 0, size, 1))))
-
-
-def condition_of(factor: Float[Array, "k k"]) -> Float[Array, ""]:
-    """Return about the condition number of a matrix, from its Cholesky factor.
-
-    The largest eigenvalue of the matrix and of its inverse come from a few power steps,
-    O(k²) each, which tell them to a small factor. That of a failed factor is NaN.
-    """
-    largest = grown(lambda v: matmul(factor, matmul(v, factor)), factor)
-    return largest * grown(lambda v: cho_solve((factor, True), v), factor)
 
 
 def _by_cholesky(factor: Array, X: Array, Y: Array) -> Array:

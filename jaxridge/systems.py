@@ -23,7 +23,8 @@ from jaxridge.costs import BATCHED
 from jaxridge.held import FoldFit
 from jaxridge.moments import Moments, about_centre
 from jaxridge.nodes import Nodes, few_of
-from jaxridge.products import grown, matmul
+from jaxridge.power import condition_of
+from jaxridge.products import matmul
 from jaxridge.programs import compiled
 from jaxridge.routes import CHOLESKY, NEARBY, ONE_A_FOLD, ONE_FOR_ALL, TRIDIAGONAL
 from jaxridge.spectrum import (
@@ -233,9 +234,6 @@ def _by_cholesky(sums: Moments, lams: Array, fit_intercept: bool) -> Solved:
     least = jnp.min(lams)
     factor = jnp.linalg.cholesky(xx + least * one)
     there = jnp.all(jnp.isfinite(factor))
-    factor = jnp.where(there, factor, one)
-    largest = grown(lambda v: matmul(xx, v) + least * v, xx)
-    inverse = grown(lambda v: cho_solve((factor, True), v), xx)
-    # Power steps tell both to a small factor.
-    worst = jnp.where(there, 2 * largest * inverse, jnp.inf)
+    # Power steps tell it to a small factor.
+    worst = jnp.where(there, 2 * condition_of(factor), jnp.inf)
     return Solved(FoldFit(centre, None, middle), worst, there)

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 from jax.lax import linalg
 from jaxtyping import Array, Float
 
+from jaxridge.power import STEPS
 from jaxridge.products import matmul
 
 BLOCK = 64
 GROUPS = 4  # of blocks, by how many rows they leave alone
-POWER_STEPS = 8
 
 
 class Tridiagonal(NamedTuple):
@@ -111,6 +111,6 @@ def condition(of: Tridiagonal, lam: Float[Array, ""]) -> Float[Array, ""]:
         there = jnp.isfinite(size) & (size > 0)
         return jnp.where(there, image / size, v), jnp.where(there, size, jnp.inf)
 
-    grown = jax.lax.scan(step, start, None, POWER_STEPS)[1]
+    grown = jax.lax.scan(step, start, None, STEPS)[1]
     largest = jnp.max(rows) + lam
     return jnp.where(largest > 0, largest * jnp.max(grown), jnp.inf)

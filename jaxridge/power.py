@@ -1,0 +1,37 @@
+"""How large a matrix and its inverse are, by power steps: to a small factor.
+
+A few products with a vector tell that, O(n²) each, where eigenvalues take O(n³).
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import cho_solve
+from jaxtyping import Array, Float
+
+from jaxridge.products import matmul
+
+STEPS = 8
+
+
+def grown(
+    product: Callable[[Array], Array], like: Float[Array, "n n"]
+) -> Float[Array, ""]:
+    """Return about the largest eigenvalue of a symmetric matrix, by its products."""
+    start = jax.random.normal(jax.random.key(0), like.shape[:1], like.dtype)
+
+    def step(_: Array, v: Array) -> Array:
+        size = jnp.linalg.norm(v)
+        return product(v / jnp.where(size > 0, size, 1))
+
+    return jnp.linalg.norm(jax.lax.fori_loop(0, STEPS, step, start))
+
+
+def condition_of(factor: Float[Array, "n n"]) -> Float[Array, ""]:
+    """Return about the condition number of a matrix, from its Cholesky factor.
+
+    That of a failed factor is NaN.
+    """
+    largest = grown(lambda v: matmul(factor, matmul(v, factor)), factor)
+    return largest * grown(lambda v: cho_solve((factor, True), v), factor)
