@@ -27,16 +27,7 @@ from jaxridge.factors import Known, answer, known
 from jaxridge.folds import Folds
 from jaxridge.grids import grid_of_known, on_grid
 from jaxridge.holdout import Question, score_folds
-from jaxridge.leverages import (
-    Loss,
-    Spread,
-    joined,
-    left_out_losses,
-    left_out_scores,
-    slack,
-    spread_of,
-    standard_error_of_mean,
-)
+from jaxridge.leverages import Loss, left_out_losses, left_out_scores, slack
 from jaxridge.nodes import Nodes, nodes_for
 from jaxridge.plans import plan
 from jaxridge.programs import compiled
@@ -53,6 +44,7 @@ from jaxridge.scoring import (
     squared_error,
 )
 from jaxridge.spectrum import Spectrum
+from jaxridge.spread import Spread, joined, spread_of, standard_error_of_mean
 
 LOSSES = {"mse": jnp.square, "mae": jnp.abs}
 # Rows of a smaller 1 − h, a difference of numbers near 1, have lost half their digits.

@@ -26,24 +26,15 @@ from jaxtyping import Array, Bool, Float
 from jaxridge.data import Centre, Data
 from jaxridge.nodes import NARROW, Nodes, by_few, few_of
 from jaxridge.products import matmul
-from jaxridge.programs import compiled
 from jaxridge.risk import interpolates
 from jaxridge.scoring import Score, score_about, squared_error
 from jaxridge.spectrum import Spectrum, gain, root_inverse
+from jaxridge.spread import Spread, joined, scatter_of
 from jaxridge.tiles import at_once, fold, tile
 
 APART = 1e-5  # less of u² than that along other axes is a row by itself
 
 Loss = Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]
-
-
-class Spread(NamedTuple):
-    """Weighted mean and scatter of a loss over rows, and how many rows counted."""
-
-    weight: Float[Array, ""]
-    mean: Float[Array, "L t"]
-    scatter: Float[Array, "L t"]
-    rows: Float[Array, ""]
 
 
 class Whole(NamedTuple):
@@ -252,42 +243,3 @@ def whole_of(
     if fit_intercept:
         middle = matmul(data.weight, data.Y - centre.y) / weight
     return Whole(weight, middle, beyond)
-
-
-def standard_error_of_mean(spread: Spread) -> Float[Array, "L t"]:
-    """Return std(ddof=1)/√rows of the losses, weighted as their mean is."""
-    variance = spread.scatter / spread.weight / jnp.maximum(spread.rows - 1, 1)
-    safe = jnp.where(variance > 0, variance, 1)
-    return jnp.where(variance > 0, jnp.sqrt(safe), 0)
-
-
-@compiled
-def spread_of(weight: Float[Array, " m"], losses: Float[Array, "L m t"]) -> Spread:
-    """Return the spread of losses over rows of these weights."""
-    mean, scatter = jax.vmap(lambda one: scatter_of(weight, one))(losses)
-    counted = jnp.sum(weight > 0).astype(weight.dtype)
-    return Spread(jnp.sum(weight), mean, scatter, counted)
-
-
-def scatter_of(
-    weight: Float[Array, " m"], losses: Float[Array, "m t"]
-) -> tuple[Float[Array, " t"], Float[Array, " t"]]:
-    """Return the mean of losses over rows of these weights, and their scatter."""
-    total, w = jnp.sum(weight), weight[:, None]
-    losses = jnp.where(w > 0, losses, 0)
-    mean = jnp.sum(w * losses, axis=0) / jnp.where(total > 0, total, 1)
-    return mean, jnp.sum(w * (losses - mean) ** 2, axis=0)
-
-
-@compiled
-def joined(a: Spread, b: Spread) -> Spread:
-    """Return the spread of two sets of rows together (Chan, Golub, LeVeque 1979)."""
-    weight = a.weight + b.weight
-    part = b.weight / jnp.where(weight > 0, weight, 1)
-    apart = b.mean - a.mean
-    return Spread(
-        weight,
-        a.mean + part * apart,
-        a.scatter + b.scatter + a.weight * part * apart**2,
-        a.rows + b.rows,
-    )

@@ -24,7 +24,6 @@ from jaxridge.fits import Axes, FitAlongAxes, fit_of_sums
 from jaxridge.folds import split
 from jaxridge.grids import lambda_grid
 from jaxridge.left_out import SLACK
-from jaxridge.leverages import Spread, joined, spread_of, standard_error_of_mean
 from jaxridge.moments import Moments
 from jaxridge.objective import Params
 from jaxridge.paths import path
@@ -32,6 +31,7 @@ from jaxridge.precision import warn_if_lost
 from jaxridge.routes import ONE, ONE_A_FOLD, PRIMAL, Route
 from jaxridge.scoring import SCORINGS, constant_targets, defined
 from jaxridge.sparse import gradient_norms, left_out, sums_of
+from jaxridge.spread import Spread, joined, spread_of, standard_error_of_mean
 from jaxridge.validation import cross_validate
 
 MOST = 5000  # columns of which XᵀWX is made, or rows of which XXᵀ is

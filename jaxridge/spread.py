@@ -1,0 +1,60 @@
+"""The mean of a loss over rows, and how sure it is: for each penalty and target.
+
+Sets of rows, each with its mean and its scatter about that, join as `moments` do.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxridge.programs import compiled
+
+
+class Spread(NamedTuple):
+    """Weighted mean and scatter of a loss over rows, and how many rows counted."""
+
+    weight: Float[Array, ""]
+    mean: Float[Array, "L t"]
+    scatter: Float[Array, "L t"]
+    rows: Float[Array, ""]
+
+
+def standard_error_of_mean(spread: Spread) -> Float[Array, "L t"]:
+    """Return std(ddof=1)/√rows of the losses, weighted as their mean is."""
+    variance = spread.scatter / spread.weight / jnp.maximum(spread.rows - 1, 1)
+    safe = jnp.where(variance > 0, variance, 1)
+    return jnp.where(variance > 0, jnp.sqrt(safe), 0)
+
+
+@compiled
+def spread_of(weight: Float[Array, " m"], losses: Float[Array, "L m t"]) -> Spread:
+    """Return the spread of losses over rows of these weights."""
+    mean, scatter = jax.vmap(lambda one: scatter_of(weight, one))(losses)
+    counted = jnp.sum(weight > 0).astype(weight.dtype)
+    return Spread(jnp.sum(weight), mean, scatter, counted)
+
+
+def scatter_of(
+    weight: Float[Array, " m"], losses: Float[Array, "m t"]
+) -> tuple[Float[Array, " t"], Float[Array, " t"]]:
+    """Return the mean of losses over rows of these weights, and their scatter."""
+    total, w = jnp.sum(weight), weight[:, None]
+    losses = jnp.where(w > 0, losses, 0)
+    mean = jnp.sum(w * losses, axis=0) / jnp.where(total > 0, total, 1)
+    return mean, jnp.sum(w * (losses - mean) ** 2, axis=0)
+
+
+@compiled
+def joined(a: Spread, b: Spread) -> Spread:
+    """Return the spread of two sets of rows together (Chan, Golub, LeVeque 1979)."""
+    weight = a.weight + b.weight
+    part = b.weight / jnp.where(weight > 0, weight, 1)
+    apart = b.mean - a.mean
+    return Spread(
+        weight,
+        a.mean + part * apart,
+        a.scatter + b.scatter + a.weight * part * apart**2,
+        a.rows + b.rows,
+    )
