@@ -16,7 +16,7 @@ from jaxridge import checks
 from jaxridge.compression import is_worthwhile
 from jaxridge.data import Data, as_floats, as_penalty
 from jaxridge.objective import Params
-from jaxridge.optimizers import Same
+from jaxridge.sameness import Same
 
 # J before each step is kept: 80 MB of it for every penalty in float64.
 MOST_STEPS = 10**7

@@ -16,18 +16,16 @@ from jaxtyping import Array, Bool, Float, Int
 from tabulate import tabulate
 
 from jaxridge import accelerator
-from jaxridge.data import (
-    Data,
-    intercept_at,
-)
+from jaxridge.data import Data, intercept_at
 from jaxridge.derivatives import OF_DESCENT, without_derivative
 from jaxridge.draws import draw
 from jaxridge.landscape import Landscape, cost_there
 from jaxridge.objective import Params, ParamsPath
-from jaxridge.optimizers import Same, known_to_work, lbfgs, safe_step
+from jaxridge.optimizers import known_to_work, lbfgs, safe_step
 from jaxridge.products import matmul
 from jaxridge.progress import bar
 from jaxridge.rules import Rule, Start
+from jaxridge.sameness import Same
 
 # Steps between two looks at the progress bar, and between two writes to the history.
 BLOCK = 50

@@ -13,7 +13,8 @@ import pytest
 from helpers import assert_close, compilations
 
 from jaxridge import descend
-from jaxridge.optimizers import Same, exact_line_search, lbfgs, safe_step
+from jaxridge.optimizers import exact_line_search, lbfgs, safe_step
+from jaxridge.sameness import Same
 
 X, y = np.arange(12.0).reshape(6, 2) / 10, np.arange(6.0)
 
