@@ -66,18 +66,18 @@ class Candidate(NamedTuple):
 
 
 def candidates(
-    sizes: Sizes, kind: str, asked: str, tile: int, side_by_side: bool = False
+    sizes: Sizes, kind: str, asked: str, tile: int, on_gpu: bool = False
 ) -> Iterator[Candidate]:
     """Yield the routes to "folds", "leave-one-out" or a "path" in a dtype.
 
-    So many numbers, a `tile`, are worked on at a time, of folds `side_by_side` where
-    one alone would not fill the device.
+    So many numbers, a `tile`, are worked on at a time; of folds side by side on a GPU,
+    which one alone would not fill.
     """
     if asked != "folds":
         return _of_all_rows(sizes, kind, asked == "leave-one-out", tile)
     if sizes.n > sizes.m:
         return _of_kernel(sizes, kind, tile)
-    return _of_sums(sizes, kind, tile, side_by_side)
+    return _of_sums(sizes, kind, tile, on_gpu)
 
 
 def _of_all_rows(
@@ -116,14 +116,12 @@ class Way(NamedTuple):
     each: int = 0  # target
 
 
-def _of_sums(
-    sizes: Sizes, kind: str, tile: int, side_by_side: bool
-) -> Iterator[Candidate]:
+def _of_sums(sizes: Sizes, kind: str, tile: int, on_gpu: bool) -> Iterator[Candidate]:
     """Yield the ways to solve every fold's system, given the sums of each fold."""
     m, n, t, L, k, size = sizes
     sums = together(_sums(sizes), Work(start=1, bytes=6.0 * k * n * n * size))
     state = 8 * n * L  # of conjugate gradients, for each target
-    folds = min(k, max(1, tile // (state * t))) if side_by_side else 1
+    folds = min(k, max(1, tile // (state * t))) if on_gpu else 1
     # Predictions, or errors, and where rows are read what is made of those held out.
     h = -(-m // k)
     formed = 3 * min(tile, (n if k * n <= m else h) * t * L)
@@ -131,7 +129,7 @@ def _of_sums(
     # there); and a few matrices under way.
     fixed = (3 * k + 6) * n * n + formed + 3 * h * n * (k * n > m)
     each = 4 * k * n + m + 4 * m // k + k * L
-    given = tile, state * folds + k * n * L, side_by_side
+    given = tile, state * folds + k * n * L, on_gpu
     for sharing, way in _ways(sizes, kind, *given).items():
         scores = _scores(sizes, way.at, tile)
         a_fold = together(way.factors, way.fits, scores, Work(folds=1))

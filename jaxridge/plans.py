@@ -170,7 +170,7 @@ def plan(
     # Of its numbers three or so are there at a time.
     tile = max(1, min(shrunk(device.tile), limit // (8 * sizes.itemsize)))
     device = device._replace(tile=tile)
-    found = list(candidates(sizes, kind, asked, tile, side_by_side=where != "cpu"))
+    found = list(candidates(sizes, kind, asked, tile, on_gpu=where != "cpu"))
     made = _cheapest(found, sizes, device, limit)
     fast = precision == FAST and kind == "float32" and where != "cpu"
     return replace(made, precision=FAST if fast else FULL)
