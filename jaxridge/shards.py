@@ -59,4 +59,4 @@ def _added_up(data: Data, sets: Held, how: How, mesh: Mesh) -> Moments:
         out_specs=Axes(ROWS),
         check_vma=False,
     )(data, sets)  # (devices, folds, ...)
-    return jax.vmap(lambda parts: total(parts), in_axes=1)(every)
+    return jax.vmap(total, in_axes=1)(every)
