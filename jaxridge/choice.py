@@ -233,6 +233,18 @@ def scores_of_folds(
     return Scores(lams, per_fold, mean, error, jnp.asarray(greater_is_better), route)
 
 
+def scores_of_all(
+    lams: Float[Array, " L"],
+    mean: Float[Array, "L *t"],
+    greater_is_better: bool,
+    route: Route,
+) -> Scores:
+    """Return scores of all rows together: of no folds, and without standard errors."""
+    xp = mean.__array_namespace__()
+    better = xp.asarray(greater_is_better)
+    return Scores(lams, mean[None][:0], mean, xp.zeros_like(mean), better, route)
+
+
 @quick_if_few
 def _summary(per_fold: Any) -> tuple[Any, Any]:
     return per_fold.mean(axis=0), standard_error(per_fold)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxridge import checks
-from jaxridge.choice import Evidence, Scores
+from jaxridge.choice import Evidence, Scores, scores_of_all
 from jaxridge.data import (
     ArrayLike,
     Centre,
@@ -230,8 +230,7 @@ def _gcv_scores(grid: Array, mean: Array, route: Route) -> Scores:
             "`weight` adds up to less than the degrees of freedom that a fit takes, "
             "and GCV needs more: weights count rows, so scale them to their number"
         )
-    none = jnp.zeros_like(mean)
-    return Scores(grid, none[None][:0], mean, none, jnp.asarray(False), route)
+    return scores_of_all(grid, mean, False, route)
 
 
 def _evidence_scores(grid: Array, found: tuple[Array, Array], route: Route) -> Evidence:
@@ -247,8 +246,7 @@ def _evidence_scores(grid: Array, found: tuple[Array, Array], route: Route) -> E
             f"`y` has no evidence{where}: every penalty explains it perfectly (a "
             "constant target, or one row): leave that target out"
         )
-    none, greater = jnp.zeros_like(mean), jnp.asarray(True)
-    return Evidence(grid, none[None][:0], mean, none, greater, noise, route)
+    return Evidence(*scores_of_all(grid, mean, True, route)[:5], noise, route)
 
 
 @partial(compiled, static_argnums=(2, 3))

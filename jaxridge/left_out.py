@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge import checks
-from jaxridge.choice import Scores
+from jaxridge.choice import Scores, scores_of_all
 from jaxridge.columns import untouched
 from jaxridge.costs import flop_of_each
 from jaxridge.data import (
@@ -147,8 +147,7 @@ def scores_left_out(
             if callable(scoring):
                 found = called(scoring, data.Y, found, data.weight)
             mean = drop_target_axis(defined(scoring, found, constant), y)
-            none = jnp.zeros_like(mean)
-            return Scores(grid, none[None][:0], mean, none, jnp.asarray(True), route)
+            return scores_of_all(grid, mean, True, route)
 
         return on_grid(pooled, lams, data.X.dtype, automatic)
     loss = LOSSES["mae" if scoring == "mae" else "mse"]

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, RegressorMixin, is_classifier
 from sklearn.metrics import get_scorer, get_scorer_names
 
 from jaxridge import checks
-from jaxridge.choice import Evidence, Scores, scores_of_folds
+from jaxridge.choice import Evidence, Scores, scores_of_all, scores_of_folds
 from jaxridge.columns import Learner, untouched
 from jaxridge.criteria import EVIDENCE, GCV, scored_by_rows
 from jaxridge.data import as_data_to_square, in_kind_of_input, on_device
@@ -240,9 +240,7 @@ def _given(rows: Rows) -> dict[str, Any]:
 def _judged_left_out(rows: Rows, lams: Any, asked: Asked) -> Scores:
     predicted = left_out(rows, lams)
     mean: Any = _judgements(rows, np.arange(len(rows.y)), predicted, asked)
-    none: Any = np.zeros_like(mean)
-    better: Any = np.asarray(True)
-    return Scores(lams, none[None][:0], mean, none, better, Route())
+    return scores_of_all(lams, mean, True, Route())
 
 
 @in_kind_of_input

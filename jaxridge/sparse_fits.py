@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from jaxridge import krylov
 from jaxridge.certificate import Certificate
-from jaxridge.choice import Evidence, Scores, scores_of_folds
+from jaxridge.choice import Evidence, Scores, scores_of_all, scores_of_folds
 from jaxridge.criteria import evidence, gcv
 from jaxridge.data import Centre, as_penalty, in_kind_of_input
 from jaxridge.fits import Axes, FitAlongAxes, fit_of_sums
@@ -158,8 +158,7 @@ def left_out_scores(rows: SparseRows, lams: Any, scoring: str) -> Scores:
             rows.Y, left_out_predictions(rows, lams), rows.weight
         )
         mean = _defined(scoring, mean, rows.Y, rows.weight)
-        none: Any = np.zeros_like(mean)
-        return Scores(lams, none[None][:0], mean, none, better, route)
+        return scores_of_all(lams, mean, better, route)
     loss = LOSSES["mae" if scoring == "mae" else "mse"]
     spread: Spread | None = None
     for which, error in _errors(rows, lams):
