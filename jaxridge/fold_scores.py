@@ -206,7 +206,7 @@ def _exactly(
         return until_it_fits(scored)
 
 
-def folds_of(data: Data, y: Any, folds: Any, groups: Any) -> Folds:
+def folds_of(data: Data, y: Any, folds: Any, groups: Any = None) -> Folds:
     """Return checked folds, or refuse those whose rows have no weight on one side."""
     masks = split(folds, y, groups)
     if checks.is_traced(data.weight):

@@ -152,7 +152,7 @@ def scores_of(
         return on_grid(score, lams, rows.X.dtype, automatic)
     mean = rows.fit_intercept
     if not isinstance(asked.cv, str):
-        masks = folds_of(once.data, rows.y, asked.cv, asked.groups)
+        masks = folds_of(once.data, rows.y, asked.cv)
         given = asked.scoring, mean, learner
         return scores_by_folds(once, rows.y, lams, masks, *given)
     if asked.cv == "loo":
@@ -219,11 +219,11 @@ def _of_sparse_at(
     if isinstance(asked.cv, str):
         return criterion(given, grid, asked.cv)
     if callable(asked.scoring):
-        folds = held_out(given, grid, asked.cv, asked.groups)
+        folds = held_out(given, grid, asked.cv)
         judged: Any = [_judgements(rows, which, p, asked) for which, p in folds]
         judged = np.stack(judged)
         return in_kind_of_input(scores_of_folds)(grid, judged, True, Route())
-    return fold_scores(given, grid, asked.cv, asked.groups, asked.scoring)
+    return fold_scores(given, grid, asked.cv, asked.scoring)
 
 
 def _of_one_target(scores: Any) -> Any:
@@ -245,8 +245,8 @@ def _judged_left_out(rows: Rows, lams: Any, asked: Asked) -> Scores:
 
 @in_kind_of_input
 def _judged_folds(rows: Rows, lams: Any, asked: Asked) -> Scores:
-    given = _given(rows) | {"groups": asked.groups, "prepare": rows.prepare}
-    folds, route = held_out_predictions(rows.X, rows.y, lams, asked.cv, **given)
+    given = rows.X, rows.y, lams, asked.cv
+    folds, route = held_out_predictions(*given, prepare=rows.prepare, **_given(rows))
     found = [_judgements(rows, which, np.asarray(p), asked) for which, p in folds]
     return scores_of_folds(lams, jnp.stack(found), True, route)
 

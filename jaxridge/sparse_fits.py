@@ -5,7 +5,7 @@ are enough; leave-one-out and other scores read the rows a tile at a time. With 
 columns, and too many rows to be turned into few dense ones, conjugate gradients answer.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -21,7 +21,7 @@ from jaxridge.choice import Evidence, Scores, scores_of_all, scores_of_folds
 from jaxridge.criteria import evidence, gcv
 from jaxridge.data import Centre, as_penalty, in_kind_of_input
 from jaxridge.fits import Axes, FitAlongAxes, fit_of_sums
-from jaxridge.folds import split
+from jaxridge.folds import Folds
 from jaxridge.grids import lambda_grid
 from jaxridge.left_out import SLACK
 from jaxridge.moments import Moments
@@ -63,9 +63,6 @@ class SparseRows:
     def sums(self) -> Moments:
         """Their moments, made once for all that is asked of them."""
         return sums_of(self.X, self.Y, self.weight)
-
-
-Scored = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def fit_sparse(rows: SparseRows, lam: Any) -> FitAlongAxes:
@@ -154,9 +151,8 @@ def left_out_scores(rows: SparseRows, lams: Any, scoring: str) -> Scores:
     route = Route(PRIMAL, ONE, "float64")
     better: Any = np.asarray(SCORINGS[scoring].greater_is_better)
     if scoring == "correlation":
-        mean: Any = named(scoring)(
-            rows.Y, left_out_predictions(rows, lams), rows.weight
-        )
+        predicted = left_out_predictions(rows, lams)
+        mean: Any = _scored(scoring, rows.Y, predicted, rows.weight)
         mean = _defined(scoring, mean, rows.Y, rows.weight)
         return scores_of_all(lams, mean, better, route)
     loss = LOSSES["mae" if scoring == "mae" else "mse"]
@@ -175,11 +171,8 @@ def left_out_scores(rows: SparseRows, lams: Any, scoring: str) -> Scores:
     return Scores(lams, mean[None], mean, deviation, better, route)
 
 
-def fold_scores(
-    rows: SparseRows, lams: Any, folds: Any, groups: Any, scoring: str
-) -> Scores:
+def fold_scores(rows: SparseRows, lams: Any, masks: Folds, scoring: str) -> Scores:
     """Return scores by name over folds."""
-    masks = split(folds, rows.Y, groups)
     if masks.is_partition and scoring in ("mse", "r2") and not rows.is_wide:
         parts = [
             sums_of(rows.X[held], rows.Y[held], rows.weight[held])
@@ -188,10 +181,9 @@ def fold_scores(
         sums: Any = jax.tree.map(lambda *a: np.stack(a), *parts)
         mean = rows.fit_intercept
         return cross_validate(sums, None, lams, scoring=scoring, fit_intercept=mean)
-    score = named(scoring)
     found = [
-        score(rows.Y[held], predicted, rows.weight[held])
-        for held, predicted in held_out(rows, lams, folds, groups)
+        _scored(scoring, rows.Y[held], predicted, rows.weight[held])
+        for held, predicted in held_out(rows, lams, masks)
     ]
     route = Route(PRIMAL, ONE_A_FOLD, "float64")
     if rows.is_wide:
@@ -208,11 +200,10 @@ def _defined(scoring: str, scores: Any, Y: Any, weight: Any) -> Any:
 
 
 def held_out(
-    rows: SparseRows, lams: np.ndarray, folds: Any, groups: Any
+    rows: SparseRows, lams: np.ndarray, masks: Folds
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield each fold's held-out rows, and predictions (L, h, t) by the others."""
-    masks = split(folds, rows.Y, groups)
-    for train, held in zip(masks.train, np.asarray(masks.held), strict=True):
+    for train, held in zip(masks.train, masks.held, strict=True):
         which = np.flatnonzero(held)
         coef, intercept = along(rows, lams, train)
         (L, _, t), X = coef.shape, rows.X[which]
@@ -220,13 +211,9 @@ def held_out(
         yield which, predicted.reshape(-1, L, t).swapaxes(0, 1) + intercept[:, None]
 
 
-def named(scoring: str) -> Scored:
-    """Return a score of targets, predictions (L, h, t) and weights, by its name."""
-    return partial(_scored, scoring)
-
-
 @in_kind_of_input
 def _scored(scoring: str, Y: Any, predicted: Any, weight: Any) -> Any:
+    """Return a score, by its name, of targets and predictions (L, h, t)."""
     score = SCORINGS[scoring].score
     return jax.vmap(lambda p: score(jnp.asarray(Y), p, jnp.asarray(weight)))(
         jnp.asarray(predicted)
