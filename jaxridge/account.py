@@ -9,7 +9,6 @@ import jax
 import numpy as np
 from tabulate import tabulate
 
-from jaxridge.choice import choose
 from jaxridge.encoding import Encoded, Encoding, learn_encoding
 from jaxridge.grids import NOTHING_BEYOND
 from jaxridge.study import Study, Task
@@ -174,19 +173,12 @@ def describe_target(
     yield from describe_coefficients(encoding, found)
 
 
-def simplest(found: Study) -> int | None:
-    """Return the place of the 1-SE penalty, if the scores have a standard error."""
-    if not len(found.scores.per_fold):
-        return None
-    return int(choose(found.scores, "1se").index)
-
-
 def describe_choice(request: Request, trial: Trial, found: Study) -> Iterator[str]:
     """Show the scores over the penalties, and the one chosen."""
-    scores, at, simple = found.scores, int(found.choice.index), simplest(found)
+    scores, at, simple = found.scores, int(found.choice.index), found.simplest
     marks = {simple: "1-SE lambda"}
     marks[at] = "chosen" if request.rule == "min" else f"chosen ({request.rule})"
-    order = np.argsort(scores.lams, kind="stable")
+    order = found.order
     spread = np.linspace(0, len(order) - 1, LAMS_SHOWN).round().astype(int)
     shown = {*order[spread].tolist(), at, simple}
     rows = [
@@ -234,7 +226,7 @@ def verdicts(encoding: Encoding, found: Study) -> Iterator[str]:
     scores = found.scores
     if bool(scores.greater_is_better) or found.mean_only == 0:  # nothing to be told of
         return
-    order = np.argsort(scores.lams, kind="stable")
+    order = found.order
     lams, mean = scores.lams[order], scores.mean[order]
     at = int(mean.argmin())
     spread = float(scores.standard_error[order][at])
@@ -265,7 +257,7 @@ def describe_errors(
     """Show the score chosen by beside those of simpler models."""
     at = found.choice.index
     best, se = float(found.scores.mean[at]), float(found.scores.standard_error[at])
-    spread = f" +/- {se:.3g}" if simplest(found) is not None else ""
+    spread = f" +/- {se:.3g}" if found.simplest is not None else ""
     yield f"{trial.score}: {best:.5g}{spread} ({trial.words})"
     if np.isfinite(found.mean_only):
         yield f"  of the mean alone: {found.mean_only:.5g}"
@@ -294,8 +286,8 @@ def describe_errors(
 def describe_coefficients(encoding: Encoding, found: Study) -> Iterator[str]:
     """Show the largest coefficients by name."""
     standard, raw = found.chosen.coef, found.raw
-    order = np.argsort(-np.abs(standard), kind="stable")[:COEFFICIENTS_SHOWN]
-    rows = [(encoding.features[j], standard[j], raw.coef[j]) for j in order]
+    largest = found.largest(COEFFICIENTS_SHOWN)
+    rows = [(encoding.features[j], standard[j], raw.coef[j]) for j in largest]
     yield ""
     own = f"intercept in its own units {raw.intercept:.5g}"
     yield f"largest of {len(standard)} coefficients ({own}):"

@@ -7,9 +7,8 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from numpy.typing import ArrayLike
 
-from jaxridge.account import simplest
 from jaxridge.plots import NAME, on_log_axis, shortened
-from jaxridge.story import LISTED, Story, ends_of, largest_of, order_of, short
+from jaxridge.story import LISTED, Story, ends_of, short
 from jaxridge.study import Study
 
 POINTS = 2000  # drawn of rows, at most
@@ -78,11 +77,11 @@ def _marked(figure: go.Figure, lams: ArrayLike, chosen: float) -> None:
 
 
 def _validation(story: Story, found: Study) -> go.Figure:
-    order, scores = order_of(found), found.scores
+    order, scores = found.order, found.scores
     lams, mean = scores.lams[order], scores.mean[order]
     error = scores.standard_error[order]
     at, figure = on_log_axis(lams).tolist(), go.Figure()
-    if simplest(found) is not None:
+    if found.simplest is not None:
         figure.add_scatter(
             x=at + at[::-1],
             y=np.concatenate([mean + error, (mean - error)[::-1]]).tolist(),
@@ -107,10 +106,10 @@ def _validation(story: Story, found: Study) -> go.Figure:
 
 
 def _coefficients(story: Story, found: Study) -> go.Figure:
-    order = order_of(found)
+    order = found.order
     lams = found.scores.lams[order]
     figure = go.Figure()
-    for place, i in enumerate(largest_of(found, CURVES)):
+    for place, i in enumerate(found.largest(CURVES)):
         figure.add_scatter(
             x=on_log_axis(lams).tolist(),
             y=short(found.params.coef[order, i]),
@@ -123,7 +122,7 @@ def _coefficients(story: Story, found: Study) -> go.Figure:
 
 
 def _bars(story: Story, found: Study) -> go.Figure:
-    largest = largest_of(found, LISTED)
+    largest = found.largest(LISTED)
     names = [_escaped(story.encoding.features[i]) for i in largest]
     # A range that holds the bars at every λ, so that they are seen to shrink.
     size = 1.05 * np.abs(found.params.coef[:, largest]).max(initial=0) or 1.0

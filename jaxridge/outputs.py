@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from matplotlib.axes import Axes
 
-from jaxridge.account import Request, simplest
+from jaxridge.account import Request
 from jaxridge.encoding import Encoding
 from jaxridge.files import MODEL, save_result, write_csv, written_aside
 from jaxridge.intervals import Kept
@@ -97,7 +97,7 @@ def result_of(fit: Fitted, seconds: dict[str, float]) -> dict[str, Any]:
 def _of_target(
     name: str, found: Study, error: dict[str, float] | None
 ) -> dict[str, Any]:
-    at, simple, scores = int(found.choice.index), simplest(found), found.scores
+    at, simple, scores = int(found.choice.index), found.simplest, found.scores
     error_known = simple is not None
     return {
         "name": name,

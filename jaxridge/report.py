@@ -13,11 +13,11 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 from scipy.special import stdtrit
 
-from jaxridge.account import at_edge, simplest, verdicts
+from jaxridge.account import at_edge, verdicts
 from jaxridge.figures import pictures
 from jaxridge.intervals import Kept, coef_deviation
 from jaxridge.plots import on_log_axis
-from jaxridge.story import LISTED, Story, ends_of, largest_of, order_of, short
+from jaxridge.story import LISTED, Story, ends_of, short
 from jaxridge.study import Study
 
 LEVEL = 0.9  # of the intervals of coefficients
@@ -57,11 +57,11 @@ def _of_target(
     story: Story, result: dict[str, Any], j: int, found: Study, half: np.ndarray
 ) -> dict[str, Any]:
     """Return what the page says of one target."""
-    of, simple = result["targets"][j], simplest(found)
-    order = order_of(found)
+    of, simple = result["targets"][j], found.simplest
+    order = found.order
     at = int(found.choice.index)
     known = bool(np.isfinite(half).all())
-    largest = largest_of(found, LISTED)
+    largest = found.largest(LISTED)
     return {
         "id": j,
         "name": of["name"],
@@ -157,7 +157,7 @@ def _in_words(result: dict[str, Any], condition: float) -> str:
 
 def _path(story: Story, found: Study) -> dict[str, Any]:
     """Return what the slider of a target moves through."""
-    order, scores = order_of(found), found.scores
+    order, scores = found.order, found.scores
     lams = scores.lams[order]
     path = {
         "lams": lams.tolist(),
@@ -165,9 +165,9 @@ def _path(story: Story, found: Study) -> dict[str, Any]:
         "score": story.trial.score,
         "mean": scores.mean[order].tolist(),
         "error": scores.standard_error[order].tolist()
-        if simplest(found) is not None
+        if found.simplest is not None
         else None,
-        "largest": short(found.params.coef[:, largest_of(found, LISTED)][order]),
+        "largest": short(found.params.coef[:, found.largest(LISTED)][order]),
         "line": None,
     }
     if story.feature is not None:

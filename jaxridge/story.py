@@ -1,4 +1,4 @@
-"""What the page of a fit tells, and in which order."""
+"""What the page of a fit tells."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,16 +35,6 @@ class Story:
     def feature(self) -> np.ndarray | None:
         """The one column, if there is one only."""
         return self.rows.X[:, 0] if self.rows.X.shape[1] == 1 else None
-
-
-def order_of(found: Study) -> np.ndarray:
-    """Return the places of the penalties from the least to the largest."""
-    return np.argsort(found.scores.lams, kind="stable")
-
-
-def largest_of(found: Study, count: int) -> np.ndarray:
-    """Return the places of so many of the largest coefficients."""
-    return np.argsort(-np.abs(found.chosen.coef), kind="stable")[:count]
 
 
 def short(values: ArrayLike) -> Any:

@@ -65,7 +65,8 @@ class Study(NamedTuple):
     `params` are coefficients of the prepared columns at every penalty, `chosen` those
     at the chosen one, and `raw` the same in the columns' own units. `mean_only` and
     `unpenalized` are the held-out errors of the two models that need no choice of λ:
-    the mean of the target, and λ = 0. What is of a target has their axis last.
+    the mean of the target, and λ = 0. What is of a target has their axis last; where
+    that has been taken away, `order`, `simplest` and `largest` tell more.
     """
 
     scores: Scores
@@ -78,6 +79,22 @@ class Study(NamedTuple):
     mean_only: Array | np.ndarray
     unpenalized: Array | np.ndarray
     certificate: Certificate
+
+    @property
+    def order(self) -> np.ndarray:
+        """The places of the penalties from the least to the largest."""
+        return np.argsort(self.scores.lams, kind="stable")
+
+    @property
+    def simplest(self) -> int | None:
+        """The place of the 1-SE penalty, if the scores have a standard error."""
+        if not len(self.scores.per_fold):
+            return None
+        return int(choose(self.scores, "1se").index)
+
+    def largest(self, count: int) -> np.ndarray:
+        """Return the places of so many of the largest coefficients."""
+        return np.argsort(-np.abs(self.chosen.coef), kind="stable")[:count]
 
     def of_each_target(self) -> list["Study"]:
         """Return what was found for each target, without the targets' axis."""
