@@ -10,6 +10,7 @@ import numpy as np
 from tabulate import tabulate
 
 from jaxridge.encoding import Encoded, Encoding, learn_encoding
+from jaxridge.excerpt import places
 from jaxridge.grids import NOTHING_BEYOND
 from jaxridge.study import Study, Task
 from jaxridge.trial import Trial
@@ -179,8 +180,7 @@ def describe_choice(request: Request, trial: Trial, found: Study) -> Iterator[st
     marks = {simple: "1-SE lambda"}
     marks[at] = "chosen" if request.rule == "min" else f"chosen ({request.rule})"
     order = found.order
-    spread = np.linspace(0, len(order) - 1, LAMS_SHOWN).round().astype(int)
-    shown = {*order[spread].tolist(), at, simple}
+    shown = {*order[places(len(order), LAMS_SHOWN)].tolist(), at, simple}
     rows = [
         (
             f"{scores.lams[i]:.5g}",

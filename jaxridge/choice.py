@@ -13,14 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from tabulate import tabulate
 
 from jaxridge import checks
 from jaxridge.data import in_kind_of_input
+from jaxridge.excerpt import excerpt
 from jaxridge.programs import quick_if_few
 from jaxridge.routes import Route
-
-ROWS_SHOWN = 12
 
 
 class Scores(NamedTuple):
@@ -55,13 +53,11 @@ class Scores(NamedTuple):
             np.asarray(a).reshape(len(self.lams), -1).mean(axis=1)
             for a in (self.mean, self.standard_error)
         )
-        rows = list(zip(self.lams, mean, error, strict=True))
-        shown = np.unique(np.linspace(0, len(rows) - 1, ROWS_SHOWN).round().astype(int))
-        if np.size(self.mean) > len(rows):
+        if np.size(self.mean) > len(mean):
             headers = ["lam", "score, mean of targets", "standard error, mean"]
         else:
             headers = ["lam", "score", "standard error"]
-        return tabulate([rows[i] for i in shown], headers, floatfmt=".6g")
+        return excerpt((self.lams, mean, error), headers)
 
 
 class Evidence(NamedTuple):

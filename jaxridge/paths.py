@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from tabulate import tabulate
 
 from jaxridge import checks
 from jaxridge.certificate import Certificate, of_moments, of_rows, some_of
@@ -23,6 +22,7 @@ from jaxridge.data import (
     in_kind_of_input,
     intercept_at,
 )
+from jaxridge.excerpt import excerpt
 from jaxridge.factors import answer
 from jaxridge.moments import Moments, about_centre, as_one
 from jaxridge.nodes import Nodes, nodes_for
@@ -39,8 +39,6 @@ from jaxridge.risk import (
 from jaxridge.routes import ONE, PRIMAL, Route
 from jaxridge.spectrum import Spectrum, coef_at, condition, of_sums
 from jaxridge.tiles import View, as_stored
-
-ROWS_SHOWN = 12
 
 
 class Path(NamedTuple):
@@ -75,11 +73,8 @@ class Path(NamedTuple):
     def __str__(self) -> str:
         """Return one line for each penalty, at most twelve spread over the grid."""
         coef = np.asarray(self.params.coef).reshape(len(self.lams), -1)
-        norms = np.linalg.norm(coef, axis=1)
-        shown = np.linspace(0, len(norms) - 1, ROWS_SHOWN).round().astype(int)
-        rows = [(self.lams[i], self.df[i], norms[i]) for i in np.unique(shown)]
-        headers = ["lam", "degrees of freedom", "norm of coef"]
-        return tabulate(rows, headers, floatfmt=".6g")
+        columns = self.lams, self.df, np.linalg.norm(coef, axis=1)
+        return excerpt(columns, ["lam", "degrees of freedom", "norm of coef"])
 
 
 @in_kind_of_input

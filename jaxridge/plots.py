@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from jaxridge import checks
 from jaxridge.choice import Scores, choose
+from jaxridge.excerpt import places
 from jaxridge.objective import ParamsPath
 from jaxridge.trajectory import Descent
 
@@ -112,7 +113,7 @@ def plot_history(fits: Descent, ax: Axes | None = None) -> Axes:
     ax = _axes(ax)
     lams, steps = np.atleast_1d(fits.lam), np.atleast_1d(fits.steps)
     history = np.atleast_2d(fits.history)
-    shown = _spread(len(lams))
+    shown = places(len(lams), NAMED_CURVES)
     curves = history[shown, : steps[shown].max() + 1]
     # Draw until every curve has made all but a thousandth of its way down.
     moving = curves - curves[:, -1:] > 1e-3 * (curves[:, :1] - curves[:, -1:])
@@ -285,10 +286,6 @@ def _looks(count: int) -> list[dict[str, Any]]:
         {"color": colours(shade), "linestyle": style, "linewidth": 1.8}
         for shade, style in zip(shades, islice(cycle(STYLES), count), strict=False)
     ]
-
-
-def _spread(count: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, NAMED_CURVES).round().astype(int))
 
 
 def _draw_log_axis(ax: Axes, lams: np.ndarray) -> np.ndarray:

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
-from tabulate import tabulate
 
 from jaxridge import accelerator
 from jaxridge.data import Data, intercept_at
 from jaxridge.derivatives import OF_DESCENT, without_derivative
 from jaxridge.draws import draw
+from jaxridge.excerpt import excerpt
 from jaxridge.landscape import Landscape, cost_there
 from jaxridge.objective import Params, ParamsPath
 from jaxridge.optimizers import known_to_work, lbfgs, safe_step
@@ -33,7 +33,6 @@ BLOCK = 50
 # take less time than that, so that a few too many cost little. A part of a block.
 STRIDE = 10
 SMALL = 2**24  # numbers
-ROWS_SHOWN = 12
 BATCH_NOISE = 0.1  # how far above its first J a descent by mini-batches may end
 # A sweep maps over the penalties and their steps; everything else is shared.
 OVER_LAMS: Any = {"lam": 0, "learning_rate": 0, "tol": None, "init": None, "key": None}
@@ -79,13 +78,8 @@ class Descent(NamedTuple):
             np.where(np.atleast_1d(self.converged), "yes", "no"),
             np.atleast_1d(self.gradient_norm),
         )
-        rows = list(zip(*columns, strict=True))
-        shown = np.unique(np.linspace(0, len(rows) - 1, ROWS_SHOWN).round().astype(int))
-        return tabulate(
-            [rows[i] for i in shown],
-            ["lam", "first J", "last J", "steps", "converged", "gradient norm"],
-            floatfmt=("g", ".6g", ".6g", "", "", ".1e"),
-        )
+        headers = ["lam", "first J", "last J", "steps", "converged", "gradient norm"]
+        return excerpt(columns, headers, ("g", ".6g", ".6g", "", "", ".1e"))
 
 
 class State(NamedTuple):
