@@ -30,7 +30,6 @@ MOSTLY = 0.5  # of the values of a column, to be taken for one of numbers with s
 ID_NAME = r"(^|_|\b)id$|[a-z]I[dD]$"
 ROWS_LOOKED_AT = 2**20
 LARGEST = 1e140  # or, upside down, smallest: of which many squares can be added
-IN_WORDS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_temporal)
 NUMBERS = (
     pa.types.is_integer,
     pa.types.is_floating,
@@ -55,18 +54,27 @@ def known(name: str, table: pa.Table) -> None:
         raise ValueError(f"the table has no column {name!r}: {hint}")
 
 
+def type_of(of: pa.DataType) -> pa.DataType:
+    """Return the type of values, also of those that are encoded by a dictionary."""
+    return of.value_type if pa.types.is_dictionary(of) else of
+
+
+def is_text(of: pa.DataType) -> bool:
+    """Whether values of a type are text."""
+    of = type_of(of)
+    return pa.types.is_string(of) or pa.types.is_large_string(of)
+
+
 def kind_of(name: str, values: pa.ChunkedArray) -> str:
     """Return "number", "text" or "dates"; refuse everything else."""
-    of = values.type
-    if pa.types.is_dictionary(of):
-        of = of.value_type
+    of = type_of(values.type)
     if pa.types.is_null(of) or values.null_count == len(values):
         raise ValueError(f"column {name!r} is empty: leave it out with --drop {name}")
     if any(is_number(of) for is_number in NUMBERS):
         return "number"
     if pa.types.is_temporal(of):
         return "dates"
-    if not (pa.types.is_string(of) or pa.types.is_large_string(of)):
+    if not is_text(of):
         if pa.types.is_binary(of) or pa.types.is_large_binary(of):
             raise ValueError(
                 f"column {name!r} holds bytes that are not UTF-8: save the file as "
@@ -150,8 +158,8 @@ def refuse_dates(name: str, kind: str) -> None:
 
 def _instead(values: pa.ChunkedArray) -> str:
     """Say what a column holds in the place of numbers."""
-    of = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-    if not any(is_known(of) for is_known in IN_WORDS):
+    of = type_of(values.type)
+    if not (is_text(of) or pa.types.is_temporal(of)):
         return f"it holds {of}"
     if slip := slip_in(values):
         return f"it {slip}"

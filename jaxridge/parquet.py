@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
+from jaxridge.kinds import is_text
 from jaxridge.progress import bar
 from jaxridge.tables import UNREADABLE, check_names
 
@@ -26,7 +27,7 @@ class Stored:
     def __init__(self, path: Path) -> None:
         schema = pa.parquet.read_schema(path)
         check_names(path, schema.names)
-        text = [one.name for one in schema if _is_text(one.type)]
+        text = [one.name for one in schema if is_text(one.type)]
         self._file = pa.parquet.ParquetFile(
             path, read_dictionary=text, buffer_size=READ_BYTES, pre_buffer=False
         )
@@ -69,7 +70,7 @@ class Stored:
 
     def is_text(self, name: str) -> bool:
         """Whether a column holds text."""
-        return _is_text(self._file.schema_arrow.field(name).type)
+        return is_text(self._file.schema_arrow.field(name).type)
 
     def batches(self, rows: int, names: list[str]) -> Iterator[pa.RecordBatch]:
         """Yield the rows, of some columns, so many at a time."""
@@ -78,9 +79,3 @@ class Stored:
         except UNREADABLE as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"{self._name} cannot be read further: {reason}") from None
-
-
-def _is_text(of: pa.DataType) -> bool:
-    if pa.types.is_dictionary(of):
-        of = of.value_type
-    return pa.types.is_string(of) or pa.types.is_large_string(of)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from jaxridge.kinds import DIGITS
+from jaxridge.kinds import DIGITS, is_text
 from jaxridge.progress import bar
 
 PARQUET_MAGIC, PARQUET_NAMES = b"PAR1", (".parquet", ".pq")
@@ -135,9 +135,8 @@ def _refuse_open_quote(path: Path, table: pa.Table, stream: Callable[[], Any]) -
     Arrow takes all lines from there to the end of the file for one value.
     """
     for name in table.column_names:
-        of = table.schema.field(name).type
-        of = of.value_type if pa.types.is_dictionary(of) else of
-        last = table.column(name)[-1:].to_pylist() if pa.types.is_string(of) else []
+        values = table.column(name)
+        last = values[-1:].to_pylist() if is_text(values.type) else []
         for value in last:
             if value and "\n" in value and stream().read().count(b'"') % 2:
                 raise ValueError(
