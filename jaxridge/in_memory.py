@@ -52,7 +52,7 @@ def fit_in_memory(request: Request) -> Generator[str, None, Fitted]:
     yield from said
     trial = _trial(request, len(rows.Y), groups)
     task = request.task(trial)
-    found = study(rows.X, rows.Y, rows.weight, task, progress=True)
+    found = study(rows.X, rows.Y, rows.weight, task)
     kept = None
     if request.interval is not None or request.report:
         kept = kept_for(rows, found, task)

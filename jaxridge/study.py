@@ -113,10 +113,8 @@ def study(
     Y: np.ndarray,
     weight: np.ndarray | None,
     task: Task,
-    *,
-    progress: bool = False,
 ) -> Study:
-    """Score a grid of penalties, choose one, and fit all rows.
+    """Score a grid of penalties, choose one, and fit all rows, beside a bar.
 
     Every target, a column of `Y`, gets a penalty of its own.
 
@@ -124,20 +122,17 @@ def study(
     all rows where there are no folds.
     """
     trial = task.trial
-    stages = bar(STAGES, "choosing lambda", "stage", wanted=progress)
+    stages = bar(STAGES, "choosing lambda", "stage", wanted=True)
     with jax.enable_x64(True), stages as shown:
         # On a CPU not a copy, if X is aligned.
         data = as_data(jax.device_put(X), Y, weight, missing=True)
-        steps: StepOptions = {"progress": progress} if task.method == "descent" else {}
+        steps: StepOptions = {"progress": True} if task.method == "descent" else {}
 
         def scored(
             X: Array, grid: Any, learner: Learner, intercept: bool, **how: Any
         ) -> Scores:
             shown.update()
-            given: dict[str, Any] = {
-                "weight": data.weight,
-                "fit_intercept": intercept,
-            }
+            given: Any = {"weight": data.weight, "fit_intercept": intercept}
             if trial.folds is None:
                 score: Any = CRITERIA[str(trial.cv)]
                 ready = prepared(learner(X, data.weight), X)
@@ -153,10 +148,8 @@ def study(
 
         fit_intercept = task.fit_intercept
         grid = "auto" if task.lams is None else jnp.asarray(task.lams)
-        how: dict[str, Any] = (
-            {} if trial.folds is None else {"method": task.method, **steps}
-        )
-        scores = scored(data.X, grid, task.learner, fit_intercept, **how)
+        given = data.X, grid, task.learner, fit_intercept
+        scores = scored(*given, method=task.method, **steps)
         choice, lams = choose(scores, task.rule, per_target=True), scores.lams
         zero, none = jnp.zeros_like(lams[:1]), jnp.zeros_like(data.X[:, :1])
         mean_only = baseline(none, imputed, True)
