@@ -46,7 +46,6 @@ from jaxridge.scoring import (
 from jaxridge.spectrum import Spectrum
 from jaxridge.spread import Spread, joined, spread_of, standard_error_of_mean
 
-LOSSES = {"mse": jnp.square, "mae": jnp.abs}
 # Rows of a smaller 1 − h, a difference of numbers near 1, have lost half their digits.
 SLACK = 1e-5
 
@@ -150,11 +149,9 @@ def scores_left_out(
             return scores_of_all(grid, mean, True, route)
 
         return on_grid(pooled, lams, data.X.dtype, automatic)
-    loss = LOSSES["mae" if scoring == "mae" else "mse"]
+    loss = jnp.abs if scoring == "mae" else jnp.square
     unit = _own_unit(data.Y)
-    square = None
-    if scoring == "r2":
-        square = _spread_of_targets(data, unit)
+    square = _spread_of_targets(data, unit) if scoring == "r2" else None
 
     def score(grid: Array) -> Scores:
         spread, route = _spread(rows, grid, loss, fit_intercept, unit)

@@ -7,13 +7,12 @@ columns, and too many rows to be turned into few dense ones, conjugate gradients
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from jaxridge import krylov
 from jaxridge.certificate import Certificate
@@ -42,7 +41,6 @@ A_STEP, LEAST_STEPS = 14, 20
 COLUMNS_AT_ONCE = 2**25  # numbers of coefficients solved for at a time
 DECADES = 8  # below the trace, where an automatic grid begins
 EVERY = slice(None)
-LOSSES = {"mse": np.square, "mae": np.abs}
 
 
 @dataclass(frozen=True)
@@ -155,12 +153,11 @@ def left_out_scores(rows: SparseRows, lams: Any, scoring: str) -> Scores:
         mean: Any = _scored(scoring, rows.Y, predicted, rows.weight)
         mean = _defined(scoring, mean, rows.Y, rows.weight)
         return scores_of_all(lams, mean, better, route)
-    loss = LOSSES["mae" if scoring == "mae" else "mse"]
-    spread: Spread | None = None
-    for which, error in _errors(rows, lams):
-        losses: tuple[Any, Any] = rows.weight[which], loss(error)
-        spread = _gathered(spread, *losses)
-    mean, deviation = _summary(spread)
+    loss = np.abs if scoring == "mae" else np.square
+    each = (
+        _spread(rows.weight[which], loss(error)) for which, error in _errors(rows, lams)
+    )
+    mean, deviation = _mean_and_error(reduce(_joined, each))
     if scoring == "r2":
         middle = np.average(rows.Y, 0, rows.weight)
         square = np.average((rows.Y - middle) ** 2, 0, rows.weight)
@@ -266,15 +263,10 @@ def along(
     return np.concatenate(coefs), np.concatenate(intercepts)
 
 
-@in_kind_of_input
-def _gathered(before: Spread | None, weight: Array, losses: Array) -> Spread:
-    here = spread_of(jnp.asarray(weight), jnp.asarray(losses))
-    return here if before is None else joined(Spread(*map(jnp.asarray, before)), here)
+_spread: Any = in_kind_of_input(spread_of)
+_joined: Any = in_kind_of_input(joined)
 
 
 @in_kind_of_input
-def _summary(spread: Spread | None) -> Any:
-    if spread is None:
-        raise ValueError("`X` has no rows: pass at least one")
-    spread = Spread(*map(jnp.asarray, spread))
+def _mean_and_error(spread: Spread) -> Any:
     return spread.mean, standard_error_of_mean(spread)
