@@ -15,7 +15,13 @@ POINTS = 2000  # drawn of rows, at most
 CURVES = 12  # coefficients drawn along λ
 LEGEND = 16  # characters of their names
 BESIDE = 0.1  # decades beside the least and the largest λ
-GREYS = ("solid", "dash", "dot", "dashdot")  # so that no curve is told by colour alone
+DASHES = ("solid", "dash", "dot", "dashdot")  # no curve is told by colour alone
+BLUE = "#4c78a8"
+DOTS = {
+    "mode": "markers",
+    "marker": {"size": 5, "opacity": 0.6, "color": BLUE},
+    "showlegend": False,
+}
 
 
 class Picture(NamedTuple):
@@ -98,7 +104,7 @@ def _validation(story: Story, found: Study) -> go.Figure:
         customdata=lams.tolist(),
         hovertemplate="λ = %{customdata:.5g}: %{y:.5g}<extra></extra>",
         mode="lines",
-        line={"color": "#4c78a8"},
+        line={"color": BLUE},
         name=story.trial.score,
     )
     _marked(figure, lams, float(found.choice.lam))
@@ -115,7 +121,7 @@ def _coefficients(story: Story, found: Study) -> go.Figure:
             y=short(found.params.coef[order, i]),
             name=_escaped(story.encoding.features[i], LEGEND),
             mode="lines",
-            line={"dash": GREYS[place % len(GREYS)]},
+            line={"dash": DASHES[place % len(DASHES)]},
         )
     _marked(figure, lams, float(found.choice.lam))
     return figure.update_yaxes(title="coefficient of the prepared column")
@@ -131,7 +137,7 @@ def _bars(story: Story, found: Study) -> go.Figure:
             x=found.chosen.coef[largest].tolist(),
             y=list(range(len(names))),
             orientation="h",
-            marker={"color": "#4c78a8"},
+            marker={"color": BLUE},
         )
     )
     figure.update_xaxes(range=[-size, size], title="coefficient of the prepared column")
@@ -151,13 +157,7 @@ def _against(story: Story, j: int) -> go.Figure:
     low = float(min(actual[some].min(), predicted[some].min()))
     high = float(max(actual[some].max(), predicted[some].max()))
     figure = go.Figure()
-    figure.add_scatter(
-        x=short(actual[some]),
-        y=short(predicted[some]),
-        mode="markers",
-        marker={"size": 5, "opacity": 0.6, "color": "#4c78a8"},
-        showlegend=False,
-    )
+    figure.add_scatter(x=short(actual[some]), y=short(predicted[some]), **DOTS)
     figure.add_scatter(
         x=[low, high],
         y=[low, high],
@@ -174,13 +174,7 @@ def _line(story: Story, feature: np.ndarray, j: int, found: Study) -> go.Figure:
     some = _some(np.flatnonzero(np.isfinite(feature)))
     ends = ends_of(feature)
     figure = go.Figure()
-    figure.add_scatter(
-        x=short(feature[some]),
-        y=short(story.rows.Y[some, j]),
-        mode="markers",
-        marker={"size": 5, "opacity": 0.6, "color": "#4c78a8"},
-        showlegend=False,
-    )
+    figure.add_scatter(x=short(feature[some]), y=short(story.rows.Y[some, j]), **DOTS)
     figure.add_scatter(
         x=ends.tolist(),
         y=(found.raw.intercept + found.raw.coef[0] * ends).tolist(),

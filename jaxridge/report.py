@@ -119,12 +119,15 @@ def _models(of: dict[str, Any]) -> list[tuple[str, str, str]]:
     error = of["standard_error"]
     spread = "" if error is None else f" ± {error:.3g}"
     chosen = f"{of['best']:.6g}{spread}"
-    models = [(f"λ = {of['lam']:.6g}, chosen", chosen, "best")]
-    for label, key in (("mean", "mean_only"), ("λ = 0", "unpenalized")):
-        if of[key] is not None:
-            of_key = "the mean alone" if label == "mean" else label
-            models.append((of_key, f"{of[key]:.6g}", key))
-    return models
+    simpler = (("the mean alone", "mean_only"), ("λ = 0", "unpenalized"))
+    return [
+        (f"λ = {of['lam']:.6g}, chosen", chosen, "best"),
+        *(
+            (label, f"{of[key]:.6g}", key)
+            for label, key in simpler
+            if of[key] is not None
+        ),
+    ]
 
 
 def _tested(test: dict[str, float] | None, level: float | None) -> str | None:
