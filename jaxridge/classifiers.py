@@ -107,7 +107,7 @@ class _Classifier(ClassifierMixin, Linear):
                     f"weights leave one class only, {left.tolist()}: at least two are "
                     "needed"
                 )
-        return Rows(X, Y.astype(X.dtype), weight, self.fit_intercept, None)
+        return Rows(X, Y.astype(X.dtype), weight, self.fit_intercept)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -139,7 +139,7 @@ class Ridge(Regressor):
         y = in_dtype_of(X, "y", y)
         weight = sample_weights(sample_weight, X)
         alpha = given_alpha(self.alpha, y)
-        rows = Rows(X, y, weight, self.fit_intercept, None)
+        rows = Rows(X, y, weight, self.fit_intercept)
         self._kept = self._columns = None
         if intervals:
             ready = made_ready(rows)
@@ -307,7 +307,7 @@ class RidgeCV(Regressor, Choosing):
         per_target = checks.flag("alpha_per_target", self.alpha_per_target)
         asked = Asked(cv, groups, scoring, per_target and y.shape[1:] > (1,))
         self._kept = self._columns = None
-        rows = Rows(X, y, weight, self.fit_intercept, None)
+        rows = Rows(X, y, weight, self.fit_intercept)
         ready, fit = self._choose(rows, asked)
         if intervals:
             self._keep_rows(ready, fit, self.alpha_)

@@ -59,7 +59,7 @@ class Rows(NamedTuple):
     y: Any
     weight: Any
     fit_intercept: bool
-    prepare: Learner | None
+    prepare: Learner | None = None  # anew in each fold
 
 
 class Asked(NamedTuple):

@@ -44,7 +44,7 @@ def unseen_rows(
 def kept_for(rows: Encoded, found: Study, task: Task) -> Kept:
     """Return what intervals need, of the columns as prepared for the final fit."""
     X = _prepared(_filled(rows.X, found), found)
-    ready = Rows(X, rows.Y, rows.weight, task.fit_intercept, None)
+    ready = Rows(X, rows.Y, rows.weight, task.fit_intercept)
     lam = np.asarray(found.choice.lam)
     given = rows.weight, along_axes(ready, lam), lam, left_out_errors(ready, lam)
     return kept_of(X, rows.Y, *given, task.fit_intercept)
