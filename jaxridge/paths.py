@@ -155,7 +155,9 @@ def path(
         return found
     data = as_data_to_square(X, y, weight)
     grid = as_penalty("lams", lams, data.X.dtype)
-    return drop_targets(path_of(data, grid, fit_intercept), y)
+    found = path_of(data, grid, fit_intercept)
+    params, error = drop_target_axis((found.params, found.training_error), y)
+    return found._replace(params=params, training_error=error)
 
 
 @partial(compiled, static_argnums=2)
@@ -188,12 +190,6 @@ def path_of(
 
     found, route = answer(question, data, lams, fit_intercept, learner)
     return found._replace(certificate=found.certificate._replace(route=route))
-
-
-def drop_targets(found: Path, y: Any) -> Path:
-    """Drop the targets' axis of a path if `y` had none."""
-    params, error = drop_target_axis((found.params, found.training_error), y)
-    return found._replace(params=params, training_error=error)
 
 
 @partial(compiled, static_argnums=(5, 6))

@@ -89,7 +89,7 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
         """
         check_is_fitted(self)
         X = validated(self, X, reset=False)
-        mean = self._at(X)
+        mean = X @ self.coef_.T + self.intercept_
         if not return_std and interval is None:
             return mean
         if return_std and interval is not None:
@@ -117,9 +117,6 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
             deviation = deviation / self._columns.scale[:, None]
         deviation = deviation.astype(self.coef_.dtype)
         return deviation[:, 0] if self.coef_.ndim == 1 else deviation.T
-
-    def _at(self, X: Any) -> np.ndarray:
-        return X @ self.coef_.T + self.intercept_
 
     def _shaped(self, array: np.ndarray) -> np.ndarray:
         return array[:, 0] if self.coef_.ndim == 1 else array

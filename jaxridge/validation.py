@@ -9,14 +9,13 @@ from collections.abc import Callable
 from typing import Any, Unpack
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from jaxridge import checks
 from jaxridge.choice import Scores
 from jaxridge.columns import Learner
 from jaxridge.data import (
     ArrayLike,
-    Data,
     as_data_to_square,
     if_too_large,
     in_kind_of_input,
@@ -29,12 +28,11 @@ from jaxridge.fold_scores import (
     scores_by_folds,
     scores_of_moments,
 )
-from jaxridge.folds import Folds
 from jaxridge.moments import Moments
 from jaxridge.products import FAST, FULL
 from jaxridge.routes import DESCENT, Route
 from jaxridge.rules import StepOptions
-from jaxridge.scoring import Score, scoring_of
+from jaxridge.scoring import scoring_of
 from jaxridge.training import score_trained, train, warn_unless_converged
 
 METHODS = ("exact", "descent")
@@ -161,7 +159,7 @@ def cross_validate(
     """
     checks.one_of("method", method, METHODS)
     checks.one_of("precision", precision, (FULL, FAST))
-    scoring_of(scoring)
+    score = scoring_of(scoring).score
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
     _options_have_a_part(method, options)
     if isinstance(X, Moments):
@@ -176,24 +174,25 @@ def cross_validate(
     stay = if_too_large if method == "exact" and prepare is None else on_a_cpu
     data = as_data_to_square(X, y, weight, prepare is not None, stay)
     masks = folds_of(data, y, FOLDS if folds is None else folds, groups)
-    score = scoring_of(scoring).score
 
     def descended(grid: Array) -> tuple[Array, Route]:
-        given = learner, fit_intercept, grid, score, options
-        found = _by_descent(data, masks, y, *given)
+        weights = jnp.asarray(masks.train) * data.weight
+        trained = train(data, y, weights, grid, learner, fit_intercept, options)
+        warn_unless_converged(trained, options)
+        found = score_trained(data, masks.held_rows, trained, score)
         return found, Route("", DESCENT, str(data.X.dtype))
 
-    rows, how = known(data, fit_intercept), (scoring, fit_intercept, learner)
-    by = None if method == "exact" else descended
     return scores_by_folds(
-        rows,
+        known(data, fit_intercept),
         y,
         lams,
         masks,
-        *how,
+        scoring,
+        fit_intercept,
+        learner,
         budget=budget,
         precision=precision,
-        found_by=by,
+        found_by=None if method == "exact" else descended,
     )
 
 
@@ -218,19 +217,3 @@ def _nothing_but_moments(given: dict[str, Any]) -> None:
                 f"`{name}` must be left out beside Moments, which hold folds, weights "
                 "and targets already, as small as they get"
             )
-
-
-def _by_descent(
-    data: Data,
-    masks: Folds,
-    y: Any,
-    learner: Learner,
-    fit_intercept: bool,
-    grid: Array,
-    score: Score,
-    options: StepOptions,
-) -> Float[Array, "k L *score"]:
-    weights = jnp.asarray(masks.train) * data.weight
-    trained = train(data, y, weights, grid, learner, fit_intercept, options)
-    warn_unless_converged(trained, options)
-    return score_trained(data, masks.held_rows, trained, score)
