@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -56,7 +56,7 @@ def fit_in_memory(request: Request) -> Generator[str, None, Fitted]:
     kept = None
     if request.interval is not None or request.report:
         kept = kept_for(rows, found, task)
-    errors: list[dict[str, float] | None] = [None] * len(targets)
+    errors: Sequence[dict[str, float] | None] = [None] * len(targets)
     if held is not None:
         errors = test_errors(found, held, kept, request.interval)
     told = None
@@ -64,19 +64,17 @@ def fit_in_memory(request: Request) -> Generator[str, None, Fitted]:
         unknown = unseen_rows(rows, held, found, task, kept)
         given = request, trial, encoding, rows, found, said, unknown, kept
         told = partial(page, Story(*given))
-    if request.interval is None:
-        kept = None
-    else:
+    if kept is not None and request.interval is not None:
         yield from _about_intervals(request, request.interval, kept)
+    else:
+        kept = None  # which was for the report alone
     n_rows = len(rows.Y)
     return Fitted(
         request, trial, encoding, n_rows, found, errors, kept, told, read_seconds
     )
 
 
-def _about_intervals(
-    request: Request, level: float, kept: Kept | None
-) -> Iterator[str]:
+def _about_intervals(request: Request, level: float, kept: Kept) -> Iterator[str]:
     """Say where intervals hold less than asked for, or have no ends."""
     if request.group or request.in_time:
         alike = "a group" if request.group else "neighbouring times"
@@ -86,7 +84,7 @@ def _about_intervals(
             "--test tells how many"
         )
     least = math.ceil(level / (1 - level) - 1e-9)
-    if kept is not None and len(kept.weight) < least:
+    if len(kept.weight) < least:
         yield (
             f"--interval {level:g} takes at least {least} rows that count, got "
             f"{len(kept.weight)}: intervals have no ends"

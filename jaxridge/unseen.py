@@ -52,7 +52,7 @@ def kept_for(rows: Encoded, found: Study, task: Task) -> Kept:
 
 def test_errors(
     found: Study, held: Encoded, kept: Kept | None, level: float | None
-) -> list[dict[str, float] | None]:
+) -> list[dict[str, float]]:
     """Return the error of each target on rows that chose nothing."""
     X = _filled(held.X, found)
     weight = np.ones(len(X)) if held.weight is None else held.weight
@@ -60,7 +60,7 @@ def test_errors(
     mse = np.average((predicted - held.Y) ** 2, axis=0, weights=weight)
     mean = np.average(held.Y, axis=0, weights=weight)
     spread = np.average((held.Y - mean) ** 2, axis=0, weights=weight)
-    errors: list[dict[str, float] | None] = [
+    errors = [
         {"rows": len(X), "mse": float(of)}
         | ({"r2": float(1 - of / around)} if around > 0 else {})
         for of, around in zip(mse, spread, strict=True)
@@ -70,7 +70,7 @@ def test_errors(
         inside = (low <= held.Y) & (held.Y <= high)
         covered = np.average(inside, axis=0, weights=weight)
         errors = [
-            one and one | {"covered": float(share)}
+            one | {"covered": float(share)}
             for one, share in zip(errors, covered, strict=True)
         ]
     return errors
