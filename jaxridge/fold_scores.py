@@ -115,7 +115,7 @@ def _of_each_fold(
 ) -> list[tuple[np.ndarray, Float[Array, "L h t"]]]:
     """Return the rows that each fold holds out, and what is predicted of those.
 
-    Folds were made of equal length.
+    In `found` every fold is as long as the longest.
     """
     chosen = [np.flatnonzero(mask) for mask in masks.held]
     return [

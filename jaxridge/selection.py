@@ -198,7 +198,7 @@ def left_out(rows: Rows, lams: np.ndarray) -> np.ndarray:
 
 
 def _of_sparse(rows: Rows, lams: Any, asked: Asked) -> Scores | Evidence:
-    """Do the same for sparse rows."""
+    """Do as `scores_of` for sparse rows."""
     given = sparse_rows(rows)
 
     def score(grid: Any) -> Scores | Evidence:
