@@ -7,6 +7,16 @@ import numpy as np
 from sklearn.datasets import load_diabetes
 
 
+def rows(
+    m: int, n: int, t: int, dtype: str = "float64"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return normal rows, and targets linear in them with as much noise as signal."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(m, n))
+    Y = X @ rng.normal(size=(n, t)) / np.sqrt(n) + rng.normal(size=(m, t))
+    return X.astype(dtype), Y.astype(dtype)
+
+
 class SweepProblem(NamedTuple):
     """Penalties to train by the same number of plain descent steps."""
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import jaxridge
+from benchmarks.problems import rows
 from jaxridge import fold_scores
 from jaxridge.routes import Route
 
@@ -84,13 +85,6 @@ def forced(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     yield force
     jax.clear_caches()  # no other case has these shapes
-
-
-def rows(m: int, n: int, t: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(m, n))
-    Y = X @ rng.normal(size=(n, t)) / np.sqrt(n) + rng.normal(size=(m, t))
-    return X.astype(dtype), Y.astype(dtype)
 
 
 @pytest.mark.full

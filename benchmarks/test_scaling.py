@@ -12,6 +12,7 @@ import pytest
 
 import jaxridge
 from benchmarks.memory import working_bytes
+from benchmarks.problems import rows
 
 BASE = {"m": 4000, "n": 100, "t": 1, "L": 50, "k": 5}
 TOY_BASE = {"m": 60, "n": 5, "t": 1, "L": 5, "k": 3}
@@ -25,12 +26,6 @@ SWEPT = {
 # What is expected of the largest values: O(m n (n + k⁰ t L) + k n³).
 THEORY = {"m": 1.0, "n": 3.0, "t": 1.0, "L": 1.0, "k": 1.0}
 ROUNDS = 5
-
-
-def rows(m: int, n: int, t: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(m, n))
-    return X, X @ rng.normal(size=(n, t)) / np.sqrt(n) + rng.normal(size=(m, t))
 
 
 @pytest.mark.full
