@@ -7,7 +7,6 @@ there, and is that of ``J = (Σ w (X @ coef + intercept − y)² + λ ‖coef‖
 from typing import Any, Self
 
 from jaxridge import checks
-from jaxridge.frames import dense, in_dtype_of, sample_weights, validated
 from jaxridge.linear import (
     SOLVERS,
     Choosing,
@@ -19,7 +18,7 @@ from jaxridge.linear import (
     solver_of,
 )
 from jaxridge.regressor import Regressor
-from jaxridge.selection import Asked, Rows, asked_cv, scoring_asked
+from jaxridge.selection import Asked, asked_cv, scoring_asked
 
 
 class Ridge(Regressor):
@@ -133,15 +132,10 @@ class Ridge(Regressor):
         """
         checks.one_of("solver", self.solver, SOLVERS)
         refuse_positive(self.positive)
-        intervals = checks.flag("intervals", self.intervals)
-        X, y = validated(self, X, y, multi_output=True, y_numeric=True)
-        X = dense(X) if intervals else X
-        y = in_dtype_of(X, "y", y)
-        weight = sample_weights(sample_weight, X)
-        alpha = given_alpha(self.alpha, y)
-        rows = Rows(X, y, weight, self.fit_intercept)
+        rows = self._rows(X, y, sample_weight, 1)
+        alpha = given_alpha(self.alpha, rows.y)
         self._kept = self._columns = None
-        if intervals:
+        if self.intervals:
             ready = made_ready(rows)
             fit = along_axes(ready.rows, alpha, self.solver)
             self._keep(ready, fit)
@@ -294,21 +288,14 @@ class RidgeCV(Regressor, Choosing):
         ValueError
             For what cannot be used, by its name.
         """
-        X, y = validated(
-            self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2
-        )
-        intervals = checks.flag("intervals", self.intervals)
-        X = dense(X) if intervals else X
-        y = in_dtype_of(X, "y", y)
-        weight = sample_weights(sample_weight, X)
+        rows = self._rows(X, y, sample_weight, 2)
         cv = asked_cv(self.cv, groups, self.scoring)
         default = "mse" if isinstance(cv, str) else "r2"
         scoring = scoring_asked(self.scoring, default)
         per_target = checks.flag("alpha_per_target", self.alpha_per_target)
-        asked = Asked(cv, groups, scoring, per_target and y.shape[1:] > (1,))
+        asked = Asked(cv, groups, scoring, per_target and rows.y.shape[1:] > (1,))
         self._kept = self._columns = None
-        rows = Rows(X, y, weight, self.fit_intercept)
         ready, fit = self._choose(rows, asked)
-        if intervals:
+        if self.intervals:
             self._keep_rows(ready, fit, self.alpha_)
         return self

@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from jaxridge import checks
 from jaxridge.columns import Columns
 from jaxridge.fits import FitAlongAxes
-from jaxridge.frames import validated
+from jaxridge.frames import dense, in_dtype_of, sample_weights, validated
 from jaxridge.intervals import (
     Kept,
     coef_deviation,
@@ -29,8 +29,18 @@ class NothingKeptError(ValueError, AttributeError):
 class Regressor(MultiOutputMixin, RegressorMixin, Linear):
     """What both regressors do once coefficients are there."""
 
+    fit_intercept: bool
+    intervals: bool
     _columns: Columns | None = None
     _kept: Kept | None = None
+
+    def _rows(self, X: Any, y: Any, sample_weight: Any, least: int) -> Rows:
+        """Return checked rows, in full where intervals are to be kept."""
+        how: dict[str, Any] = {"multi_output": True, "y_numeric": True}
+        X, y = validated(self, X, y, ensure_min_samples=least, **how)
+        X = dense(X) if checks.flag("intervals", self.intervals) else X
+        y, weight = in_dtype_of(X, "y", y), sample_weights(sample_weight, X)
+        return Rows(X, y, weight, self.fit_intercept)
 
     def _keep_rows(self, ready: Ready, fit: FitAlongAxes, lam: Any) -> None:
         """Keep what intervals need."""
