@@ -19,11 +19,11 @@ from jaxridge.kinds import (
     as_text,
     counts_rows,
     kind_of,
-    known,
     refuse_dates,
     refuse_other_than_numbers,
     refuse_slips,
     refuse_text,
+    refuse_unknown,
     slip_in,
 )
 from jaxridge.placement import room
@@ -134,7 +134,7 @@ def learn_encoding(
     _refuse_two_roles(wanted, drop)
     used = {*wanted, *drop}
     for name in sorted(used):
-        known(name, table)
+        refuse_unknown(name, table)
     refuse_other_than_numbers(table, wanted)
     kinds = {
         name: kind_of(name, table.column(name))
@@ -343,7 +343,7 @@ def _one_hot(
 
 def _fill_one_hot(block: np.ndarray, table: pa.Table, column: Column) -> None:
     """Write 0s and 1s; NaN where text is missing that had no such level."""
-    known(column.name, table)
+    refuse_unknown(column.name, table)
     block[:] = 0
     levels = column.levels or ()
     encoded = as_text(table.column(column.name)).combine_chunks().dictionary_encode()

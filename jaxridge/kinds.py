@@ -38,7 +38,7 @@ NUMBERS = (
 )
 
 
-def known(name: str, table: pa.Table) -> None:
+def refuse_unknown(name: str, table: pa.Table) -> None:
     """Refuse a column that is not in the table."""
     if name not in table.column_names:
         close = difflib.get_close_matches(name, table.column_names, 1)
@@ -211,7 +211,7 @@ def as_numbers(table: pa.Table, name: str) -> np.ndarray:
     try:
         values = table.column(name)
     except KeyError:
-        known(name, table)
+        refuse_unknown(name, table)
         raise
     if values.null_count == len(values):
         return np.full(len(values), np.nan)

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from jaxridge.account import Request
-from jaxridge.kinds import known, without_nan
+from jaxridge.kinds import refuse_unknown, without_nan
 from jaxridge.tables import read_table
 
 
@@ -59,7 +59,7 @@ def _tested(table: pa.Table, request: Request, n_test: int) -> np.ndarray:
 
 def grouped(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return what a column holds, each once, and the place among those of each row."""
-    known(name, table)
+    refuse_unknown(name, table)
     column = without_nan(table.column(name))
     if column.null_count:
         raise ValueError(
