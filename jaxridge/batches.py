@@ -1,6 +1,6 @@
 """Moments of rows that come in batches, and are never in memory at once."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -60,7 +60,8 @@ def moments_of_batches(batches: Iterable[tuple[Any, ...]], folds: int = 5) -> Mo
     is_jax = any(isinstance(a, jax.Array) for a in first[0][1])
     checked = _put_back(first, checked)
     if accelerator.is_used() and not is_jax:
-        return _sent(checked, jnp.result_type(float) == jnp.float64)
+        # A function, as JAX warns of generators among the leaves of arguments.
+        return _sent(lambda: checked, jnp.result_type(float) == jnp.float64)
     sums: Moments | None = None
     for number, batch in checked:
         part = moments_of_batch(*batch)
@@ -78,7 +79,7 @@ def _put_back(first: list[T], rest: Iterator[T]) -> Iterator[T]:
 
 
 @in_kind_of_input
-def _sent(checked: Iterator[tuple[int, Batch]], doubles: bool) -> Moments:
+def _sent(checked: Callable[[], Iterator[tuple[int, Batch]]], doubles: bool) -> Moments:
     """Return the same of NumPy's batches where another device computes.
 
     Each is sent there. Whoever yields them does so under the setting it had before.
@@ -86,7 +87,7 @@ def _sent(checked: Iterator[tuple[int, Batch]], doubles: bool) -> Moments:
 
     def tiles() -> Iterator[Tile]:
         shape = None
-        for number, (X, y, weight, held) in _under(doubles, checked):
+        for number, (X, y, weight, held) in _under(doubles, checked()):
             rows = as_tile(X, y, weight)
             shape = shape or (rows.X.shape[1], rows.Y.shape[1])
             _alike(number, (rows.X.shape[1], rows.Y.shape[1]), shape)
@@ -148,7 +149,8 @@ def moments_of_batch(X: Any, y: Any, weight: Any, held: np.ndarray) -> Moments:
 
     `held` (k, m) marks the rows of each fold.
     """
-    if weight is None or np.shape(weight) != np.shape(X)[:1] or np.any(weight):
+    shaped = weight is not None and np.shape(weight) == np.shape(X)[:1]
+    if not shaped or checks.is_traced(weight) or np.any(weight):
         data = as_data_to_square(X, y, weight)
     else:
         data = as_data_to_square(X, y)
