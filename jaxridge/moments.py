@@ -12,7 +12,7 @@ rounding in any order; taking a set out again subtracts, and is as exact as the 
 remains is large.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -86,11 +86,23 @@ def added(one: Moments, other: Moments) -> Moments:
 def removed(one: Moments, other: Moments) -> Moments:
     """Return the moments of the rows of `one` that are not in `other`."""
     weight = one.weight - other.weight
-    # What rounding leaves of all rows is none.
-    noise = 16 * jnp.finfo(weight.dtype).eps * one.weight
-    weight = jnp.where(jnp.abs(weight) <= noise, 0, weight)
+    weight = jnp.where(_is_noise(weight, one.weight), 0, weight)
     rest = _moved(one, other, weight, -1)
-    return jax.tree.map(lambda a: jnp.where(_like(weight != 0, a), a, 0), rest)
+    rest = jax.tree.map(lambda a: jnp.where(_like(weight != 0, a), a, 0), rest)
+    # A column or target that is constant in what is left.
+    x = _is_noise(*(jnp.diagonal(a.xx, 0, -2, -1) for a in (rest, one)))
+    y = _is_noise(rest.yy, one.yy)
+    return replace(
+        rest,
+        xx=jnp.where(x[..., :, None] | x[..., None, :], 0, rest.xx),
+        xy=jnp.where(x[..., :, None] | y[..., None, :], 0, rest.xy),
+        yy=jnp.where(y, 0, rest.yy),
+    )
+
+
+def _is_noise(rest: Array, of_all: Array) -> Array:
+    """Whether what is left may be what rounding leaves where nothing is."""
+    return jnp.abs(rest) <= 16 * jnp.finfo(rest.dtype).eps * of_all
 
 
 def _alike(one: Moments, other: Moments) -> None:

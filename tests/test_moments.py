@@ -371,6 +371,21 @@ def test_taking_all_rows_away_leaves_none():
         sums - (sums + sums)
 
 
+@pytest.mark.filterwarnings("ignore::jaxridge.precision.LostDigits")
+@pytest.mark.parametrize("seed", range(5))
+def test_a_column_that_is_constant_in_what_is_left_does_no_harm(seed):
+    rng = np.random.default_rng(seed)
+    ones, y = np.full((12, 1), 5.1), rng.normal(size=12)
+    X, other = np.hstack([ones, rng.normal(size=(12, 4))]), rng.normal(size=(12, 5))
+    other[:, 0] *= 100
+    one = moments_of(X, y, 3)
+    left = (one + moments_of(other, y, 3)) - moments_of(other, y, 3)
+    for scored in (path(left, None, [1.0]).params, cross_validate(left, None, [1.0])):
+        assert all(np.isfinite(a).all() for a in jax.tree.leaves(scored) if a.ndim)
+    found, expected = (path(s, None, [1.0]).params.coef for s in (left, one))
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
 def test_moments_made_by_hand_are_checked():
     sums = moments_of(ROWS, TARGET, 5)
     fields = vars(sums)
