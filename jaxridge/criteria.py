@@ -262,7 +262,8 @@ def _of_sums(
     left = jnp.min(jnp.where(there, rest.squares / jnp.where(there, square, 1), 1))
     # Where the fit at λ = 0 goes through every row, what it leaves is known to be 0.
     # Without the rows, their weight is taken for their number.
-    through = sums.weight <= rank_of(spectrum.values) + fit_intercept
+    rank = rank_of(spectrum.values).astype(sums.weight.dtype)
+    through = sums.weight <= rank + int(fit_intercept)
     found = formula(sums.weight, spectrum, rest, lams, fit_intercept, through)
     return found, worst, jnp.where(through, 1, left)
 

@@ -146,7 +146,9 @@ def _extent_beyond(
     axes = spectrum.right if spectrum.left is None else spectrum.left
     gone = spectrum.values == 0
     share = jax.random.normal(jax.random.key(0), gone.shape, axes.dtype)
-    mixed = matmul(axes, jnp.where(gone, share, 0) / jnp.sqrt(jnp.sum(gone)))
+    mixed = matmul(
+        axes, jnp.where(gone, share, 0) / jnp.sqrt(jnp.sum(gone, dtype=axes.dtype))
+    )
 
     def product(v: Array) -> tuple[Array, Array]:
         """Return ‖Av‖² and AᵀAv; of few rows, with AᵀA and A as Aᵀ."""

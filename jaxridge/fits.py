@@ -90,7 +90,7 @@ def fit_of_sums(
     coef = coef_at(spectrum, lam)
     params = Params(coef, intercept_at(coef, centre))
     values = spectrum.values
-    df = matmul(values, gain(values[:, None], lam)) + fit_intercept
+    df = matmul(values, gain(values[:, None], lam)) + int(fit_intercept)
     fits = ParamsPath(params.coef[None], params.intercept[None])
     twice = of_moments(fits, sums, lam[None], fit_intercept)
     route = Route(PRIMAL, ONE, str(xx.dtype))
@@ -142,7 +142,7 @@ def _along_axes(
     coef = coef_at(spectrum, lam)
     params = Params(coef, intercept_at(coef, centre))
     values = spectrum.values
-    df = matmul(values, gain(values[:, None], lam)) + fit_intercept
+    df = matmul(values, gain(values[:, None], lam)) + int(fit_intercept)
     worst = condition(spectrum, jnp.min(lam), data.weight, fit_intercept)
     made = _certified(params, data, lam, worst, fit_intercept, Route(sharing=ONE))
     return FitAlongAxes(params, made, df, Axes(centre, values, spectrum.right))

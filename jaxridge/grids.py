@@ -123,7 +123,9 @@ def grid_of(
 
     def cheap() -> np.ndarray | None:
         spectrum = (factors or partial(by_products, *given))()[1]
-        worst = condition(spectrum, jnp.zeros(()), data.weight, fit_intercept)
+        worst = condition(
+            spectrum, jnp.zeros((), data.X.dtype), data.weight, fit_intercept
+        )
         rounding = float(jnp.finfo(data.X.dtype).eps) * max(data.X.shape)
         kept = float(worst) * rounding < TENTH
         return _between(spectrum.values, count) if kept else None

@@ -112,7 +112,7 @@ def _one_by_one(
     """Score folds of any kind from the rows that each trains on."""
     _refuse_outside(data)
     folds, lams, score, learner, fit_intercept, plan, _ = question
-    held, weights = folds.held_rows, jnp.asarray(folds.train) * data.weight
+    held, weights = folds.held_rows, jnp.where(folds.train, data.weight, 0)
     given = held, weights, lams, score, learner, fit_intercept, system, rounding
     found = [by_rows(part, *given) for part in _parts(data, plan)]
     return _joined(found, plan), Route(system, ONE_A_FOLD, str(data.X.dtype))

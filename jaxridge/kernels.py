@@ -85,7 +85,7 @@ def factorised(
         values, left = jnp.linalg.eigh(root[:, None] * K * root)
         values = above(values, least)
         # Rows that do not count, and the intercept, have no direction; values increase.
-        none = len(values) - jnp.sum(w > 0) + fit_intercept
+        none = len(values) - jnp.sum(w > 0) + int(fit_intercept)
         smallest = values[jnp.minimum(none, len(values) - 1)]
         worst = (jnp.max(values) + least) / (smallest + least)
         # Nothing lies along those, so that they may have any value but a new least one.

@@ -36,7 +36,7 @@ def degrees_of_freedom(
 ) -> Float[Array, " L"]:
     """Return tr H = Σ s²/(s² + λ), and 1 for the intercept."""
     kept = jax.vmap(lambda lam: jnp.sum(spectrum.values * gain(spectrum.values, lam)))
-    return kept(lams) + fit_intercept
+    return kept(lams) + int(fit_intercept)
 
 
 def residual(
@@ -124,7 +124,7 @@ def generalized_cross_validation(
     λ Σ g, and λ cancels. NaN where it is negative, as only weights can make it.
     """
     values = spectrum.values
-    free = m - fit_intercept - jnp.sum(values > 0)
+    free = m - int(fit_intercept) - jnp.sum(values > 0, dtype=m.dtype)
     none = through & (jnp.abs(free) <= 8 * jnp.finfo(m.dtype).eps * m)
     free = jnp.where(none, 0, free)
     along = root_inverse(values)[:, None] * spectrum.along
@@ -158,7 +158,7 @@ def log_evidence(
     log p = −½ ((m − 1)(log 2πσ² + 1) + Σ log(1 + s²/λ)).
     A fit `through` every row needs no other formula here.
     """
-    m = m - fit_intercept
+    m = m - int(fit_intercept)
     q, k = _squares_along(spectrum, rest.least)
     u = _beyond_least(spectrum, rest, lams)
     noise = (rest.squares + matmul(k + u, q)) / m
@@ -174,5 +174,5 @@ def unit_of(data: Data, centre: Centre) -> Float[Array, " t"]:
 
 def interpolates(data: Data, spectrum: Spectrum, fit_intercept: bool) -> Array:
     """Whether the fit at λ = 0 goes through every row that counts."""
-    rank = jnp.sum(spectrum.values > 0) + fit_intercept
+    rank = jnp.sum(spectrum.values > 0) + int(fit_intercept)
     return rank >= jnp.sum(data.weight > 0)

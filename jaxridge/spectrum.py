@@ -275,7 +275,7 @@ def condition(
     one from the rows. If fewer than that were kept, the least value may be anything.
     """
     values = spectrum.values
-    full = jnp.minimum(len(spectrum.right), jnp.sum(weight > 0) - fit_intercept)
+    full = jnp.minimum(len(spectrum.right), jnp.sum(weight > 0) - int(fit_intercept))
     largest = jnp.max(values)
     least = jnp.min(jnp.where(values > 0, values, jnp.inf))
     least = jnp.where(jnp.sum(values > 0) < full, 0, least)

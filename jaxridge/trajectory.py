@@ -251,7 +251,7 @@ def _finish(
         first = _evaluate_at(start.init, state.step, rows, start, every_row)
         last, gradient = _evaluate(state.params, state.step, rows, start, every_row)
     norm = _relative_norm(gradient, rows)
-    taken = jnp.arange(history.size) < state.step
+    taken = jnp.arange(history.size, dtype=state.step.dtype) < state.step
     history = jnp.where(taken, history, state.value)[: rule.max_steps]
     intercept = state.params.intercept
     if rule.profiles_intercept:

@@ -176,7 +176,7 @@ def cross_validate(
     masks = folds_of(data, y, FOLDS if folds is None else folds, groups)
 
     def descended(grid: Array) -> tuple[Array, Route]:
-        weights = jnp.asarray(masks.train) * data.weight
+        weights = jnp.where(masks.train, data.weight, 0)
         trained = train(data, y, weights, grid, learner, fit_intercept, options)
         warn_unless_converged(trained, options)
         found = score_trained(data, masks.held_rows, trained, score)
