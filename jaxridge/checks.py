@@ -36,6 +36,22 @@ def any_traced(*trees: Any) -> bool:
     return any(is_traced(leaf) for leaf in jax.tree.leaves(trees))
 
 
+def as_array(name: str, array: Any) -> Any:
+    """Return anything array-like as it is, or as the array that it describes."""
+    if isinstance(array, np.ndarray) and not array.dtype.isnative:
+        return array.astype(array.dtype.newbyteorder("="))
+    if isinstance(array, jax.Array | np.ndarray | float | int):
+        return array
+    if hasattr(array, "toarray"):
+        raise TypeError(f"`{name}` is a sparse matrix: pass `{name}.toarray()`")
+    try:
+        return jnp.asarray(array) if any_traced(array) else np.asarray(array)
+    except ValueError:
+        raise ValueError(
+            f"`{name}` is not a rectangular array of numbers: its rows differ in length"
+        ) from None
+
+
 def numeric(name: str, array: Any) -> None:
     """Refuse text, objects, complex and masked arrays."""
     if isinstance(array, np.ma.MaskedArray):
@@ -190,7 +206,7 @@ def targets(y: Any, n_samples: int) -> None:
 
 
 def weights(weight: Any, n_samples: int, name: str = "weight") -> None:
-    """Refuse weights that are not (m,), negative, or all zero."""
+    """Refuse weights that are not (m,), negative, all zero, or have no sum."""
     if weight.shape != (n_samples,):
         raise ValueError(
             f"`{name}` must have shape ({n_samples},), one for each row of `X`, "
@@ -207,6 +223,12 @@ def weights(weight: Any, n_samples: int, name: str = "weight") -> None:
         )
     if most == 0:
         raise ValueError(f"`{name}` is zero for every row: at least one must count")
+    limits = np.finfo(weight.dtype)
+    if not limits.tiny <= most <= limits.max / n_samples:
+        raise ValueError(
+            f"`{name}` reaches {most:.3g}, and sums of that leave the range of "
+            f"{weight.dtype}: rescale it"
+        )
 
 
 def penalty(name: str, lam: Any) -> None:
@@ -230,12 +252,7 @@ def _first_not_finite(lam: Any) -> Any:
 
 def axes(name: str, array: Any) -> int:
     """Return the number of axes of anything array-like, or refuse a ragged one."""
-    try:
-        return np.ndim(array)
-    except ValueError:
-        raise ValueError(
-            f"`{name}` is not a rectangular array of numbers: its rows differ in length"
-        ) from None
+    return np.ndim(as_array(name, array))
 
 
 def single_penalty(lam: Any, many: str) -> None:
@@ -249,12 +266,12 @@ def single_penalty(lam: Any, many: str) -> None:
 
 def grid(lams: Any) -> None:
     """Refuse a grid that is not a list of at least one penalty."""
-    if axes("lams", lams) != 1:
+    shape = np.shape(as_array("lams", lams))
+    if len(shape) != 1:
         raise ValueError(
-            "`lams` must be a list of penalties, shape (n_lams,), got shape "
-            f"{np.shape(lams)}"
+            f"`lams` must be a list of penalties, shape (n_lams,), got shape {shape}"
         )
-    if np.shape(lams)[0] == 0:
+    if shape[0] == 0:
         raise ValueError("`lams` is empty: pass at least one penalty")
 
 

@@ -64,9 +64,10 @@ def in_kind_of_input(function: Callable[P, R]) -> Callable[P, R]:
         given |= given.pop("options", {})
         data = {name: value for name, value in given.items() if name not in NOT_DATA}
         try:
-            if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(data)):
+            if jax_is_in(data) or checks.is_traced(given.get("key")):
                 return jax.tree.map(_as_jax, function(*args, **kwargs))
-            with jax.enable_x64(True):
+            # Computed now, also where a traced function knows these numbers.
+            with jax.enable_x64(True), jax.core.eval_context():
                 found = function(*args, **kwargs)
                 # A copy, as views of JAX arrays are read-only; [()] makes scalars.
                 return jax.tree.map(lambda a: np.array(a)[()], found)
@@ -79,6 +80,11 @@ def in_kind_of_input(function: Callable[P, R]) -> Callable[P, R]:
         )
 
     return face
+
+
+def jax_is_in(tree: Any) -> bool:
+    """Whether a JAX array or tracer is among the leaves."""
+    return any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(tree))
 
 
 def _as_jax(leaf: Any) -> Any:
@@ -122,11 +128,11 @@ def as_floats(**arrays: Any) -> list[Array]:
 
 def _numeric(arrays: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """Return arrays of numbers, and the float dtype that holds all of them."""
-    given = {name: _as_array(name, array) for name, array in arrays.items()}
+    given = {name: checks.as_array(name, array) for name, array in arrays.items()}
     for name, array in given.items():
         checks.numeric(name, array)
     dtypes = [_float_dtype(name, array, given[name]) for name, array in arrays.items()]
-    dtype = jnp.result_type(*dtypes)
+    dtype = np.result_type(*dtypes)
     for name, array in given.items():
         checks.exact(name, array, dtype)
     return given, dtype
@@ -154,7 +160,7 @@ def _rows(X: Any, y: Any, weight: Any, stay: Stay | None = None) -> list[Any]:
     Where `stay` says so, `X` of NumPy's remains that.
     """
     for name, value in (("X", X), ("y", y)):
-        if value is None or hasattr(value, "xx"):
+        if value is None or "xx" in getattr(value, "_fields", ()):
             what = "is missing" if value is None else "must be rows here, not Moments"
             raise TypeError(f"`{name}` {what}: pass an array")
     given = {"X": X, "y": y} | ({} if weight is None else {"weight": weight})
@@ -222,7 +228,9 @@ def as_data_to_square(
         if not stays_outside(data.X):
             checks.squarable("X", data.X, weights, missing)
         # As it was given, so that an error names the place where it was.
-        checks.squarable("y", data.Y.reshape(np.shape(y)), weights)
+        checks.squarable(
+            "y", data.Y.reshape(data.Y.shape[: checks.axes("y", y)]), weights
+        )
     checks.squarable("weight", weights, np.ones(1))
     return data
 
@@ -243,13 +251,13 @@ def as_penalty(name: str, lam: Any, dtype: Any) -> Array:
     Penalties follow the data, so a float64 grid beside float32 rows does not widen the
     work. A positive penalty that this dtype cannot hold is refused, never made 0.
     """
-    lam = _as_array(name, lam)
+    lam = checks.as_array(name, lam)
     checks.numeric(name, lam)
     checks.penalty(name, lam)
     with np.errstate(over="ignore", under="ignore"):
-        cast = jnp.asarray(lam, dtype)
+        cast = jnp.array(lam, dtype)  # not the caller's memory
     if not (checks.is_traced(cast) or checks.is_traced(lam)):
-        lost = (np.asarray(lam) > 0) & (np.asarray(cast) == 0)
+        lost = (np.asarray(lam) > 0) & (np.asarray(cast) < np.finfo(dtype).tiny)
         # Nor one so large that its inverse is lost.
         lost |= ~(np.asarray(cast) < 0.1 / np.finfo(dtype).tiny)
         if lost.any():
@@ -263,7 +271,7 @@ def as_penalty(name: str, lam: Any, dtype: Any) -> Array:
 
 def drop_target_axis(tree: R, y: Any) -> R:
     """Drop the last axis, the targets', from every array when `y` had none."""
-    if np.ndim(y) == 2:
+    if checks.axes("y", y) == 2:
         return tree
     return _without_last_axis(tree)
 
@@ -320,22 +328,6 @@ def intercept_at(
     return centre.y - jnp.einsum(
         "n,...nt->...t", centre.x, coef, precision=jax.lax.Precision.HIGHEST
     )
-
-
-def _as_array(name: str, array: Any) -> Any:
-    """Return anything array-like as it is, or as the NumPy array that it describes."""
-    if isinstance(array, np.ndarray) and not array.dtype.isnative:
-        return array.astype(array.dtype.newbyteorder("="))
-    if isinstance(array, jax.Array | np.ndarray | float | int):
-        return array
-    if hasattr(array, "toarray"):
-        raise TypeError(f"`{name}` is a sparse matrix: pass `{name}.toarray()`")
-    try:
-        return np.asarray(array)
-    except ValueError:
-        raise ValueError(
-            f"`{name}` is not a rectangular array of numbers: its rows differ in length"
-        ) from None
 
 
 def _placed(array: Any, dtype: Any, stay: Stay | None = None) -> Any:

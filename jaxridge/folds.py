@@ -98,16 +98,12 @@ def split(folds: Any, y: Any, groups: Any = None) -> Folds:
     if isinstance(folds, Folds):
         return folds
     _refuse_traced(folds=folds, groups=groups)
-    m = np.shape(y)[0]
+    m = len(y)
     groups = _groups(groups, m)
     if isinstance(folds, str | bytes | type) or folds is None:
         raise TypeError(_what_folds_are(folds))
     if hasattr(folds, "split"):
-        # Splitters look at the number of rows of X, not at what is in it; nor can they
-        # at targets that are being traced.
-        seen = np.zeros(m) if checks.is_traced(y) else np.asarray(y)
-        pairs = _listed(folds.split(np.zeros((m, 1)), seen, groups))
-        return _from_pairs(pairs, m)
+        return _from_pairs(_pairs_of_splitter(folds, m, y, groups), m)
     if groups is not None:
         raise ValueError(
             "`groups` needs a splitter that uses them as `folds`, such as "
@@ -120,6 +116,21 @@ def split(folds: Any, y: Any, groups: Any = None) -> Folds:
     if axes == 1 or (pairs and all(map(np.isscalar, pairs))):
         return _from_ids(np.asarray(folds if axes else pairs), m)
     return _from_pairs(pairs, m)
+
+
+def _pairs_of_splitter(splitter: Any, m: int, y: Any, groups: Any) -> list[Any]:
+    """Return the folds of a scikit-learn splitter, which may look at the targets."""
+    # At the number of rows of X all of them do, and not at what is in it.
+    rows = np.zeros((m, 1))
+    if not checks.is_traced(y):
+        return _listed(splitter.split(rows, np.asarray(y), groups))
+    try:
+        return _listed(splitter.split(rows, None, groups))
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"`folds`: {type(splitter).__name__} looks at `y`, which is traced: pass "
+            "its pairs, list(splitter.split(X, y)), made outside of the transformation"
+        ) from None
 
 
 def _refuse_traced(**given: Any) -> None:

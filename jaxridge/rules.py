@@ -151,7 +151,7 @@ def _compresses(data: Data, compress: Any, batch_size: int | None) -> bool:
 def start_for(data: Data, y: Any, lam: Any, rule: Rule, options: StepOptions) -> Start:
     """Return the dynamic part of the options, checked, in the dtype of the data."""
     dtype = data.X.dtype
-    name = "lams" if np.ndim(lam) else "lam"
+    name = "lams" if checks.axes("lam", lam) else "lam"
     lam = as_penalty(name, lam, dtype)
     rate = options.get("learning_rate")
     rate = _learning_rate(rate, lam, dtype) if rule.update == "step" else 0.0
@@ -186,7 +186,10 @@ def _key(key: Any) -> Array:
 
 
 def _learning_rate(rate: Any, lam: Array, dtype: Any) -> Array:
-    (rate,) = as_floats(learning_rate=rate)
+    # As penalties do, it follows the data.
+    checks.numeric("learning_rate", checks.as_array("learning_rate", rate))
+    rate = jnp.asarray(rate, dtype)
+    checks.finite("learning_rate", rate)
     if rate.shape not in ((), lam.shape):
         raise ValueError(
             f"`learning_rate` must be one number or one for each penalty, {lam.shape}, "
@@ -194,7 +197,7 @@ def _learning_rate(rate: Any, lam: Array, dtype: Any) -> Array:
         )
     if not checks.is_traced(rate) and not bool((rate > 0).all()):
         raise ValueError(f"`learning_rate` must be above 0, got {float(rate.min())}")
-    return rate.astype(dtype)
+    return rate
 
 
 def _init(init: Params | None, data: Data, y: Any, rule: Rule) -> Params:

@@ -142,8 +142,10 @@ def defined(
     No penalty is better than another there. But nothing at all would choose one for a
     target that is not `constant`, and yet is in every fold: that is refused.
     """
-    if scoring not in ("r2", "correlation") or checks.is_traced(scores):
+    if scoring not in ("r2", "correlation"):
         return scores
+    if checks.is_traced(scores):
+        return jnp.where(jnp.isnan(scores), 0, scores)
     missing: Any = np.isnan(scores).any(axis=-2).reshape(-1, scores.shape[-1])
     if not missing.any():
         return scores

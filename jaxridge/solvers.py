@@ -104,9 +104,14 @@ def solve(
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
     if checks.any_traced(data, lam):
         return drop_target_axis(_solved(data, lam, fit_intercept), y)
-    found, kept = _solved_known(data, lam, fit_intercept)
+    found, kept, finite = _solved_known(data, lam, fit_intercept)
+    if not (checks.is_traced(finite) or finite):
+        raise ValueError(
+            "`X`, `y` or `weight` leave the range of their dtype once they are centred "
+            "or multiplied: rescale them"
+        )
     if data.X.dtype == jnp.float32 and not checks.is_traced(kept) and not kept:
-        found, _ = in_float64(
+        found, *_ = in_float64(
             lambda *wide: _solved_known(*wide, fit_intercept, SINGLE), data, lam
         )
     return drop_target_axis(found, y)
@@ -126,11 +131,13 @@ def _solved_known(
     lam: Float[Array, ""],
     fit_intercept: bool,
     rounding: float | None = None,
-) -> tuple[Params, Bool[Array, ""]]:
-    """Return the same, and whether a Cholesky factor has kept its digits."""
+) -> tuple[Params, Bool[Array, ""], Bool[Array, ""]]:
+    """Return the same, whether a Cholesky factor has kept its digits, and if finite."""
     near, centre = _near(data, fit_intercept)
     coef, kept = _solution(*near, lam, rounding)
-    return Params(coef, intercept_at(coef, centre)), kept
+    intercept = intercept_at(coef, centre)
+    finite = jnp.all(jnp.isfinite(coef)) & jnp.all(jnp.isfinite(intercept))
+    return Params(coef, intercept), kept, finite
 
 
 def _near(data: Data, fit_intercept: bool) -> tuple[Data, Centre]:

@@ -5,18 +5,29 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse
-from helpers import DTYPES, SHAPES, assert_close, compilations, random_params
+from helpers import (
+    DTYPES,
+    SHAPES,
+    assert_close,
+    compilations,
+    random_params,
+    scores_of_all_kinds,
+)
 
 from jaxridge import (
     Params,
+    RidgeCV,
     check_gradient,
     cost,
     cross_validate,
     descend,
     gradient,
     gradient_by_hand,
+    leave_one_out,
+    path,
     predict,
     solve,
     sweep,
@@ -359,3 +370,73 @@ def test_whole_numbers_that_floats_would_round_are_refused(integers):
 def test_times_are_no_numbers():
     with pytest.raises(TypeError, match="`X` holds times"):
         as_floats(X=np.array([1, 2], "m8[D]"))
+
+
+@pytest.mark.parametrize("name", ["cost", "solve", "descend", "cross_validate"])
+def test_numpy_is_computed_now_inside_of_a_transformation(name):
+    expected = jax.tree.leaves(call(name))[-1]
+    found = jax.jit(lambda z: z * jax.tree.leaves(call(name))[-1])(1.0)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_key_alone_may_be_traced():
+    steps = {"learning_rate": 0.01, "batch_size": 2, "max_steps": 3}
+    rows, keys = X.astype(np.float32), jax.random.split(jax.random.key(0), 2)
+
+    def trained(key):
+        return descend(rows, y.astype(np.float32), 1.0, key=key, **steps).params.coef
+
+    found = jax.vmap(trained)(keys)
+    for one, key in zip(found, keys, strict=True):
+        assert_close(one, trained(key))
+
+
+def test_lists_may_hold_what_is_traced():
+    given = jnp.asarray(X, jnp.float32)
+    whole = np.array([1.5, 3.0]), np.full(m, 1.5)
+    expected = sweep(given, whole[1].astype(np.float32), whole[0], **STEPS).params.coef
+    found = jax.jit(lambda a: sweep(given, [a] * m, [a, 2 * a], **STEPS).params.coef)
+    assert_close(found(1.5), expected)
+
+
+def test_an_answer_shares_no_memory_with_its_arguments():
+    with jax.enable_x64(True):
+        lams = np.geomspace(1.0, 1e4, 64)
+        scores = leave_one_out(jnp.asarray(X), jnp.asarray(y), lams)
+        before = lams.copy()
+        lams[:] = -1
+        np.testing.assert_array_equal(scores.lams, before)
+
+
+def test_a_column_may_be_called_as_a_field_of_moments_is():
+    frame = pd.DataFrame(X, columns=["xx", *map(str, range(1, X.shape[1]))])
+    assert_close(solve(frame, y, 1.0).coef, solve(X, y, 1.0).coef)
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e308])
+@pytest.mark.parametrize("name", ["cost", "solve", "leave_one_out"])
+def test_weights_without_a_sum_are_refused(name, scale):
+    function = FUNCTIONS.get(name, leave_one_out)
+    given = (GOOD["params"],) if name == "cost" else ()
+    lam = [1.0] if name == "leave_one_out" else 1.0
+    with pytest.raises(ValueError, match="`weight` reaches .* rescale it"):
+        function(*given, X, y, lam, weight=np.full(m, scale))
+
+
+@pytest.mark.filterwarnings("ignore:the best alpha")
+@pytest.mark.parametrize("shape", [(12, 4), (5, 9)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_dtype_is_promoted_in_silence(shape, dtype):
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=shape).astype(dtype), rng.normal(size=(shape[0], 2))
+    lams, given = np.array([0.1, 10.0]), (X, Y.astype(dtype))
+    expected = scores_of_all_kinds(*given, lams)
+    with jax.numpy_dtype_promotion("strict"):
+        found = scores_of_all_kinds(*given, lams)
+        path(*given, lams)
+        leave_one_out(*given, "auto", scoring="correlation")
+        RidgeCV(lams, intervals=True).fit(*given)
+        solve(*given, 1.0)
+    for name, scores in expected.items():
+        np.testing.assert_array_equal(found[name], scores)
+        assert scores.dtype == dtype

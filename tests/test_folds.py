@@ -195,6 +195,20 @@ def test_groups_that_do_not_fit_are_refused(groups):
         split(GroupKFold(3), Y, groups)
 
 
+def test_a_splitter_is_not_shown_targets_that_are_traced():
+    X, y = np.arange(12.0)[:, None], jnp.arange(12.0) % 2
+
+    def score(folds):
+        return lambda y: cross_validate(X.astype(np.float32), y, [1.0], folds).mean
+
+    expected = score(KFold(3))(y)
+    np.testing.assert_allclose(jax.jit(score(KFold(3)))(y), expected, rtol=1e-5)
+    with pytest.raises(
+        TypeError, match="StratifiedKFold looks at `y`, which is traced"
+    ):
+        jax.jit(score(StratifiedKFold(3)))(y)
+
+
 @pytest.mark.parametrize("name", ["folds", "groups"])
 def test_folds_that_are_traced_are_refused(name):
     y, ids = np.arange(12.0), np.arange(12) % 3

@@ -331,3 +331,10 @@ def test_columns_that_are_sums_in_single_precision_stay_of_minimum_norm():
     y = X[:, 0] + 1
     found = solve(X, y, 0.0)
     np.testing.assert_allclose(found.coef, [2 / 3, -1 / 3, 1 / 3], atol=1e-5)
+
+
+def test_rows_that_leave_the_range_once_centred_are_refused():
+    X, y = np.array([[1.7e308], [-1.7e308], [1e308]]), np.array([1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="leave the range of their dtype"):
+        solve(X, y, 1.0)
+    assert np.isfinite(solve(X / 1e308, y * 1e300, 1.0).coef).all()

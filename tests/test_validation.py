@@ -494,3 +494,16 @@ def test_moments_without_rows_are_refused():
     sums = moments_of(X, y, 3)
     with pytest.raises(ValueError, match="no rows in fold 0"):
         path(sums - sums, None, [1.0])
+
+
+def test_a_constant_target_counts_as_0_also_while_it_is_traced():
+    rng = np.random.default_rng(0)
+    X = jnp.asarray(rng.normal(size=(12, 3)), jnp.float32)
+    y = jnp.asarray(rng.normal(size=12), jnp.float32).at[:4].set(1.0)
+
+    def score(y):
+        return cross_validate(X, y, [1.0], 3, scoring="r2").per_fold
+
+    with pytest.warns(UserWarning, match="undefined where a target is constant"):
+        expected = score(y)
+    np.testing.assert_allclose(jax.jit(score)(y), expected, rtol=1e-4)
