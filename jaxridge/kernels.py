@@ -51,8 +51,8 @@ def kernel_of(
     width = min(X.shape[1], terms_at_once(dtype, len(X), fast))
 
     def add(sums: Twofold, counts: Array, at: Array) -> Twofold:
-        columns = dynamic_slice_in_dim(X, at[0, 0], width, 1)
-        about = (columns - dynamic_slice_in_dim(x, at[0, 0], width)) * counts
+        columns = dynamic_slice_in_dim(X, at[0, 0], len(at), 1)
+        about = (columns - dynamic_slice_in_dim(x, at[0, 0], len(at))) * counts
         return plus_gram(sums, about.T.astype(dtype), fast)
 
     every = jnp.arange(X.shape[1])[:, None]

@@ -30,6 +30,7 @@ S = TypeVar("S")
 SHORT = 2048  # terms, of which a float32 sum has not drifted
 LONGER = 8  # times as many drift no further than fast products are rounded
 BLOCK_BYTES = 2**27
+REPEATED = 1.1  # rows with those that the last tile repeats, as a multiple of rows
 PARTS = 8  # as many as there may be devices in a machine
 TRIES = 10
 
@@ -123,9 +124,9 @@ def fold(
     """Return ``step(...step(step(state, first tile), second tile)...)``.
 
     `step` takes the state, the tile's weights and its rows of each array. All tiles
-    have the same number of rows, at least `least` and else as many as `room` bytes
-    hold, by default those of `tile` float64 numbers; the last one is moved back to fit,
-    and the rows that it repeats have weight 0.
+    have the same number of rows, `least` or as many as `room` bytes hold, by default
+    those of `tile` float64 numbers, or fewer where the last one would be half empty;
+    that is moved back to fit, and the few rows that it repeats have weight 0.
 
     A tile takes rows from each of so many equal `parts`, or of as many as m allows:
     where rows lie on several devices that divide them, each works on its own of a tile.
@@ -137,6 +138,9 @@ def fold(
         return step(state, weight, *arrays)
     parts = gcd(m, parts)
     part, length = m // parts, -(-length // parts)  # of a part
+    count = -(-part // length)
+    if count * length > REPEATED * part:  # as many tiles, none of them half empty
+        length = -(-part // count)
 
     def take(state: S, start: Array) -> tuple[S, None]:
         first = jnp.minimum(start, part - length)
