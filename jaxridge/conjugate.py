@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxridge.costs import LEFT, MOST_STEPS
@@ -26,6 +27,7 @@ Columns = Float[Array, "n c"]
 # The least that a fold's system may have of that of all rows, in any direction.
 ALIKE = 0.1
 PROBES = 2  # random columns
+GRACE = 4  # steps, after which those that must be few are judged
 
 
 class State(NamedTuple):
@@ -48,19 +50,28 @@ def conjugate_gradients(
     right: Columns,
     least: Float[Array, " c"],
     most_steps: int = MOST_STEPS,
+    in_time: bool = False,
 ) -> tuple[Columns, Bool[Array, ""]]:
     """Solve positive definite systems, one for each column; return whether all are.
 
     `product` multiplies each column by its matrix, and `nearly_inverse` by about the
     inverse of it. None is solved where the product of both is seen to have eigenvalues
-    below `least`: what is left of a residual then tells nothing of the error.
+    below `least`: what is left of a residual then tells nothing of the error. With
+    `in_time` the steps end as soon as so many are seen not to do.
     """
     first = nearly_inverse(right)
     size = _inner(right, first)
     enough = LEFT[str(right.dtype)] ** 2 * size
+    # What is to be left after each step, as a part of what there was.
+    course = np.linspace(0, 2 * np.log(LEFT[str(right.dtype)]), most_steps + 1)
+    course = np.exp(np.append(np.full(GRACE, np.inf), course)).astype(right.dtype)
 
     def going(state: State) -> Array:
-        return jnp.any(state.size > enough) & (state.step < most_steps)
+        more = jnp.any(state.size > enough) & (state.step < most_steps)
+        if not in_time:
+            return more
+        late = state.size > jnp.asarray(course)[state.step] * size
+        return more & ~jnp.any(late)
 
     def take(state: State) -> State:
         image = product(state.direction)

@@ -20,6 +20,7 @@ from jaxridge.routes import (
     ONE_FOR_ALL,
     PRIMAL,
     TRIDIAGONAL,
+    UNAIDED,
     Route,
     system_of,
 )
@@ -33,6 +34,9 @@ MOST_STEPS = 40
 # many steps, of which float64 needs twice as many.
 ANCHORS_AT_MOST = {"float32": 5, "float64": 8}
 STEPS_FROM_ANCHORS = {"float32": 16, "float64": 24}
+# Steps from nothing: more of them are a sign that columns are alike, and something is
+# factorised after all.
+STEPS_UNAIDED = {"float32": 32, "float64": 64}
 # How many penalties stand for all, of five decades, with s² over one or two. They do
 # where that saves so many FLOP; to compile for another number of them takes longer.
 NODES = {"float32": 12, "float64": 22}
@@ -150,8 +154,8 @@ def _ways(
     square = 2.0 * n * n  # a product with a vector
     at = _multiplied_at(flop_of_each(m, n, t, k), L, kind)
     a, far = -(-L // -(-L // ANCHORS_AT_MOST[kind])), STEPS_FROM_ANCHORS[kind]
-    steps = _steps(sizes, kind)
-    return {
+    steps = _steps(m * (k - 1) / n, kind, MOST_STEPS)
+    ways = {
         # Eigenvectors: VᵀC once, and then a number for each penalty.
         ONE_A_FOLD: Way(
             _eigh(n), Work(product=square * t), at, fixed=ROOM * tile * (at < L)
@@ -193,16 +197,26 @@ def _ways(
             fixed=(3 * L if n <= BATCHED else 2) * n * n,
         ),
     }
+    # A GPU does so many products before it has factorised anything.
+    if on_gpu:
+        unaided = _steps(m * (k - 1) / k / n, kind, STEPS_UNAIDED[kind])
+        ways[UNAIDED] = Way(
+            Work(),
+            Work(calls=unaided, product=unaided * square * t * L),
+            fixed=3 * n * n,
+            each=of_steps,
+        )
+    return ways
 
 
-def _steps(sizes: Sizes, kind: str) -> float:
-    """Return the steps from all rows' system to that of a fold of random rows.
+def _steps(alike: float, kind: str, most: int) -> float:
+    """Return the steps to the system of a fold of random rows.
 
     Its eigenvalues, beside those of all, are within δ = 2 √(n / (m (k − 1))) of 1, and
-    each step leaves about δ/2 of the error.
+    each step leaves about δ/2 of the error, 1/√alike. Beside 1 alone, and of columns
+    that have nothing to do with each other, the same is so with m (k − 1)/k rows.
     """
-    alike = max(sizes.m * (sizes.k - 1) / sizes.n, 1.1)
-    return min(MOST_STEPS, 2 * log(1 / LEFT[kind]) / log(alike))
+    return min(most, 2 * log(1 / LEFT[kind]) / log(max(alike, 1.1)))
 
 
 def _scores(sizes: Sizes, axes: int, tile: int) -> Work:

@@ -56,7 +56,7 @@ def numbered(masks: Bool[np.ndarray, "k m"], length: int = 1) -> Held:
 
     It is that of the largest, and at least `length`.
     """
-    found = [np.flatnonzero(mask) for mask in masks]
+    found = [_places(mask) for mask in masks]
     sizes = np.array([len(some) for some in found])
     counts = np.arange(sizes.max(initial=length)) < sizes[:, None]
     rows = np.zeros(counts.shape, np.int32)
@@ -64,6 +64,14 @@ def numbered(masks: Bool[np.ndarray, "k m"], length: int = 1) -> Held:
         row[: len(some)] = some
     made: Any = Held
     return made(rows, counts)
+
+
+def _places(mask: Bool[np.ndarray, " m"]) -> np.ndarray:
+    """Return the places that are marked, soon where they stand together."""
+    size, first = np.count_nonzero(mask), mask.argmax()
+    if mask[first : first + size].all():
+        return np.arange(first, first + size)
+    return np.flatnonzero(mask)
 
 
 def are_even(masks: Bool[np.ndarray, "k m"]) -> bool:

@@ -131,13 +131,13 @@ def _refuse_outside(data: Data) -> None:
 def _by_sums(data: Data, question: Question) -> Scoring:
     """Score folds that are a partition from sums over each, from one pass over rows."""
     dtype, plan = data.X.dtype, question.plan
-    sums, sharing = _sums_of_folds(data, question), plan.route.sharing
-    scored, holds = _scored_by_sums(data, question, sums, sharing)
-    if sharing in NEARBY:
+    sums = _sums_of_folds(data, question)
+    for sharing in plan.ways():
+        scored, holds = _scored_by_sums(data, question, sums, sharing)
         kept = is_kept(scored.condition, dtype, plan.precision == FAST)
-        if not (all(holds) and kept):  # some fold is unlike all rows
-            sharing = ONE_A_FOLD
-            scored, _ = _scored_by_sums(data, question, sums, sharing)
+        # Or columns are too alike, or some fold is unlike all rows.
+        if sharing not in NEARBY or (all(holds) and kept):
+            break
     return scored, Route(PRIMAL, sharing, str(dtype))
 
 

@@ -19,7 +19,7 @@ from jaxridge import checks
 from jaxridge.costs import Candidate, Sizes, candidates
 from jaxridge.devices import Device, device_like, place, seconds_of, share_of
 from jaxridge.products import FAST, FULL
-from jaxridge.routes import NEARBY, TRIDIAGONAL, Route
+from jaxridge.routes import NEARBY, ONE_A_FOLD, TRIDIAGONAL, UNAIDED, Route
 from jaxridge.tiles import shrunk
 
 ASKED = ("folds", "leave-one-out", "path")
@@ -64,6 +64,19 @@ class Plan:
     sizes: Sizes
     others: tuple[tuple[Route, float, int], ...]
     precision: str = FULL
+
+    def ways(self) -> Iterator[str]:
+        """Yield the ways to share, by the route and where its fits do not hold."""
+        taken = self.route.sharing
+        yield taken
+        if taken == UNAIDED:
+            yield from [
+                route.sharing
+                for route, _, size in self.others
+                if route.sharing in NEARBY and size <= self.budget
+            ][:1]
+        if taken in NEARBY:
+            yield ONE_A_FOLD
 
     def explain(self) -> str:
         """Return the plan, and what else was possible, in words."""

@@ -14,12 +14,13 @@ ONE_A_FOLD = "one factorisation a fold"
 ONE_FOR_ALL = "one factorisation for all folds"
 TRIDIAGONAL = "one tridiagonal form a fold"
 ANCHORS = "Cholesky factors at a few penalties for all folds"
+UNAIDED = "conjugate gradients alone"
 CHOLESKY = "a Cholesky factor for each fold and penalty"
 BLOCKS = "one factorisation, blocks left out"
 DESCENT = "gradient descent"
 
-# Nearly the same for all folds, which conjugate gradients make up for.
-NEARBY = ONE_FOR_ALL, ANCHORS
+# By conjugate gradients, from what is nearly the same for all folds; or from nothing.
+NEARBY = ONE_FOR_ALL, ANCHORS, UNAIDED
 
 
 def system_of(m: int, n: int) -> str:

@@ -1,10 +1,11 @@
 """The training system of every fold, (Gᵢ + λ) θ = cᵢ, at every penalty.
 
-Gᵢ and cᵢ are moments of all folds but one. Five ways to share the work: the
+Gᵢ and cᵢ are moments of all folds but one. Six ways to share the work: the
 eigenvectors of each Gᵢ, for all penalties and however many targets; its tridiagonal
 form, for few targets; the eigenvectors of all rows' G, for all folds and penalties; its
-inverses at a few penalties, likewise; or a Cholesky factor of every Gᵢ + λ, cheap where
-penalties are few.
+inverses at a few penalties, likewise; a Cholesky factor of every Gᵢ + λ, cheap where
+penalties are few; or nothing, where columns are so little alike that a few steps of
+conjugate gradients do.
 """
 
 from functools import partial
@@ -19,14 +20,22 @@ from jaxtyping import Array, Bool, Float
 from jaxridge import accelerator
 from jaxridge.anchors import Anchors, anchors_of, solved_near
 from jaxridge.conjugate import ALIKE, conjugate_gradients, probes
-from jaxridge.costs import BATCHED
+from jaxridge.costs import BATCHED, STEPS_UNAIDED
 from jaxridge.held import FoldFit
 from jaxridge.moments import Moments, about_centre
 from jaxridge.nodes import Nodes, few_of
 from jaxridge.power import condition_of
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
-from jaxridge.routes import CHOLESKY, NEARBY, ONE_A_FOLD, ONE_FOR_ALL, TRIDIAGONAL
+from jaxridge.routes import (
+    ANCHORS,
+    CHOLESKY,
+    NEARBY,
+    ONE_A_FOLD,
+    ONE_FOR_ALL,
+    TRIDIAGONAL,
+    UNAIDED,
+)
 from jaxridge.spectrum import (
     Spectrum,
     condition,
@@ -95,6 +104,8 @@ def factorised_together(
     whole: Moments, lams: Float[Array, " L"], sharing: str, fit_intercept: bool
 ) -> Any:
     """Return what all folds share, of the moments of all rows."""
+    if sharing == UNAIDED:
+        return ()
     _, xx, xy = about_centre(whole, fit_intercept)
     if sharing == ONE_FOR_ALL:
         return of_products(xx, xy), whole.weight
@@ -114,8 +125,12 @@ def solved_nearby(
 
     So many folds are solved side by side, as one would not fill a GPU.
     """
-    by = _by_neighbour if sharing == ONE_FOR_ALL else _by_anchors
-    near = partial(by, of_all, lams=lams, fit_intercept=fit_intercept)
+    by: dict[str, Any] = {
+        ONE_FOR_ALL: _by_neighbour,
+        ANCHORS: _by_anchors,
+        UNAIDED: _unaided,
+    }
+    near = partial(by[sharing], of_all, lams=lams, fit_intercept=fit_intercept)
     # A batch of one would be slower than none.
     batch = fold_tile if fold_tile > 1 else None
     return jax.lax.map(near, training, batch_size=batch)
@@ -189,23 +204,11 @@ def _by_neighbour(
 ) -> Coefs:
     """Solve by conjugate gradients, with all rows' system as the nearly inverse one."""
     (spectrum, total), (_, xx, xy) = of_all, about_centre(sums, fit_intercept)
-    V, t, least = spectrum.right, xy.shape[1], jnp.min(lams)
     # All rows have this much more of everything than the rows that train.
     share = sums.weight / total
-    values = spectrum.values[:, None] * share
-    mixed = matmul(V, jnp.sqrt(values + least) * probes(len(V), V.dtype))
-    right = jnp.concatenate([jnp.tile(xy, (1, len(lams))), mixed], axis=1)
-    shift = jnp.append(jnp.repeat(lams, t), jnp.repeat(least, mixed.shape[1]))
-    near = values + shift
-    gains = jnp.where(near > 0, 1 / jnp.where(near > 0, near, 1), 0)
-    columns, holds = conjugate_gradients(
-        lambda z: matmul(xx, z) + shift * z,
-        lambda z: matmul(V, gains * matmul(V.T, z)),
-        right,
-        jnp.full_like(shift, ALIKE),
-    )
-    coefs = columns[:, : len(lams) * t].reshape(-1, len(lams), t).swapaxes(0, 1)
-    worst = _condition(spectrum, least / share) / ALIKE
+    near = Diagonal(spectrum.values * share, ALIKE, spectrum.right)
+    coefs, holds = _by_steps(xx, xy, lams, near)
+    worst = _condition(spectrum, jnp.min(lams) / share) / ALIKE
     return Coefs(coefs, worst, holds)
 
 
@@ -215,6 +218,65 @@ def _by_anchors(
     _, xx, xy = about_centre(sums, fit_intercept)
     coefs, holds = solved_near(anchors, xx, xy, lams)
     return Coefs(coefs, anchors.condition / ALIKE, holds)
+
+
+def _unaided(_: Any, sums: Moments, lams: Array, fit_intercept: bool) -> Coefs:
+    """Solve by conjugate gradients, of columns in units of their own, in few steps."""
+    _, xx, xy = about_centre(sums, fit_intercept)
+    diagonal = jnp.diagonal(xx)
+    # Of float64 there are digits to spare.
+    alike = ALIKE if xx.dtype == jnp.float32 else ALIKE / 10
+    near, most = Diagonal(diagonal, alike, None), STEPS_UNAIDED[str(xx.dtype)]
+    coefs, holds = _by_steps(xx, xy, lams, near, most_steps=most, in_time=True)
+    smallest = diagonal + jnp.min(lams)
+    there = jnp.all(smallest > 0)
+    # The largest sum of a row is no less than the largest eigenvalue (Gershgorin 1931).
+    unit = jnp.sqrt(jnp.where(smallest > 0, smallest, 1))
+    largest = 1 + jnp.max(matmul(jnp.abs(xx), 1 / unit) / unit)
+    spread = jnp.max(smallest) / jnp.where(there, jnp.min(smallest), 1)
+    return Coefs(coefs, jnp.where(there, largest * spread / alike, jnp.inf), holds)
+
+
+class Diagonal(NamedTuple):
+    """About the matrix of a system: numbers along axes, by default one a column."""
+
+    values: Float[Array, " n"]
+    alike: float  # the least that the matrix may have of it, in any direction
+    axes: Float[Array, "n n"] | None
+
+
+def _by_steps(
+    xx: Float[Array, "n n"],
+    xy: Float[Array, "n t"],
+    lams: Float[Array, " L"],
+    near: Diagonal,
+    **steps: Any,
+) -> tuple[Float[Array, "L n t"], Bool[Array, ""]]:
+    """Solve (XᵀWX + λ) θ = XᵀWY by conjugate gradients; return whether that holds."""
+    values, alike, axes = near
+    t, least = xy.shape[1], jnp.min(lams)
+    mixed = jnp.sqrt(values + least)[:, None] * probes(len(xx), xx.dtype)
+    if axes is not None:
+        mixed = matmul(axes, mixed)
+    right = jnp.concatenate([jnp.tile(xy, (1, len(lams))), mixed], axis=1)
+    shift = jnp.append(jnp.repeat(lams, t), jnp.repeat(least, mixed.shape[1]))
+    there = values[:, None] + shift
+    gains = jnp.where(there > 0, 1 / jnp.where(there > 0, there, 1), 0)
+
+    def nearly_inverse(z: Array) -> Array:
+        if axes is None:
+            return gains * z
+        return matmul(axes, gains * matmul(axes.T, z))
+
+    columns, holds = conjugate_gradients(
+        lambda z: matmul(xx, z) + shift * z,
+        nearly_inverse,
+        right,
+        jnp.full_like(shift, alike),
+        **steps,
+    )
+    coefs = columns[:, : len(lams) * t].reshape(-1, len(lams), t).swapaxes(0, 1)
+    return coefs, holds
 
 
 def _by_cholesky(sums: Moments, lams: Array, fit_intercept: bool) -> Solved:

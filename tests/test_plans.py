@@ -19,6 +19,7 @@ from jaxridge.routes import (
     ONE_FOR_ALL,
     PRIMAL,
     TRIDIAGONAL,
+    UNAIDED,
 )
 
 LAMS = np.array([0.5, 30.0, 3.0])
@@ -29,6 +30,7 @@ ROUTES = [
     (PRIMAL, TRIDIAGONAL),
     (PRIMAL, ONE_FOR_ALL),
     (PRIMAL, ANCHORS),
+    (PRIMAL, UNAIDED),
     (PRIMAL, CHOLESKY),
     (DUAL, ONE_A_FOLD),
     (DUAL, BLOCKS),
@@ -73,6 +75,7 @@ def test_every_route_scores_as_refits_do(
     if sharing not in (
         ONE_FOR_ALL,
         ANCHORS,
+        UNAIDED,
     ):  # which may find that folds are too unlike
         assert found.route == Route(system, sharing, "float64")
 
@@ -217,7 +220,25 @@ def test_a_plan_for_a_device_has_a_budget(device):
 def test_few_penalties_are_solved_by_cholesky_and_a_gpu_avoids_eigenvectors():
     assert plan(20_000, 500, L=1, budget=1e9).route.sharing == CHOLESKY
     on_gpu = plan(100_000, 4096, device="gpu", budget=1e10)
-    assert on_gpu.route.sharing == ONE_FOR_ALL
+    assert list(on_gpu.ways()) == [UNAIDED, ONE_FOR_ALL, ONE_A_FOLD]
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-9), (np.float32, 1e-4)])
+def test_conjugate_gradients_alone_do_where_columns_are_not_alike(planned, dtype, rtol):
+    made, rng = problem(600, 20, 2, weighted=True), np.random.default_rng(0)
+    _, Y, weight = made.astype(dtype)
+    X, lams = rng.normal(size=made.X.shape), np.geomspace(1e-2, 1e4, 30)
+    mixed = X.copy()
+    mixed[:, 1] = X[:, 0] + 1e-2 * X[:, 1]
+    units = X * np.geomspace(0.2, 5, 20)  # of which float32 sums keep few digits
+    for rows, alone in ((X, True), (units, dtype == np.float64), (mixed, False)):
+        found = []
+        for sharing in (UNAIDED, ONE_A_FOLD):
+            planned(PRIMAL, sharing, 2)
+            given = rows.astype(dtype), Y, lams, FOLDS
+            found.append(cross_validate(*given, weight=weight))
+        assert (found[0].route.sharing == UNAIDED) == alone
+        np.testing.assert_allclose(found[0].per_fold, found[1].per_fold, rtol=rtol)
 
 
 def test_targets_come_in_tiles_that_cover_them_and_fit_the_budget():

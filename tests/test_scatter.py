@@ -70,7 +70,8 @@ SHIFT = np.where(np.arange(20_000) < 10_000, 0.0, 1000.0)
 @pytest.mark.parametrize(("kind", "rtol"), [("float32", 1e-6), ("float64", 1e-14)])
 @pytest.mark.parametrize("targets", [1, 70])
 def test_rows_may_come_in_any_order(weight, away, kind, rtol, targets):
-    X = (RNG.normal(size=(20_000, 2)) + away[:, None]).astype(kind)
+    noise = np.random.default_rng(0).normal(size=(20_000, 2))
+    X = (noise + away[:, None]).astype(kind)
     Y = np.repeat(X[:, :1], targets, axis=1)
     with jax.enable_x64(kind == "float64"):
         data = Data(X, Y, weight.astype(kind))
