@@ -83,8 +83,9 @@ class _Classifier(ClassifierMixin, Linear):
         """Return rows whose targets are −1 and 1, and set the classes."""
         X, y = validated(self, X, y, multi_output=True, ensure_min_samples=least)
         check_classification_targets(y)
-        binarizer = LabelBinarizer(pos_label=1, neg_label=-1)
-        Y = binarizer.fit_transform(y)
+        binarizer = LabelBinarizer()
+        # It answers in the dtype of y, and that may know no −1.
+        Y = 2 * binarizer.fit_transform(y).astype(X.dtype) - 1
         self.classes_ = binarizer.classes_
         self._multilabel = binarizer.y_type_.startswith("multilabel")
         if not self._multilabel:
@@ -107,7 +108,7 @@ class _Classifier(ClassifierMixin, Linear):
                     f"weights leave one class only, {left.tolist()}: at least two are "
                     "needed"
                 )
-        return Rows(X, Y.astype(X.dtype), weight, self.fit_intercept)
+        return Rows(X, Y, weight, self.fit_intercept)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

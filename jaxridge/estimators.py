@@ -171,9 +171,11 @@ class RidgeCV(Regressor, Choosing):
         the negative mean squared error for "loo", and R² with folds; "gcv" and
         "evidence" are criteria of their own, and take none. Squared
         and absolute errors, R² and correlations are weighted by `sample_weight`, within
-        a fold too, where scikit-learn weights none; other scores are not.
+        a fold too, where scikit-learn weights none; other scores are, if a
+        scorer asks for it (`set_score_request`).
     rule : "min" or "1se"
-        The best mean score, or the largest alpha within one standard error of it.
+        The best mean score, or the largest alpha within one standard error of it; of
+        equal scores that of the largest alpha.
     alpha_per_target : bool
         Whether each of several targets has its own alpha, with any `cv`.
     store_cv_results : bool

@@ -237,6 +237,8 @@ def _mask(rows: Any, m: int, what: str) -> np.ndarray:
 
 
 def _what_folds_are(got: Any) -> str:
+    if isinstance(got, type):
+        return f"`folds` is the class {got.__name__}: pass one of it, {got.__name__}()"
     return (
         "`folds` must be a number, an array of fold numbers, a scikit-learn splitter, "
         f"or (train, test) pairs, got {type(got).__name__}"

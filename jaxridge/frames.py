@@ -95,11 +95,14 @@ def sample_weights(weight: Any, X: Any) -> np.ndarray | None:
         checks.axes("sample_weight", weight)
     _refuse_masked("sample_weight", weight)
     array = np.asarray(weight)
+    if array.dtype.kind == "O" and all(map(_is_number, array.ravel())):
+        array = array.astype(float)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"`sample_weight` must hold numbers, got {array.dtype}")
     if array.ndim == 0:
         array = np.full(X.shape[0], array)
-    checks.weights(array, X.shape[0], name="sample_weight")
+    wide = array.astype(float, copy=False)
+    checks.weights(wide, X.shape[0], name="sample_weight")
     return in_dtype_of(X, "sample_weight", array)
 
 

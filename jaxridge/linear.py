@@ -6,13 +6,14 @@ The numbers come from the floors below; what is set on the estimator is NumPy's.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_is_fitted
 
 from jaxridge import checks
@@ -94,6 +95,21 @@ class Choosing(Linear):
     standardize: bool
     store_cv_results: bool
     cv_results_: np.ndarray
+    cv: Any
+    # Those of a splitter around the whole, unless `cv` asks for them, or the user.
+    __metadata_request__fit: ClassVar = {"groups": False}
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Return which arguments of `fit` are wanted: also those that `cv` uses.
+
+        Returns
+        -------
+        MetadataRouter
+            Of scikit-learn, as it wants it.
+        """
+        router = MetadataRouter(owner=self).add_self_request(self)
+        to = MethodMapping().add(caller="fit", callee="split")
+        return router.add(splitter=self.cv, method_mapping=to)
 
     @property
     def plan_(self) -> Plan:
@@ -123,10 +139,12 @@ class Choosing(Linear):
         # Sparse rows are computed in float64.
         told = scores, choice, fit.df
         scores, choice, df = jax.tree.map(partial(_narrowed, ready.dtype), told)
-        _warn_of_edge(choice, self.alphas)
+        _warn_of_edge(choice, scores, self.alphas)
         self._keep(ready, fit)
-        self.alpha_, self.at_edge_ = choice.lam, choice.at_edge
-        self.alphas_, self.scores_route_ = scores.lams, str(scores.route)
+        # As they were given, and not as the rows' dtype has them.
+        self.alphas_ = scores.lams.astype(float) if isinstance(grid, str) else grid
+        self.alpha_, self.at_edge_ = self.alphas_[choice.index], choice.at_edge
+        self.scores_route_ = str(scores.route)
         self.df_ = df if np.ndim(choice.lam) else df[0]
         self.best_score_ = _best(scores, choice)
         if hasattr(self, "cv_results_"):
@@ -285,7 +303,8 @@ def grid_asked(alphas: Any) -> Any:
         checks.one_of("alphas", alphas, ("auto",))
         return alphas
     try:
-        grid = np.atleast_1d(np.asarray(alphas, float))
+        given = np.atleast_1d(np.asarray(alphas))
+        grid = given.astype(float) if given.dtype.kind in "fiuO" else np.zeros(0)
     except (TypeError, ValueError):
         grid = np.zeros(0)
     if alphas is None or grid.ndim != 1 or not grid.size:
@@ -310,8 +329,9 @@ def in_these_names() -> Iterator[None]:
         raise type(error)(said) from error
 
 
-def _warn_of_edge(choice: Choice, alphas: Any) -> None:
+def _warn_of_edge(choice: Choice, scores: Scores | Evidence, alphas: Any) -> None:
     edge, lam = np.atleast_1d(choice.at_edge), np.atleast_1d(choice.lam)
+    edge = edge & ~_has_an_equal(choice, scores)
     if not edge.any() or isinstance(alphas, str):  # which went on while that helped
         return
     who = f"of {edge.sum()} target(s) " if edge.size > 1 else ""
@@ -319,6 +339,19 @@ def _warn_of_edge(choice: Choice, alphas: Any) -> None:
     what = f"alpha {who}lies at an edge of `alphas` ({ends})"
     hint = "the best may lie beyond: widen them"
     checks.warn(f"the best {what}: {hint}")
+
+
+def _has_an_equal(choice: Choice, scores: Scores | Evidence) -> np.ndarray:
+    """Return of which choices the score is also that of a penalty inside of the grid.
+
+    As often with accuracy: then nothing says that the best lies beyond.
+    """
+    lams = np.asarray(scores.lams)
+    mean = np.asarray(scores.mean).reshape(len(lams), -1)
+    mean = mean if np.ndim(choice.index) else mean.mean(axis=1, keepdims=True)
+    inside = (lams > lams.min()) & (lams < lams.max())
+    best = mean[np.atleast_1d(choice.index), np.arange(mean.shape[1])]
+    return np.asarray((mean[inside] == best).any(axis=0))
 
 
 def _narrowed(dtype: Any, array: Any) -> Any:
@@ -335,7 +368,7 @@ def _best(scores: Scores | Evidence, choice: Choice) -> Any:
     mean = _sign(scores) * np.asarray(scores.mean)
     if np.ndim(choice.index):
         return np.take_along_axis(mean, np.asarray(choice.index)[None], axis=0)[0]
-    return mean[choice.index].mean()
+    return mean[choice.index].mean(dtype=float)
 
 
 def _results(

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, RegressorMixin, is_classifier
 from sklearn.metrics import get_scorer, get_scorer_names
+from sklearn.utils.metadata_routing import get_routing_for_object
 
 from jaxridge import checks
 from jaxridge.choice import Evidence, Scores, scores_of_all, scores_of_folds
@@ -304,13 +305,20 @@ class _Given(RegressorMixin, BaseEstimator):
 
 
 def _judge_of_scorer(scorer: Any, told: Any) -> Judge:
-    """Show a scorer predictions, and targets as `told` says them."""
+    """Show a scorer predictions, targets as `told` says them, and weights if asked."""
+    asks = get_routing_for_object(scorer).consumes("score", ["sample_weight"])
 
-    def judge(y: np.ndarray, prediction: np.ndarray, _: np.ndarray | None) -> float:
+    def judge(y: Any, prediction: np.ndarray, weight: np.ndarray | None) -> float:
         true = told.predict(y) if is_classifier(told) else y
+        given = {"sample_weight": weight} if asks and weight is not None else {}
         try:
-            return float(scorer(told, prediction, true))
+            return float(scorer(told, prediction, true, **given))
         except (AttributeError, TypeError, ValueError) as error:
+            if "predict_proba" in str(error):
+                raise ValueError(
+                    f"`scoring` {scorer} scores probabilities, and there are none: "
+                    "take one of labels or of `decision_function`"
+                ) from error
             raise ValueError(
                 f"`scoring` {scorer} cannot score what is predicted here: {error}"
             ) from error

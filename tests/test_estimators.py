@@ -1,9 +1,11 @@
 """The scikit-learn faces beside scikit-learn's own, option by option."""
 
+import json
 import pickle
 import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -13,12 +15,13 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import sklearn
 from scipy import sparse
 from sklearn import linear_model
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes
 from sklearn.inspection import permutation_importance
-from sklearn.metrics import make_scorer, mean_squared_log_error
+from sklearn.metrics import get_scorer, make_scorer, mean_squared_log_error
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -27,6 +30,7 @@ from sklearn.model_selection import (
     PredefinedSplit,
     ShuffleSplit,
     cross_val_score,
+    cross_validate,
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -466,7 +470,11 @@ def test_sizes_that_have_squares_change_nothing(size, kind):
         (Ridge("1"), TypeError, "`alpha` must be a number, or one a target, got '1'"),
         (RidgeCV(ALPHAS, cv="looo"), ValueError, "`cv` must be one of loo, gcv"),
         (RidgeCV(ALPHAS, cv=1), ValueError, "`cv` must be at least 2"),
-        (RidgeCV(ALPHAS, scoring="neg_log_loss"), ValueError, "cannot score what is"),
+        (
+            RidgeCV(ALPHAS, scoring="neg_log_loss"),
+            ValueError,
+            "probabilities, and there",
+        ),
         (
             RidgeCV(ALPHAS, scoring=lambda *_: np.nan),
             ValueError,
@@ -584,7 +592,7 @@ def test_sparse_rows_have_intervals_of_a_model_of_dense_ones():
 def test_attributes_have_the_precision_of_the_rows(kind):
     model = RidgeCV(ALPHAS, intervals=kind is np.asarray)
     model.fit(kind(X.astype(np.float32)), Y.astype(np.float32))
-    names = ["coef_", "intercept_", "alpha_", "alphas_", "best_score_", "df_"]
+    names = ["coef_", "intercept_", "df_"]
     for name in names + ["coef_std_"] * model.intervals:
         assert np.asarray(getattr(model, name)).dtype == np.float32, name
 
@@ -1044,7 +1052,7 @@ def test_classifiers_take_the_folds_that_regressors_take():
     )
     assert by_ids.alpha_ == by_splitter.alpha_
     assert by_ids.best_score_ == by_splitter.best_score_
-    with pytest.raises(TypeError, match="`cv` must be a number, an array of fold"):
+    with pytest.raises(TypeError, match=r"`cv` is the class KFold: pass one"):
         RidgeClassifierCV(ALPHAS, cv=KFold).fit(X, LABELS)
     with pytest.raises(ValueError, match="`groups` needs a splitter that uses them"):
         RidgeClassifierCV(ALPHAS, cv=3).fit(X, LABELS, groups=GROUPS)
@@ -1061,3 +1069,71 @@ def test_few_sparse_rows_have_singular_values_too(fit_intercept):
     assert ours.solver_ == "svd"
     size = np.abs(theirs.coef_).max()
     np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=0, atol=1e-12 * size)
+
+
+@pytest.mark.parametrize("inner", [3, GroupKFold(3)])
+def test_groups_of_a_splitter_around_the_whole_go_where_they_are_used(inner):
+    options = {"cv": GroupKFold(4), "params": {"groups": GROUPS}}
+    with sklearn.config_context(enable_metadata_routing=True):
+        ours, theirs = (
+            cross_validate(of(ALPHAS, cv=inner), X, Y[:, 0], **options)["test_score"]
+            for of in (RidgeCV, linear_model.RidgeCV)
+        )
+        asked = RidgeCV(ALPHAS, cv=inner).set_fit_request(groups=True)
+        assert asked.get_metadata_routing().consumes("fit", ["groups"]) == {"groups"}
+    np.testing.assert_allclose(ours, theirs, rtol=EXACT)
+
+
+def test_a_scorer_that_asks_for_weights_is_given_them():
+    with sklearn.config_context(enable_metadata_routing=True):
+        scorer = get_scorer("neg_root_mean_squared_error")
+        scorer = scorer.set_score_request(sample_weight=True)
+        ours, theirs = (
+            of(ALPHAS, cv=4, scoring=scorer).fit(X, Y[:, 0], sample_weight=WEIGHT)
+            for of in (RidgeCV, linear_model.RidgeCV)
+        )
+    assert ours.alpha_ == theirs.alpha_
+    np.testing.assert_allclose(ours.best_score_, theirs.best_score_, rtol=EXACT)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int8])
+@pytest.mark.parametrize("kind", [RidgeClassifier, partial(RidgeClassifierCV, ALPHAS)])
+def test_labels_of_any_dtype_are_those_of_int(kind, dtype):
+    labels = np.c_[Y[:, 0] > 5, X[:, 1] > 1, X[:, 2] > 2]
+    found, expected = (kind().fit(X, labels.astype(of)) for of in (dtype, int))
+    np.testing.assert_array_equal(found.coef_, expected.coef_)
+    assert (found.predict(X) == labels).mean() > 0.9
+
+
+def test_what_was_chosen_is_as_it_was_given_and_json():
+    alphas = [0.1, 1.0, 10.0, 100.0]
+    single = X.astype(np.float32), Y[:, 0].astype(np.float32)
+    model = RidgeCV(alphas, cv=4).fit(*single)
+    assert model.alpha_ in alphas and model.coef_.dtype == np.float32
+    np.testing.assert_array_equal(model.alphas_, alphas)
+    json.dumps([model.alpha_, model.best_score_])
+    each = RidgeCV(alphas, alpha_per_target=True).fit(X, Y).alpha_
+    assert set(each) <= set(alphas)
+
+
+def test_weights_may_come_from_a_table_of_mixed_columns():
+    model = Ridge().fit(X, Y, WEIGHT.astype(object))
+    np.testing.assert_array_equal(model.coef_, Ridge().fit(X, Y, WEIGHT).coef_)
+
+
+@pytest.mark.parametrize("alphas", [["1", "2"], [True, False]])
+def test_alphas_that_are_no_numbers_are_refused(alphas):
+    with pytest.raises(ValueError, match="`alphas` must be"):
+        RidgeCV(alphas).fit(X, Y)
+
+
+@pytest.mark.filterwarnings("error:the best alpha")
+def test_an_edge_is_not_told_of_where_the_score_is_that_of_others():
+    labels = X[:, 0] > 0
+    model = RidgeClassifierCV([1e-6, 1e-5, 1e-4], cv=4).fit(X, labels)
+    assert model.alpha_ == 1e-4 and model.at_edge_
+
+
+def test_probabilities_are_said_not_to_be_there():
+    with pytest.raises(ValueError, match="scores probabilities, and there are none"):
+        RidgeClassifierCV(ALPHAS, scoring="neg_log_loss", cv=3).fit(X, X[:, 0] > 0)
