@@ -1,5 +1,6 @@
 """Moments of rows at hand, summed by NumPy on a CPU and by XLA elsewhere."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -24,6 +25,11 @@ from jaxridge.sent import moments_of_tiles, tiles_of
 from jaxridge.shards import are_shared_out, moments_of_shards
 from jaxridge.threads import all_for
 from jaxridge.tiles import until_it_fits
+
+BLOCK = 2**20  # numbers of rows, or of targets, that are about a point at a time
+SOME = 256  # rows that tell about how large numbers are
+ROWS_A_COLUMN = 1  # at least, so that adding products costs little beside them
+NARROW = 128  # targets, of which a product is as quick as of more
 
 
 @in_kind_of_input
@@ -168,17 +174,50 @@ def _design_in_numpy(
     """
     total = weight.sum()
     unit = total if total > 0 else X.dtype.type(1)
-    if (weight == 1).all():
-        # Without a copy of X, if its means are so small that nothing cancels.
+    equal, small = bool((weight == 1).all()), X.size <= BLOCK
+    if equal:
+        # About 0, if means are so small that nothing cancels. A few rows tell if not.
         x = weight @ X / unit
-        np.matmul(X.T, X, out=xx)
-        if (2 * unit * x**2 <= xx.diagonal()).all():
-            xx -= unit * np.outer(x, x)
-            return total, x
-    A, x = about_mean(X, weight, unit)
-    A *= np.sqrt(weight)[:, None]
-    np.matmul(A.T, A, out=xx)
+        if small or (x**2 <= (X[:: len(X) // SOME + 1] ** 2).mean(axis=0)).all():
+            np.matmul(X.T, X, out=xx)
+            if (2 * unit * x**2 <= xx.diagonal()).all():
+                xx -= unit * np.outer(x, x)
+                return total, x
+    if small:
+        A, x = about_mean(X, weight, unit)
+        A *= np.sqrt(weight)[:, None]
+        np.matmul(A.T, A, out=xx)
+        return total, x
+    x = _mean(X, weight, unit) if total > 0 else np.zeros_like(X[0])
+    xx[:] = 0
+    for some, A in _blocks_about(x, X):
+        if not equal:
+            A *= np.sqrt(weight[some, None])
+        xx += A.T @ A
     return total, x
+
+
+def _mean(X: np.ndarray, weight: np.ndarray, unit: Any) -> np.ndarray:
+    """Return the means of columns, as differences from a row: see `weighted_mean`."""
+    origin = X[np.argmax(weight > 0)]
+    away = sum(weight[some] @ A for some, A in _blocks_about(origin, X))
+    return np.asarray(origin + away / unit)
+
+
+def _blocks_about(
+    point: np.ndarray, X: np.ndarray
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield which rows, and these about a point, a block at a time.
+
+    Each block takes the place of the one before, as new memory costs more than to fill
+    it.
+    """
+    m, n = X.shape
+    length = min(m, max(ROWS_A_COLUMN * n, BLOCK // n))
+    place = np.empty((length, n), X.dtype)
+    for start in range(0, m, length):
+        some = slice(start, min(start + length, m))
+        yield some, np.subtract(X[some], point, out=place[: some.stop - start])
 
 
 def _cross_in_numpy(
@@ -191,13 +230,23 @@ def _cross_in_numpy(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return y, xy and yy of rows of this weight, mean and scatter."""
     unit = total if total > 0 else X.dtype.type(1)
+    width = max(NARROW, BLOCK // max(1, len(X)))
+    if Y.shape[1] > width:
+        given = weight, total, x, xx
+        starts = range(0, Y.shape[1], width)
+        found = [_cross_in_numpy(X, Y[:, i : i + width], *given) for i in starts]
+        y, xy, yy = (np.concatenate(a, axis=-1) for a in zip(*found, strict=True))
+        return y, xy, yy
     B, y = about_mean(Y, weight, unit)
     yy = weight @ B**2
     B *= weight[:, None]
     # B has mean 0, so that x matters to the digits only, and that if it is large.
-    if (total * x**2 > xx.diagonal()).any():
-        X = X - x
-    return y, X.T @ B, yy
+    if not (total * x**2 > xx.diagonal()).any():
+        return y, X.T @ B, yy
+    if X.size <= BLOCK:
+        return y, (X - x).T @ B, yy
+    xy = sum(A.T @ B[some] for some, A in _blocks_about(x, X))
+    return y, np.asarray(xy), yy
 
 
 def about_mean(

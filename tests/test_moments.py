@@ -20,6 +20,7 @@ from jaxridge import (
     moments_of_batches,
     path,
 )
+from jaxridge import sums as sums_in_memory
 
 M, N, T, K = 12, 3, 2, 3
 RNG = np.random.default_rng(5)
@@ -393,3 +394,24 @@ def test_moments_made_by_hand_are_checked():
         path(Moments(**fields | {"xx": fields["xx"][:, :2]}), None, [1.0])
     with pytest.raises(ValueError, match="a negative scatter"):
         path(Moments(**fields | {"xx": -fields["xx"]}), None, [1.0])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("away", [0.0, 1.0, 1e6])
+def test_blocks_of_rows_and_of_targets_add_up(monkeypatch, weighted, away):
+    monkeypatch.setattr(sums_in_memory, "BLOCK", 60)
+    monkeypatch.setattr(sums_in_memory, "NARROW", 2)
+    X, Y = RNG.normal(size=(50, 6)) + away, RNG.normal(size=(50, 5)) - away
+    X[:, 2] = 0.1
+    weight = RNG.integers(0, 3, 50).astype(float) if weighted else None
+    found = moments_of(X, Y, 2, weight=weight)
+    for fold, rows in enumerate(np.split(np.arange(50), 2)):
+        w = np.ones(25) if weight is None else weight[rows]
+        A, B = np.longdouble(X[rows]), np.longdouble(Y[rows])
+        A, B = A - w @ A / w.sum(), B - w @ B / w.sum()
+        xx, xy, yy = A.T @ (w[:, None] * A), A.T @ (w[:, None] * B), w @ B**2
+        rtol = 1e-13 * max(1, away)  # the digits that the rows have
+        np.testing.assert_allclose(found.xx[fold], xx, rtol=0, atol=rtol * xx.max())
+        np.testing.assert_allclose(found.xy[fold], xy, rtol=0, atol=rtol * xx.max())
+        np.testing.assert_allclose(found.yy[fold], yy, rtol=rtol)
+        assert not found.xx[fold][2].any()
