@@ -25,6 +25,7 @@ from jaxridge.data import (
     as_data_to_square,
     as_penalty,
     in_kind_of_input,
+    mean_square,
     weighted_mean,
 )
 from jaxridge.moments import Moments, about_centre
@@ -38,7 +39,6 @@ from jaxridge.objective import (
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
 from jaxridge.routes import Route
-from jaxridge.scoring import squared_error
 from jaxridge.tiles import View, as_stored, fold
 
 FITS_AT_ONCE = 4
@@ -177,7 +177,7 @@ def of_rows(
     """
     columns = learner(data.X, data.weight)
     view: View = as_stored if learner is untouched else partial(prepared, columns)
-    square = squared_error(data.Y, weighted_mean(data.Y, data.weight), data.weight)
+    square = mean_square(data.Y, weighted_mean(data.Y, data.weight), data.weight)
     signs = signs_of(jnp.sqrt(square))
     y, m = matmul(data.Y, signs), jnp.sum(data.weight)
     one = summed(fits, lams, signs)

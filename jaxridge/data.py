@@ -160,7 +160,7 @@ def _rows(X: Any, y: Any, weight: Any, stay: Stay | None = None) -> list[Any]:
     Where `stay` says so, `X` of NumPy's remains that.
     """
     for name, value in (("X", X), ("y", y)):
-        if value is None or "xx" in getattr(value, "_fields", ()):
+        if value is None or "xx" in getattr(value, "__dataclass_fields__", ()):
             what = "is missing" if value is None else "must be rows here, not Moments"
             raise TypeError(f"`{name}` {what}: pass an array")
     given = {"X": X, "y": y} | ({} if weight is None else {"weight": weight})
@@ -292,6 +292,13 @@ def weighted_mean(
     """
     origin = view(A[jnp.argmax(weight > 0)][None])[0]
     return origin + column_sums(lambda a: view(a) - origin, weight, A) / jnp.sum(weight)
+
+
+def mean_square(
+    Y: Float[Array, "m t"], about: Float[Array, " t"], weight: Float[Array, " m"]
+) -> Float[Array, " t"]:
+    """Return Σ w (y − a)² / Σ w for each column, a tile of rows at a time."""
+    return column_sums(lambda y: (y - about) ** 2, weight, Y) / jnp.sum(weight)
 
 
 def centre_of(data: Data, fit_intercept: bool, view: View = as_stored) -> Centre:

@@ -21,6 +21,7 @@ from jaxridge.data import (
     as_penalty,
     drop_target_axis,
     in_kind_of_input,
+    mean_square,
     weighted_mean,
 )
 from jaxridge.factors import Known, answer, known
@@ -30,6 +31,7 @@ from jaxridge.holdout import Question, score_folds
 from jaxridge.leverages import Loss, left_out_losses, left_out_scores, slack
 from jaxridge.nodes import Nodes, nodes_for
 from jaxridge.plans import plan
+from jaxridge.products import power_of_2
 from jaxridge.programs import compiled
 from jaxridge.risk import unit_of
 from jaxridge.routes import Route
@@ -167,8 +169,7 @@ def scores_left_out(
 @compiled
 def _own_unit(Y: Float[Array, "m t"]) -> Float[Array, " t"]:
     """Return powers of 2 in units of which targets are about as large as 1."""
-    unit = jnp.max(jnp.abs(Y), axis=0)
-    return jnp.exp2(jnp.floor(jnp.log2(jnp.where(unit > 0, unit, 1))))
+    return power_of_2(jnp.max(jnp.abs(Y), axis=0))
 
 
 @partial(compiled, static_argnames="loss")
@@ -190,8 +191,8 @@ def _mean_and_error(
 @compiled
 def _spread_of_targets(data: Data, unit: Float[Array, " t"]) -> Float[Array, " t"]:
     """Return the mean square of the targets about their mean, in units of their own."""
-    Y = data.Y / unit
-    return squared_error(Y, weighted_mean(Y, data.weight), data.weight)
+    middle = weighted_mean(data.Y, data.weight)
+    return mean_square(data.Y, middle, data.weight) / unit**2
 
 
 def _pooled(
@@ -274,7 +275,7 @@ def _refitted(
     """Return the scores of some rows, each by a fit to all others."""
     alone = np.flatnonzero(hangs)[:, None] == np.arange(len(hangs))
     (m, n), t = data.X.shape, data.Y.shape[1]
-    made = plan(m, n, t, len(lams), dtype=data.X.dtype, asked="path")
+    made = plan(m, n, t, len(lams), 2, data.X.dtype)
     folds = Folds(~alone, alone)
     question = Question(folds, lams, score, untouched, fit_intercept, made)
     return score_folds(data, question)[0]
@@ -346,12 +347,9 @@ def _left_out(
     loss: Loss,
     fit_intercept: bool,
 ) -> tuple[tuple[Spread, Array], Array]:
-    data = data._replace(Y=data.Y / unit)
-    centre = centre._replace(y=centre.y / unit)
-    spectrum = spectrum._replace(along=spectrum.along / unit)
-    given = data, centre, spectrum, lams, loss, fit_intercept, counted, nodes
+    given = data, centre, spectrum, lams, loss, fit_intercept, counted, unit, nodes
     spread, least = left_out_losses(*given)
-    size = loss(jnp.sqrt(unit_of(data, centre)))
+    size = loss(jnp.sqrt(unit_of(data, centre)) / unit)
     left = jnp.min(spread.mean / size)
     left = left if loss is jnp.square else left**2
     # A row's residual is the part 1 − h of its error.

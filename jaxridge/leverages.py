@@ -30,7 +30,7 @@ from jaxridge.risk import interpolates
 from jaxridge.scoring import Score, score_about, squared_error
 from jaxridge.spectrum import Spectrum, gain, root_inverse
 from jaxridge.spread import Spread, joined, scatter_of
-from jaxridge.tiles import at_once, fold, tile
+from jaxridge.tiles import at_once, column_sums, fold, tile
 
 APART = 1e-5  # less of u² than that along other axes is a row by itself
 
@@ -138,20 +138,30 @@ def left_out_losses(
     loss: Loss,
     fit_intercept: bool,
     counted: Float[Array, " m"],
+    unit: Float[Array, " t"],
     nodes: Nodes | None = None,
 ) -> tuple[Spread, Float[Array, ""]]:
     """Return the loss of predicting each row from all others, e/(1 − h).
 
-    The spread is that of rows by their weights in `counted`; the number is the smallest
+    Targets are in units of `unit`, brought there a tile of rows at a time. The spread
+    is that of rows by their weights in `counted`; the number is the smallest
     `slack` of all. With `nodes`, U g UᵀB is made of those at the nodes.
     """
     n_lams, t = lams.shape[0], data.Y.shape[1]
     whole = whole_of(data, centre, spectrum, fit_intercept)
+    whole = whole._replace(middle=whole.middle / unit)
+    centre = centre._replace(y=centre.y / unit)
+    spectrum = spectrum._replace(along=spectrum.along / unit)
 
     def absorb(
-        state: tuple[Spread, Array], weight: Array, counts: Array, *rows: Array
+        state: tuple[Spread, Array],
+        weight: Array,
+        counts: Array,
+        X: Array,
+        Y: Array,
+        *left: Array,
     ) -> tuple[Spread, Array]:
-        spread, least = state
+        (spread, least), rows = state, (X, Y / unit, *left)
         counts = jnp.where(weight > 0, counts[:, 0], 0)
         mine = rows_left_out(weight, rows, centre, spectrum, whole, fit_intercept)
 
@@ -241,5 +251,5 @@ def whole_of(
     beyond = interpolates(data, spectrum, fit_intercept)
     weight, middle = jnp.sum(data.weight), jnp.zeros_like(centre.y)
     if fit_intercept:
-        middle = matmul(data.weight, data.Y - centre.y) / weight
+        middle = column_sums(lambda y: y - centre.y, data.weight, data.Y) / weight
     return Whole(weight, middle, beyond)

@@ -61,6 +61,16 @@ def plus_gram(lower: Twofold, A: Float[Array, "m n"], fast: bool = False) -> Two
     return lower.plus(lower_gram(A, jnp.zeros_like(lower.high), fast))
 
 
+def power_of_2(size: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Return the power of 2 next to each size, 1 for 0: to divide by it is exact.
+
+    XLA's ``exp2`` of whole numbers is not.
+    """
+    limits = jnp.finfo(size.dtype)
+    size = jnp.where(size > 0, jnp.clip(size, limits.tiny, limits.max / 4), 1)
+    return jax.lax.stop_gradient(jax.lax.reduce_precision(size, limits.nexp, 0))
+
+
 def row_by_row(a: Float[Array, "r c"]) -> Float[Array, "r c"]:
     """Return a matrix stored row by row, whatever layout its readers would prefer.
 

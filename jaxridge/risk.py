@@ -17,9 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxridge.data import Centre, Data, weighted_rows
+from jaxridge.data import Centre, Data, mean_square, weighted_rows
 from jaxridge.products import matmul
-from jaxridge.scoring import squared_error
 from jaxridge.spectrum import Spectrum, coef_at, gain, root_inverse
 from jaxridge.tiles import View, as_stored, fold
 
@@ -168,7 +167,7 @@ def log_evidence(
 
 def unit_of(data: Data, centre: Centre) -> Float[Array, " t"]:
     """Return the mean square of the targets about their centre, 1 where it is 0."""
-    square = squared_error(data.Y, centre.y, data.weight)
+    square = mean_square(data.Y, centre.y, data.weight)
     return jnp.where(square > 0, square, 1)
 
 

@@ -31,7 +31,7 @@ from jaxridge.data import (
 from jaxridge.objective import Params
 from jaxridge.power import condition_of
 from jaxridge.precision import SINGLE, in_float64
-from jaxridge.products import matmul
+from jaxridge.products import matmul, power_of_2
 from jaxridge.programs import compiled
 from jaxridge.spectrum import graded_svd
 
@@ -246,7 +246,7 @@ def _in_units(
 
 def _inverse_unit(X: Array, lam: Array) -> Array:
     size = jnp.maximum(jnp.max(jnp.abs(X)), jnp.sqrt(lam))
-    return jnp.exp2(-jnp.floor(jnp.log2(jnp.where(size > 0, size, 1))))
+    return 1 / power_of_2(size)
 
 
 def _by_cholesky(factor: Array, X: Array, Y: Array) -> Array:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxridge
-from jaxridge.products import matmul, matmul_for_descent
+from jaxridge.products import matmul, matmul_for_descent, power_of_2
 
 RNG = np.random.default_rng(0)
 X, COEFS = RNG.normal(size=(7, 3)), RNG.normal(size=(4, 3, 2))
@@ -98,3 +98,16 @@ def test_every_product_names_its_precision(what, shape):
     highest = (jax.lax.Precision.HIGHEST,) * 2
     named = [equation.params["precision"] == highest for equation in found]
     assert named and all(named), found
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_powers_of_2_are_exact(dtype):
+    limits = np.finfo(dtype)
+    sizes = np.geomspace(limits.tiny, limits.max / 8, 201, dtype=dtype)
+    with jax.enable_x64(True):
+        found = np.asarray(jax.jit(power_of_2)(np.append(sizes, dtype(0))))
+        slope = float(jax.grad(power_of_2)(dtype(3)))
+    assert found.dtype == dtype and found[-1] == 1 and slope == 0
+    part, _ = np.frexp(found)
+    assert (part == 0.5).all()
+    assert (np.abs(np.log2(sizes / found[:-1])) < 1).all()
