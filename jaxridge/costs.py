@@ -95,15 +95,16 @@ def _of_all_rows(
     flop = flop_of_each(m, n, t) if left_out else flop_of_coef(n, r, t)
     at = _multiplied_at(flop, L, kind)
     fits = 2.0 * (m if left_out else n) * r * (t * at + L)
-    numbers = 4 * r * r + (n * r + m * n) * wide + 2 * min(tile, m * (n + t))
+    numbers = 4 * r * r + (n * r + m * n) * wide
     if at < L and not left_out:
         fits += 2.0 * at * n * t * L
-        numbers += at * n * t
+    # Of a tile of rows there are those, the same along the axes, and errors.
+    tiles = 8 * (5 if left_out else 2) * min(tile, m * (n + t))
     yield Candidate(
         Route(system_of(m, n), ONE, kind),
         together(_sums(sizes), _eigh(r), Work(start=1, calls=L, product=along + fits)),
-        size * numbers,
-        size * (2 * r + L),
+        size * numbers + tiles,
+        size * (2 * r + 4 * L + n * min(at, L) * (at < L) * (not left_out)),
     )
 
 

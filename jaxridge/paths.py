@@ -228,8 +228,13 @@ def _fits(
     nodes: Nodes | None = None,
 ) -> tuple[ParamsPath, Float[Array, " L"]]:
     at, shares = (lams, None) if nodes is None else nodes
-    coef = jax.lax.map(lambda lam: coef_at(spectrum, lam), at)
-    intercept = intercept_at(coef, centre)
+
+    def one(lam: Array) -> tuple[Array, Array]:
+        coef = coef_at(spectrum, lam)
+        return coef, intercept_at(coef, centre)
+
+    # Together, as XLA would transpose the coefficients at all penalties, in a copy.
+    coef, intercept = jax.lax.map(one, at)
     if shares is not None:
         # The intercept is ȳ less what is a combination too.
         coef, less = (

@@ -41,9 +41,10 @@ class Plan:
     target_tile, lam_tile, fold_tile : int
         Targets, penalties and folds to work on at a time.
     bytes : int
-        Working memory beside the data and the answer, expected.
+        Working memory expected, beside the data, the answer, and a copy of NumPy rows
+        (of targets alone, where folds share one pass on a CPU).
     seconds : float
-        Expected; compiling, which the first call does, not counted.
+        Expected. What compiling takes, in the first call, is in neither.
     budget : int
         Bytes that working memory may take.
     sizes : tuple
@@ -89,11 +90,13 @@ class Plan:
         headers = ["route", "seconds", "memory", ""]
         more = "" if n <= m else ": with more columns than rows, XXᵀ is the smaller"
         return (
-            f"{m} rows, {n} columns, {t} target(s), {L} penalties"
+            f"{m} rows, {n} columns, {_counted(t, 'target')}, "
+            f"{_counted(L, 'penalty', 'penalties')}"
             + (f", {k} folds" if k else "")
             + f"{more}.\n{tabulate(rows, headers, floatfmt='.3g')}\n"
-            f"{self.target_tile} target(s) and {self.lam_tile} penalties at a time, in "
-            f"a budget of {_in_words(self.budget)}."
+            f"{_counted(self.target_tile, 'target')} and "
+            f"{_counted(self.lam_tile, 'penalty', 'penalties')} at a time, in a budget "
+            f"of {_in_words(self.budget)}."
         )
 
     __str__ = explain
@@ -136,8 +139,8 @@ def plan(
         What for: `cross_validate` with folds that hold every row out once,
         `leave_one_out`, or `path`.
     budget : float, optional
-        Bytes of working memory, beside the data and the answer. If not given, a quarter
-        of what the device has free, rounded down to a power of two.
+        Bytes of working memory, of what `Plan` counts. If not given, a quarter of what
+        the device has free, rounded down to a power of two, and at least 64 MiB.
     precision : "full" or "fast"
         As for `cross_validate`.
 
@@ -223,7 +226,8 @@ def _target_tile(one: Candidate, sizes: Sizes, numbers: int, limit: int) -> int:
     if room < 1:
         return 0
     cached = max(NARROW, numbers // max(1, sizes.m // max(1, sizes.k)))
-    few = one.route.sharing in FOR_FEW_TARGETS
+    # Nor are there tiles of targets where all rows are factorised.
+    few = one.route.sharing in FOR_FEW_TARGETS or not sizes.k
     most = room if few else min(room, cached)
     if most >= sizes.t:
         return sizes.t
@@ -238,6 +242,10 @@ def _checked_budget(budget: Any) -> int:
     if not (np.isfinite(budget) and budget > 0):
         raise ValueError(f"`budget` must be a number of bytes above 0, got {budget}")
     return int(min(budget, 2**62))
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _why_not(plan: Plan, seconds: float, size: int) -> str:

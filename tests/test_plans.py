@@ -197,7 +197,7 @@ def test_a_plan_tells_what_it_chose_and_what_else_there_was():
     made = plan(20_000, 500, budget=1e9)
     text = made.explain()
     assert str(made) == text
-    assert "20000 rows, 500 columns, 1 target(s), 100 penalties, 5 folds" in text
+    assert "20000 rows, 500 columns, 1 target, 100 penalties, 5 folds" in text
     assert "taken" in text and "slower" in text and "a budget of 1 GB" in text
     assert 0 < made.bytes <= made.budget == 10**9
     assert made.seconds == min(made.seconds, *(s for _, s, _ in made.others))
