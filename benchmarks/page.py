@@ -1,6 +1,6 @@
 """The page of the committed records: ``python -m benchmarks.page`` writes it anew.
 
-No figure on it comes from anywhere else; a test compares the page with the records.
+A test compares the page with the records.
 """
 
 import json
@@ -27,22 +27,30 @@ PAGE = HERE / "README.md"
 INTRODUCTION = """# Benchmarks
 
 This page is written by `python -m benchmarks.page` from the records in
-[`records`](records), and from nothing else.
+[`records`](records), which name machine and commit. Only what plans expect of the
+timings by route is told by the code as it is now, whose prices were fitted to timings
+like these.
 
 - `make bench` takes every contender once, in minutes on two cores;
   `make bench-full` takes all rounds, the slow rivals' other settings, coverage and the
   stream too; `make bench-gpu` larger problems, on the GPU that JAX finds.
 - Contenders are called in turn, in one process on the same arrays. Times are medians
   over rounds; a ratio is the median of ratios within a round. What JAX compiles in the
-  first call is apart. A rival that fails, or is not installed, says so.
+  first call is apart, and so is sending rows to a device. "Range" is from the quickest
+  to the slowest round. A rival that fails, or is not installed, says so. One that was
+  given a tenth of the penalties has its time multiplied by 10, "a tenth × 10".
 - The error is the largest relative difference of scores from NumPy in float64 (of a
-  sweep, of coefficients from the same steps; of the estimator, of predictions from
-  scikit-learn's, relative to the targets' spread).
+  sweep, of coefficients from the same steps, relative to the largest; of the estimator,
+  of predictions from scikit-learn's, relative to the targets' spread). "Same penalty"
+  is the share of targets for which both choose the same.
 - "limit" is one product XᵀX (or XXᵀ) by OpenBLAS and one eigendecomposition by LAPACK,
-  the price of a single fit. "jaxridge.RidgeCV" is the estimator, which fits all rows
-  too.
-- Working memory is what the compiled programs need beside their arguments, and the peak
-  that Python allocates.
+  the least that any exact fit must do; of a sweep, the operations or bytes of its steps
+  at the rates that the machine was measured to reach. "jaxridge.RidgeCV" is the
+  estimator, which fits all rows too.
+- Working memory is what the largest of the compiled programs needs beside its
+  arguments, and the peak that Python allocates.
+- Where one size is changed alone, the exponent is the slope of time over it, both in
+  logarithms.
 """
 
 

@@ -127,6 +127,8 @@ def in_words(cases: list[Timed]) -> str:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: python -m benchmarks.prices RECORD, of test_routes.py")
     cases = timed(json.loads(Path(sys.argv[1]).read_text()))
     for dtype in ("float64", "float32"):
         mine = [case for case in cases if case.dtype == dtype]

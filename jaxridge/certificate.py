@@ -118,7 +118,8 @@ def certify(
 
     Notes
     -----
-    O(m n L) time, whatever the number of targets; the rows are read a tile at a time.
+    O(m n L + (m + n L) t) time: of many targets one combination is multiplied by the
+    rows, which are read a tile at a time.
 
     References
     ----------

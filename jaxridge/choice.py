@@ -144,13 +144,16 @@ def choose(
 
     Raises
     ------
+    TypeError
+        For anything else than scores.
     ValueError
         For an unknown rule, for "1se" with scores that have no standard error (`gcv`,
         `evidence`, one fold), and for scores that are not finite.
 
     Notes
     -----
-    Ties go to the larger penalty. Penalties may be in any order and repeat.
+    Ties go to the larger penalty. Penalties may be in any order and repeat. O(k L t)
+    time.
 
     References
     ----------

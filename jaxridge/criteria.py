@@ -46,9 +46,9 @@ def gcv(
 ) -> Scores:
     """Score every penalty by generalised cross-validation.
 
-    ``GCV = (RSS/m) / (1 − df/m)²``, df = Σ s²/(s² + lam) + 1: leave-one-out with every
-    row's leverage replaced by their mean. Fits minimise ``J = (Σ w e² + lam · ‖coef‖²)
-    / (2m)``, m = Σ w.
+    ``GCV = (RSS/m) / (1 − df/m)²``, df = Σ s²/(s² + lam) + 1 (without the 1 if there is
+    no intercept): leave-one-out with every row's leverage replaced by their mean. Fits
+    minimise ``J = (Σ w e² + lam · ‖coef‖²) / (2m)``, m = Σ w.
 
     Parameters
     ----------
@@ -104,8 +104,8 @@ def evidence(
 
     In ``y = X @ coef + intercept + noise`` with coef ~ N(0, σ²/lam), noise ~ N(0, σ²)
     and a flat intercept, the posterior mean of coef minimises ``J = (Σ w e² + lam ·
-    ‖coef‖²) / (2m)``. Of what no intercept moves, the m − 1 coordinates of y across the
-    constant rows, and with σ² at its best (a restricted likelihood),
+    ‖coef‖²) / (2m)``. The likelihood is that of the m − 1 contrasts of y that do not
+    depend on the intercept (of all m values without one), with σ² at its best:
     ``log p = −½ ((m − 1)(log 2πσ² + 1) + Σ log(1 + s²/lam))``.
 
     Parameters
@@ -137,7 +137,7 @@ def evidence(
 
     References
     ----------
-    MacKay (1992), Bayesian interpolation, section 3; Patterson and Thompson (1971),
+    MacKay (1992), Bayesian interpolation, section 4; Patterson and Thompson (1971),
     Recovery of inter-block information when block sizes are unequal.
 
     Examples

@@ -60,8 +60,8 @@ class Ridge(Regressor):
         What answered: "cholesky", "eigh" or "svd", or for many sparse columns
         "sparse_cg".
     n_iter_ : int or None
-        1, as nothing iterates; None of "sparse_cg", which takes steps of its own for
-        each column and alpha.
+        1, as nothing iterates (scikit-learn has None); None of "sparse_cg", which takes
+        steps of its own for each target.
     certificate_ : Certificate
         ∇J at the answer, the condition number, the route and its precision.
     route_ : str
@@ -73,11 +73,11 @@ class Ridge(Regressor):
 
     Notes
     -----
-    With k = min(m, n): O(m n k + k³) time, O(k²) memory beside the data.
+    With k = min(m, n): O(m n k + k³) time, O(m n) memory, up to three copies of X.
 
     References
     ----------
-    Hoerl and Kennard (1970), equation 2.3.
+    Hoerl and Kennard (1970), equation 2.1.
 
     Examples
     --------

@@ -78,10 +78,10 @@ def leave_one_out(
         Penalties in squared units of `X`, each at least 0, in any order; or those of
         `lambda_grid`, and more beyond while the best lies at an edge.
     scoring : "mse", "mae", "r2", "correlation" or function
-        Mean squared or absolute error; 1 − mse / Σ w (y − ȳ)² · Σ w; Pearson's
+        Mean squared or absolute error; 1 − mse · Σ w / Σ w (y − ȳ)²; Pearson's
         correlation of all rows with their predictions; or a function of (y,
         prediction), both of shape (n_samples,), of which a greater value is better. It
-        sees no weights, nor rows whose weight is 0.
+        sees no weights, nor rows whose weight is 0 (if weights are not being traced).
     weight : array of shape (n_samples,), optional
         How often each row counts; a row of weight 2 is left out with both its copies.
     fit_intercept : bool
@@ -101,7 +101,12 @@ def leave_one_out(
         If an argument does not hold real numbers.
     ValueError
         If shapes do not fit; for negative, NaN or infinite values; for fewer than two
-        rows that count, and for R² of a constant target.
+        rows that count.
+
+    Warns
+    -----
+    UserWarning
+        If R² or a correlation is undefined, as a target is constant: it counts as 0.
 
     Notes
     -----

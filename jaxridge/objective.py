@@ -124,7 +124,7 @@ def cost(
     References
     ----------
     Hoerl and Kennard (1970), Ridge regression: biased estimation for nonorthogonal
-    problems, equation 2.3 gives the minimiser.
+    problems, equation 2.1 gives the minimiser.
 
     Examples
     --------

@@ -89,7 +89,7 @@ def solve(
 
     References
     ----------
-    Hoerl and Kennard (1970), equation 2.3; Saunders, Gammerman and Vovk (1998), Ridge
+    Hoerl and Kennard (1970), equation 2.1; Saunders, Gammerman and Vovk (1998), Ridge
     regression learning algorithm in dual variables.
 
     Examples
