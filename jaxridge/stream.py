@@ -224,14 +224,20 @@ def _pieces(
     names, width = encoding.needed(lots.group), len(encoding.features)
     for start, table in stored.pieces(names, width, what):
         try:
-            rows = encode_some(table, encoding)
+            rows = _encoded(table, encoding)
         except ValueError as error:
             raise ValueError(f"{error} (in rows from {start + 1} on)") from None
-        if rows.weight is not None and (rows.weight < 0).any():
-            raise ValueError(
-                f"the weights in column {encoding.weight!r} hold negative ones"
-            )
         yield Piece(table, rows, lots.drawn(start, table))
+
+
+def _encoded(table: pa.Table, encoding: Encoding) -> Encoded:
+    """Return the rows of a piece, of which none need count."""
+    rows = encode_some(table, encoding)
+    if rows.weight is not None and (rows.weight < 0).any():
+        raise ValueError(
+            f"the weights in column {encoding.weight!r} hold negative ones"
+        )
+    return rows
 
 
 def _added_up(pieces: Iterable[Piece], encoding: Encoding, lots: Lots) -> Sums:
@@ -311,7 +317,7 @@ def _tested(
         tables = iter([(0, read_table(path, text=encoding.text, progress=True))])
     for _, table in tables:
         try:
-            yield encode_some(table, encoding)[:3]
+            yield _encoded(table, encoding)[:3]
             unseen.update(unseen_levels(table, encoding))
         except ValueError as error:
             raise ValueError(f"--test: {error}") from None

@@ -271,3 +271,10 @@ def test_empty_columns_and_constant_ones_are_told_apart(run):
     result = json.loads(Path("jaxridge-fit/result.json").read_text())
     at = result["features"].index("e")
     assert [one["coef"][at] for one in result["targets"]] == [0, 0]
+
+
+def test_negative_weights_of_rows_to_be_tested_on_are_refused(run):
+    write("test.parquet", w=np.linspace(-1, 1, M))
+    write()
+    code, _, err = run(*FIT, *PIECES, "--weight", "w", "--test", "test.parquet")
+    assert code == 2 and "--test: the weights in column 'w' hold negative ones" in err
