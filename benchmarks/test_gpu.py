@@ -54,6 +54,7 @@ def test_exact_on_gpu(
 SWEEPS: dict[str, Callable[..., Any]] = {
     "loop over the jitted fit, a tenth × 10": a_tenth(jitted_loop),
     "vmapped": vmapped(compress=False),
+    "vmapped, fast products": vmapped(compress=False, precision="fast"),
     "vmapped, compressed rows": vmapped(compress=True),
 }
 
@@ -86,7 +87,7 @@ def test_sweep_on_gpu(
             error_against_float64=float(apart / np.abs(exact).max()),
             part_of=TENTH if looped else 1,
         )
-    assert apart < 1e-4 * np.abs(exact).max()
+    assert apart < (1e-2 if "fast" in contender else 1e-4) * np.abs(exact).max()
 
 
 def _moments(X: Any, fast: bool) -> Any:

@@ -79,7 +79,7 @@ def jitted_loop(X: Any, y: Any, lams: Any, rates: Any, steps: int) -> Fit:
     return lambda: np.array([one(*pair) for pair in zip(lams, rates, strict=True)])
 
 
-def vmapped(compress: bool) -> Callable[..., Fit]:
+def vmapped(compress: bool, precision: str = "full") -> Callable[..., Fit]:
     def make(X: Any, y: Any, lams: Any, rates: Any, steps: int) -> Fit:
         X, y, lams = (jnp.asarray(a) for a in (X, y, lams))
 
@@ -92,6 +92,7 @@ def vmapped(compress: bool) -> Callable[..., Fit]:
                 max_steps=steps,
                 tol=0,
                 compress=compress,
+                precision=precision,
             )
             return jax.block_until_ready(fits.params.coef)
 

@@ -93,6 +93,10 @@ def descend(
         Whether a full-batch descent runs on n + 1 rows with the same J. "auto" does
         when rows outnumber columns of (X, y) by 4 to 1. Steps and history are the same
         but for rounding.
+    precision : "full" or "fast"
+        "fast" lets a GPU multiply float32 rows in TF32, which rounds each number to 11
+        bits and is made for speed; elsewhere it is "full". The gradient then has some
+        three digits, and `tol` is 1e-3 if not given.
     progress : bool
         Show a bar with the time left, if standard error is a terminal.
 

@@ -1,5 +1,6 @@
 """What every penalty descends on: rows with the J of the data, and the slope at 0."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -59,9 +60,10 @@ def _without_constants(data: Data, view: View) -> View:
 watched_landscape = jax.jit(landscape_of, static_argnames="rule")
 
 
-def cost_there(params: Params, data: Data, lam: Array) -> Array:
-    """Return J, with derivatives that a sweep multiplies fast."""
-    return cost_of_rows(params, *data, lam, matmul_for_descent)
+def cost_there(params: Params, data: Data, lam: Array, fast: bool = False) -> Array:
+    """Return J, with derivatives laid out for a sweep, of `fast` products if asked."""
+    product = partial(matmul_for_descent, fast=fast)
+    return cost_of_rows(params, *data, lam, product)
 
 
 def curvature_of(data: Data) -> Float[Array, ""]:

@@ -5,6 +5,7 @@ of mantissa where the caller believes in twenty-four. Products of the package go
 this file, which asks for the full precision of the operands, or name that themselves.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -87,9 +88,9 @@ def mirrored(lower: Float[Array, "n n"]) -> Float[Array, "n n"]:
     return row_by_row(whole) if accelerator.is_used() else whole
 
 
-@jax.custom_vjp
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def matmul_for_descent(
-    X: Float[Array, "m n"], coef: Float[Array, "n t"]
+    X: Float[Array, "m n"], coef: Float[Array, "n t"], fast: bool = False
 ) -> Float[Array, "m t"]:
     """Return `X @ coef`, laid out for its derivative by coef, also in a sweep.
 
@@ -98,37 +99,47 @@ def matmul_for_descent(
     so the predictions: (coefᵀXᵀ)ᵀ, or XLA transposes m × L numbers at each step. X
     counts as constant, and reverse mode comes first: grad, then jvp if need be.
     """
-    return _product(X, coef)
+    return _product(X, coef, fast)
 
 
-def _kept(X: Array, coef: Array) -> tuple[Array, Array]:
-    return _product(X, coef), X
+def _kept(X: Array, coef: Array, fast: bool) -> tuple[Array, Array]:
+    return _product(X, coef, fast), X
 
 
-def _pulled_back(X: Array, e: Array) -> tuple[None, Array]:
-    return None, matmul(e.T, X).T
+def _pulled_back(fast: bool, X: Array, e: Array) -> tuple[None, Array]:
+    return None, matmul(e.T, X, fast).T
 
 
 matmul_for_descent.defvjp(_kept, _pulled_back)
 
 
-@jax.custom_batching.custom_vmap
-def _one_or_many(X: Array, coef: Array) -> Array:
-    return matmul(X, coef)
+def _for_one_or_many(fast: bool) -> Callable[[Array, Array], Array]:
+    """Return a product that is laid out otherwise where it is mapped."""
+
+    @jax.custom_batching.custom_vmap
+    def for_one(X: Array, coef: Array) -> Array:
+        return matmul(X, coef, fast)
+
+    @for_one.def_vmap
+    def for_many(
+        size: int, batched: list[bool], X: Array, coef: Array
+    ) -> tuple[Array, bool]:
+        mapped = [0 if b else None for b in batched]
+        return jax.vmap(lambda X, c: matmul(c.T, X.T, fast).T, mapped)(X, coef), True
+
+    return for_one
 
 
-@_one_or_many.def_vmap
-def _many(size: int, batched: list[bool], X: Array, coef: Array) -> tuple[Array, bool]:
-    mapped = [0 if b else None for b in batched]
-    return jax.vmap(lambda X, c: matmul(c.T, X.T).T, mapped)(X, coef), True
+_ONE_OR_MANY = {fast: _for_one_or_many(fast) for fast in (False, True)}
 
 
-@jax.custom_jvp
-def _product(X: Float[Array, "m n"], coef: Float[Array, "n t"]) -> Array:
-    return _one_or_many(X, coef)
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _product(X: Float[Array, "m n"], coef: Float[Array, "n t"], fast: bool) -> Array:
+    return _ONE_OR_MANY[fast](X, coef)
 
 
 @_product.defjvp
-def _product_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+def _product_jvp(fast: bool, primals: Any, tangents: Any) -> tuple[Array, Array]:
     (X, coef), (dX, change) = primals, tangents
-    return _product(X, coef), _product(X, change) + _product(dX, coef)
+    along = _product(X, change, fast) + _product(dX, coef, fast)
+    return _product(X, coef, fast), along

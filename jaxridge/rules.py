@@ -12,10 +12,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from jaxridge import checks
+from jaxridge import accelerator, checks
 from jaxridge.compression import is_worthwhile
 from jaxridge.data import Data, as_floats, as_penalty
 from jaxridge.objective import Params
+from jaxridge.products import FAST, FULL
 from jaxridge.sameness import Same
 
 # J before each step is kept: 80 MB of it for every penalty in float64.
@@ -36,7 +37,13 @@ class StepOptions(TypedDict, total=False):
     progress: bool
 
 
-class DescentOptions(StepOptions, total=False):
+class RuleOptions(StepOptions, total=False):
+    """And in which precision."""
+
+    precision: str
+
+
+class DescentOptions(RuleOptions, total=False):
     """The keyword options of `descend`, which `sweep` shares."""
 
     weight: Any
@@ -52,6 +59,7 @@ class Rule(NamedTuple):
     batch_size: int  # 0 for all rows
     compress: bool
     from_zero: bool
+    fast: bool  # whether products of rows are those that the device does fastest
 
     @property
     def profiles_intercept(self) -> bool:
@@ -74,7 +82,7 @@ class Start(NamedTuple):
     key: Array
 
 
-def rule_for(data: Data, options: StepOptions, fit_intercept: bool) -> Rule:
+def rule_for(data: Data, options: RuleOptions, fit_intercept: bool) -> Rule:
     """Return the static part of the options, checked."""
     _options_are_known(options)
     optimizer = options.get("optimizer")
@@ -114,10 +122,18 @@ def rule_for(data: Data, options: StepOptions, fit_intercept: bool) -> Rule:
         batch_size=batch_size or 0,
         compress=_compresses(data, options.get("compress", "auto"), batch_size),
         from_zero=options.get("init") is None,
+        fast=is_fast(options.get("precision", FULL), data),
     )
 
 
-def _options_are_known(options: StepOptions) -> None:
+def is_fast(precision: Any, data: Data) -> bool:
+    """Return whether "fast" products are asked for, and others than in "full"."""
+    checks.one_of("precision", precision, (FULL, FAST))
+    single = data.X.dtype == np.float32
+    return precision == FAST and single and accelerator.is_used()
+
+
+def _options_are_known(options: RuleOptions) -> None:
     unknown = set(options) - set(DescentOptions.__annotations__)
     if unknown:
         raise TypeError(f"there is no option {sorted(unknown)[0]!r}: see `descend`")
@@ -157,7 +173,8 @@ def start_for(data: Data, y: Any, lam: Any, rule: Rule, options: StepOptions) ->
     rate = _learning_rate(rate, lam, dtype) if rule.update == "step" else 0.0
     tol = options.get("tol")
     if tol is None:
-        tol = 1e-10 if dtype == np.float64 else 1e-5
+        # Of products in TF32 the gradient has three digits.
+        tol = 1e-10 if dtype == np.float64 else 1e-3 if rule.fast else 1e-5
     elif not checks.is_traced(tol) and not (
         np.ndim(tol) == 0 and isinstance(tol, SupportsFloat) and float(tol) >= 0
     ):

@@ -30,7 +30,7 @@ from jaxridge.objective import Params, ParamsPath
 from jaxridge.paths import path_of
 from jaxridge.progress import bar
 from jaxridge.routes import DESCENT, Route
-from jaxridge.rules import StepOptions
+from jaxridge.rules import RuleOptions
 from jaxridge.training import train
 from jaxridge.trial import Trial
 from jaxridge.validation import cross_validate
@@ -126,7 +126,7 @@ def study(
     with jax.enable_x64(True), stages as shown:
         # On a CPU not a copy, if X is aligned.
         data = as_data(jax.device_put(X), Y, weight, missing=True)
-        steps: StepOptions = {"progress": True} if task.method == "descent" else {}
+        steps: RuleOptions = {"progress": True} if task.method == "descent" else {}
 
         def scored(
             X: Array, grid: Any, learner: Learner, intercept: bool, **how: Any
@@ -201,7 +201,7 @@ def held_out(
 
 
 def _final_fits(
-    data: Data, lams: Array, task: Task, steps: StepOptions
+    data: Data, lams: Array, task: Task, steps: RuleOptions
 ) -> tuple[ParamsPath, Array, Certificate]:
     """Return the fits to all rows; which of them converged; and how well."""
     if task.method == "exact":

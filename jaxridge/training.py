@@ -18,7 +18,7 @@ from jaxridge.folds import Held
 from jaxridge.landscape import Landscape, landscape_of
 from jaxridge.objective import Params
 from jaxridge.products import matmul
-from jaxridge.rules import Rule, Start, StepOptions, rule_for, start_for
+from jaxridge.rules import Rule, RuleOptions, Start, StepOptions, rule_for, start_for
 from jaxridge.scoring import Score
 from jaxridge.tiles import at_once
 from jaxridge.trajectory import Outcome
@@ -39,7 +39,7 @@ def train(
     grid: Float[Array, " L"],
     learner: Learner,
     fit_intercept: bool,
-    options: StepOptions,
+    options: RuleOptions,
 ) -> Trained:
     """Fit every fold, given by its rows' weights, at every penalty of the grid.
 

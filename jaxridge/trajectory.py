@@ -300,7 +300,7 @@ def _evaluate_at(
         chosen = draw(key, rows.until, rule.batch_size)
         share = jnp.full(rule.batch_size, m / rule.batch_size, data.X.dtype)
         data = Data(data.X[chosen], data.Y[chosen], share)
-    return cost_there(params, data, start.lam) + rows.rest / (2 * m)
+    return cost_there(params, data, start.lam, rule.fast) + rows.rest / (2 * m)
 
 
 def _evaluate(

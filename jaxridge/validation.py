@@ -31,7 +31,7 @@ from jaxridge.fold_scores import (
 from jaxridge.moments import Moments
 from jaxridge.products import FAST, FULL
 from jaxridge.routes import DESCENT, Route
-from jaxridge.rules import StepOptions
+from jaxridge.rules import RuleOptions, StepOptions, is_fast
 from jaxridge.scoring import scoring_of
 from jaxridge.training import score_trained, train, warn_unless_converged
 
@@ -103,7 +103,7 @@ def cross_validate(
         "fast" lets a GPU multiply float32 rows in TF32, which rounds each number to 11
         bits and is made for speed; elsewhere it is "full". Scores then have some
         three digits, and the route says so. Where the smallest penalty lets that cost
-        half of an answer at worst, the scores are computed again in "full".
+        half of an answer at worst, exact scores are computed again in "full".
     **options
         Those of `descend`, for ``method="descent"``.
 
@@ -177,10 +177,12 @@ def cross_validate(
 
     def descended(grid: Array) -> tuple[Array, Route]:
         weights = jnp.where(masks.train, data.weight, 0)
-        trained = train(data, y, weights, grid, learner, fit_intercept, options)
-        warn_unless_converged(trained, options)
+        steps: RuleOptions = {**options, "precision": precision}
+        trained = train(data, y, weights, grid, learner, fit_intercept, steps)
+        warn_unless_converged(trained, steps)
         found = score_trained(data, masks.held_rows, trained, score)
-        return found, Route("", DESCENT, str(data.X.dtype))
+        told = f", {FAST} products" if is_fast(precision, data) else ""
+        return found, Route("", DESCENT, str(data.X.dtype) + told)
 
     return scores_by_folds(
         known(data, fit_intercept),

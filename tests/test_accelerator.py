@@ -312,6 +312,30 @@ def test_fast_products_are_a_choice_that_the_route_tells(pretended):
         jaxridge.cross_validate(X, Y, lams, 3, precision="tf32")
 
 
+@pytest.mark.parametrize("asked", ["fast", "full"])
+def test_a_descent_multiplies_as_it_is_asked_to(pretended, asked):
+    X, Y, _ = TALL.astype(np.float32)
+    steps = {"learning_rate": 0.01, "max_steps": 20, "tol": 0.9, "precision": asked}
+    program = jax.make_jaxpr(lambda X: jaxridge.sweep(X, Y, LAMS, **steps).params)(X)
+    precision = "Precision.DEFAULT" if asked == "fast" else "Precision.HIGHEST"
+    assert f"precision=({precision}, {precision})" in str(program).replace("\n", "")
+    found = jaxridge.sweep(X, Y, LAMS, **steps).params.coef
+    expected = jaxridge.sweep(X, Y, LAMS, **steps | {"precision": "full"}).params.coef
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    scores = jaxridge.cross_validate(X, Y, LAMS, 3, method="descent", **steps)
+    assert ("fast" in str(scores.route)) == (asked == "fast")
+
+
+def test_fast_descents_of_float64_are_full_ones(pretended):
+    fast, full = (
+        jaxridge.descend(*TALL[:2], 1.0, precision=precision).params.coef
+        for precision in ("fast", "full")
+    )
+    np.testing.assert_array_equal(fast, full)
+    with pytest.raises(ValueError, match="`precision` must be one of full, fast"):
+        jaxridge.descend(*TALL[:2], 1.0, precision="half")
+
+
 def test_fast_products_are_full_ones_on_a_cpu():
     X, Y, _ = TALL.astype(np.float32)
     fast, full = (

@@ -284,16 +284,30 @@ def test_sums_hold_a_block_and_what_they_add_up_to(compiler):
     assert sums.working < 1.2 * held, sums.working / held
 
 
-def test_small_rows_are_descended_many_steps_for_each_look(compiler):
+def trained(compiler: Compiler, **how: bool) -> Any:
+    """Return the program of 200 steps at 100 penalties."""
     lams, params = (
         compiler.array(100),
         Params(compiler.array(1000, 1), compiler.array(1)),
     )
     key = compiler.array(2, dtype="uint32")
     start = Start(lams, lams, compiler.array(), params, key)
-    rule = Rule("step", True, 200, batch_size=0, compress=True, from_zero=True)
+    rule = Rule("step", True, 200, 0, from_zero=True, **how)
     compiler(_train, compiler.data(100_000, 1000, 1, "float32"), start, rule=rule)
     (program,) = compiler.programs
+    return program
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_descent_is_multiplied_as_it_is_asked_to(compiler, fast):
+    program = trained(compiler, compress=False, fast=fast)
+    bodies = re.split(r"\n(?=%|ENTRY)", program.text)
+    of_steps = [multiplied_in(body) for body in bodies if "f32[100,100000]" in body]
+    assert set().union(*of_steps) == {"default" if fast else "highest"}
+
+
+def test_small_rows_are_descended_many_steps_for_each_look(compiler):
+    program = trained(compiler, compress=True, fast=False)
     bodies = re.split(r"\n(?=%|ENTRY)", program.text)
     looks = [
         re.search(r"body=(%[\w.]+)", loop)[1]

@@ -1,5 +1,7 @@
 """Products of named precision, and the one whose derivative a sweep gets cheaply."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ import jaxridge
 from jaxridge.products import matmul, matmul_for_descent, power_of_2
 
 RNG = np.random.default_rng(0)
+FASTEST = partial(matmul_for_descent, fast=True)
 X, COEFS = RNG.normal(size=(7, 3)), RNG.normal(size=(4, 3, 2))
 TANGENTS = RNG.normal(size=(7, 3)), RNG.normal(size=(4, 3, 2))
 
@@ -27,17 +30,18 @@ def test_derivatives_are_those_of_the_plain_product(mapped):
     with jax.enable_x64(True):
         coef = COEFS if mapped[0] == 0 else COEFS[0]
         rows = np.stack([X, -X, 2 * X, X + 1]) if mapped[1] == 0 else X
-        found, expected = (
+        found, fast, expected = (
             jax.jit(jax.vmap(gradient_with(product), mapped))(coef, rows)
-            for product in (matmul_for_descent, matmul)
+            for product in (matmul_for_descent, FASTEST, matmul)
         )
         np.testing.assert_allclose(found, expected, rtol=1e-12)
+        np.testing.assert_allclose(fast, expected, rtol=1e-12)  # the same, on a CPU
 
 
 def test_second_derivatives_are_those_of_the_plain_product():
     with jax.enable_x64(True):
         dX, dcoef = TANGENTS
-        found, expected = (
+        found, fast, expected = (
             jax.jvp(
                 lambda coef, X, p=product: jax.vmap(
                     lambda one: gradient_with(p)(one, X)
@@ -45,9 +49,10 @@ def test_second_derivatives_are_those_of_the_plain_product():
                 (COEFS, X),
                 (dcoef, dX),
             )[1]
-            for product in (matmul_for_descent, matmul)
+            for product in (matmul_for_descent, FASTEST, matmul)
         )
         np.testing.assert_allclose(found, expected, rtol=1e-12)
+        np.testing.assert_allclose(fast, expected, rtol=1e-12)
 
 
 def test_a_sweep_has_the_numbers_of_a_penalty_side_by_side():
