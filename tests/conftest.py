@@ -20,16 +20,6 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("fixed")
 
 
-def pytest_collection_modifyitems(items):
-    """Count the lines that the first case of a test covers: a trace costs a quarter."""
-    seen = set()
-    for item in items:
-        test = item.location[0], getattr(item, "originalname", item.name)
-        if test in seen:
-            item.add_marker("no_cover")
-        seen.add(test)
-
-
 def pytest_runtest_setup(item):
     if item.get_closest_marker("gpu") and jax.default_backend() == "cpu":
         pytest.skip("needs an accelerator, and JAX sees only the CPU")
