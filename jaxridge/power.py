@@ -22,10 +22,17 @@ def grown(
     start = jax.random.normal(jax.random.key(0), like.shape[:1], like.dtype)
 
     def step(_: Array, v: Array) -> Array:
-        size = jnp.linalg.norm(v)
+        size = _norm(v)
         return product(v / jnp.where(size > 0, size, 1))
 
-    return jnp.linalg.norm(jax.lax.fori_loop(0, STEPS, step, start))
+    return _norm(jax.lax.fori_loop(0, STEPS, step, start))
+
+
+def _norm(v: Float[Array, " n"]) -> Float[Array, ""]:
+    """Return ‖v‖, of numbers whose squares may leave the range."""
+    size = jnp.max(jnp.abs(v))
+    unit = jnp.where(size > 0, size, 1)
+    return unit * jnp.linalg.norm(v / unit)
 
 
 def condition_of(factor: Float[Array, "n n"]) -> Float[Array, ""]:

@@ -352,7 +352,7 @@ def test_a_model_travels():
         np.testing.assert_array_equal(one, other)
     leaves = jax.tree.leaves(vars(again))
     assert not any(isinstance(leaf, jax.Array) for leaf in leaves)
-    assert str(again.plan_).startswith("40 rows, 6 columns, 3 target(s)")
+    assert str(again.plan_).startswith("40 rows, 6 columns, 3 targets")
 
 
 def test_models_work_where_scikit_learns_do():

@@ -58,9 +58,10 @@ def test_scores_do_not_depend_on_a_column_of_other_units(unit):
     np.testing.assert_allclose(leave_one_out(X, y, [1.0]).mean, np.mean(alone), tol)
 
 
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("unit", UNITS)
-def test_columns_that_repeat_are_found_out_whatever_another_is_measured_in(unit):
-    X, y = rows((24, 4), unit)
+def test_columns_that_repeat_are_found_out_whatever_another_is_measured_in(unit, seed):
+    X, y = rows((24, 4), unit, seed)
     twice = np.column_stack([X, X[:, 0]])
     coef, doubled = solve(X, y, 0.0).coef, solve(twice, y, 0.0).coef
     shared = coef * [0.5, 1, 1, 1]

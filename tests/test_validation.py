@@ -439,7 +439,7 @@ def test_arguments_that_cannot_be_are_refused(options, message):
         ({"method": "exact", "max_steps": 5}, "'exact' takes no option 'max_steps'"),
         ({"max_step": 5}, "max_step"),
         ({"folds": "three"}, "`folds` must be a number"),
-        ({"folds": KFold}, "`folds` must be a number"),
+        ({"folds": KFold}, "`folds` is the class KFold"),
         ({"prepare": "scaled"}, "`prepare` must be a function such as"),
         ({"prepare": lambda X, w: X}, "`prepare` must return Columns"),
         ({"folds": 2.5}, "`folds` must be a whole number"),
