@@ -26,6 +26,7 @@ from jaxridge.data import (
 from jaxridge.divergence import refuse_divergence
 from jaxridge.landscape import landscape_of, watched_landscape
 from jaxridge.objective import Params, ParamsPath
+from jaxridge.products import FULL
 from jaxridge.rules import DescentOptions, Rule, Start, rule_for, start_for
 from jaxridge.threads import few_for
 from jaxridge.trajectory import Descent, Outcome, run, watch
@@ -47,6 +48,7 @@ def descend(
     fit_intercept: bool = True,
     init: Params | None = None,
     compress: bool | str = "auto",
+    precision: str = FULL,
     progress: bool = False,
 ) -> Descent:
     """Train ridge regression at one penalty by descending J.
@@ -144,6 +146,7 @@ def descend(
         "fit_intercept": fit_intercept,
         "init": init,
         "compress": compress,
+        "precision": precision,
         "progress": progress,
     }
     return _descended(X, y, lam, options)
