@@ -252,7 +252,7 @@ def _first_not_finite(lam: Any) -> Any:
 
 def axes(name: str, array: Any) -> int:
     """Return the number of axes of anything array-like, or refuse a ragged one."""
-    return np.ndim(as_array(name, array))
+    return int(array.ndim if hasattr(array, "ndim") else np.ndim(as_array(name, array)))
 
 
 def single_penalty(lam: Any, many: str) -> None:

@@ -63,15 +63,15 @@ def conjugate_gradients(
     size = _inner(right, first)
     enough = LEFT[str(right.dtype)] ** 2 * size
     # What is to be left after each step, as a part of what there was.
-    course = np.linspace(0, 2 * np.log(LEFT[str(right.dtype)]), most_steps + 1)
-    course = np.exp(np.append(np.full(GRACE, np.inf), course)).astype(right.dtype)
+    parts = np.linspace(0, 2 * np.log(LEFT[str(right.dtype)]), most_steps + 1)
+    parts = np.exp(np.append(np.full(GRACE, np.inf), parts))
+    course = jnp.asarray(parts, right.dtype) if in_time else None
 
     def going(state: State) -> Array:
         more = jnp.any(state.size > enough) & (state.step < most_steps)
-        if not in_time:
+        if course is None:
             return more
-        late = state.size > jnp.asarray(course)[state.step] * size
-        return more & ~jnp.any(late)
+        return more & jnp.all(state.size <= course[state.step] * size)
 
     def take(state: State) -> State:
         image = product(state.direction)

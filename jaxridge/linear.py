@@ -331,8 +331,10 @@ def in_these_names() -> Iterator[None]:
 
 def _warn_of_edge(choice: Choice, scores: Scores | Evidence, alphas: Any) -> None:
     edge, lam = np.atleast_1d(choice.at_edge), np.atleast_1d(choice.lam)
-    edge = edge & ~_has_an_equal(choice, scores)
     if not edge.any() or isinstance(alphas, str):  # which went on while that helped
+        return
+    edge = edge & ~_has_an_equal(choice, scores)
+    if not edge.any():
         return
     who = f"of {edge.sum()} target(s) " if edge.size > 1 else ""
     ends = " and ".join(f"{one:.6g}" for one in np.unique(lam[edge]))
