@@ -56,7 +56,8 @@ def numbered(masks: Bool[np.ndarray, "k m"], length: int = 1) -> Held:
 
     It is that of the largest, and at least `length`.
     """
-    found = [_places(mask) for mask in masks]
+    numbers = np.arange(masks.shape[1])
+    found = [numbers[marked(mask)] for mask in masks]
     sizes = np.array([len(some) for some in found])
     counts = np.arange(sizes.max(initial=length)) < sizes[:, None]
     rows = np.zeros(counts.shape, np.int32)
@@ -66,11 +67,11 @@ def numbered(masks: Bool[np.ndarray, "k m"], length: int = 1) -> Held:
     return made(rows, counts)
 
 
-def _places(mask: Bool[np.ndarray, " m"]) -> np.ndarray:
-    """Return the places that are marked, soon where they stand together."""
-    size, first = np.count_nonzero(mask), mask.argmax()
+def marked(mask: Bool[np.ndarray, " m"]) -> Any:
+    """Return what selects the rows that are marked: a slice, if they stand together."""
+    size, first = np.count_nonzero(mask), int(mask.argmax())
     if mask[first : first + size].all():
-        return np.arange(first, first + size)
+        return slice(first, first + size)
     return np.flatnonzero(mask)
 
 

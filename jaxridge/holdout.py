@@ -30,7 +30,16 @@ from jaxridge.plans import Plan
 from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost, sums_keep
 from jaxridge.products import FAST, FULL
 from jaxridge.programs import compiled
-from jaxridge.routes import BLOCKS, DUAL, NEARBY, ONE_A_FOLD, PRIMAL, SVD, Route
+from jaxridge.routes import (
+    BLOCKS,
+    DUAL,
+    NEARBY,
+    ONE_A_FOLD,
+    PRIMAL,
+    SVD,
+    Route,
+    dtype_told,
+)
 from jaxridge.scoring import OF_SUMS, Score, predictions
 from jaxridge.spectrum import condition, gain, of_data
 from jaxridge.sums import fold_moments, with_targets
@@ -101,8 +110,7 @@ def _by_products(
     if stays_outside(data.X):  # no rows were there to make up for sums
         lost = not sums_keep(scored.left, dtype)
     if is_kept(scored.condition, dtype, fast) and not lost:
-        told = f"{dtype}, {FAST} products" if fast else str(dtype)
-        return scored.per_fold, replace(route, dtype=told)
+        return scored.per_fold, replace(route, dtype=dtype_told(dtype, fast))
     return _by_products(data, question.exactly()) if fast else None
 
 

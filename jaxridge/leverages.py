@@ -24,13 +24,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxridge.data import Centre, Data
-from jaxridge.nodes import NARROW, Nodes, by_few, few_of
+from jaxridge.nodes import Nodes, by_few, few_of
 from jaxridge.products import matmul
 from jaxridge.risk import interpolates
 from jaxridge.scoring import Score, score_about, squared_error
 from jaxridge.spectrum import Spectrum, gain, root_inverse
 from jaxridge.spread import Spread, joined, scatter_of
-from jaxridge.tiles import at_once, column_sums, fold, tile
+from jaxridge.tiles import NARROW, at_once, column_sums, fold, tile
 
 APART = 1e-5  # less of u² than that along other axes is a row by itself
 

@@ -29,6 +29,7 @@ from jaxridge import accelerator, checks
 from jaxridge.costs import ROOM, WORTH
 from jaxridge.products import matmul
 from jaxridge.spectrum import gain
+from jaxridge.tiles import NARROW
 
 T = TypeVar("T")
 # The sum, by the shares of one penalty, of what is known at the nodes.
@@ -36,7 +37,6 @@ Combination = Callable[[Float[Array, " R"]], Float[Array, "m t"]]
 
 ROUNDINGS = 4  # of the dtype, that a gain may err by
 SHORT = 1e-3  # of the other interval
-NARROW = 128  # targets, fewer of which make a product of matrices slow
 
 
 class Nodes(NamedTuple):

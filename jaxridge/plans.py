@@ -18,7 +18,7 @@ from tabulate import tabulate
 from jaxridge import checks
 from jaxridge.costs import Candidate, Sizes, candidates
 from jaxridge.devices import Device, device_like, place, seconds_of, share_of
-from jaxridge.products import FAST, FULL
+from jaxridge.products import FAST, FULL, are_fast
 from jaxridge.routes import NEARBY, ONE_A_FOLD, TRIDIAGONAL, UNAIDED, Route
 from jaxridge.tiles import shrunk
 
@@ -188,7 +188,7 @@ def plan(
     device = device._replace(tile=tile)
     found = list(candidates(sizes, kind, asked, tile, on_gpu=where != "cpu"))
     made = _cheapest(found, sizes, device, limit)
-    fast = precision == FAST and kind == "float32" and where != "cpu"
+    fast = are_fast(precision, kind, where != "cpu")
     return replace(made, precision=FAST if fast else FULL)
 
 

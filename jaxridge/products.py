@@ -62,6 +62,11 @@ def plus_gram(lower: Twofold, A: Float[Array, "m n"], fast: bool = False) -> Two
     return lower.plus(lower_gram(A, jnp.zeros_like(lower.high), fast))
 
 
+def are_fast(precision: str, dtype: Any, on_gpu: bool) -> bool:
+    """Return whether products are asked for in another precision than "full"."""
+    return precision == FAST and dtype == "float32" and on_gpu
+
+
 def power_of_2(size: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Return the power of 2 next to each size, 1 for 0: to divide by it is exact.
 

@@ -5,8 +5,11 @@ pass it by, and two results of one compiled program have the same.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
+
+from jaxridge.products import FAST
 
 PRIMAL, DUAL, SVD = "primal", "dual", "svd"
 ONE = "one factorisation"
@@ -21,6 +24,11 @@ DESCENT = "gradient descent"
 
 # By conjugate gradients, from what is nearly the same for all folds; or from nothing.
 NEARBY = ONE_FOR_ALL, ANCHORS, UNAIDED
+
+
+def dtype_told(dtype: Any, fast: bool) -> str:
+    """Return what a route says of the precision."""
+    return f"{dtype}, {FAST} products" if fast else str(dtype)
 
 
 def system_of(m: int, n: int) -> str:

@@ -16,7 +16,7 @@ from jaxridge import accelerator, checks
 from jaxridge.compression import is_worthwhile
 from jaxridge.data import Data, as_floats, as_penalty
 from jaxridge.objective import Params
-from jaxridge.products import FAST, FULL
+from jaxridge.products import FAST, FULL, are_fast
 from jaxridge.sameness import Same
 
 # J before each step is kept: 80 MB of it for every penalty in float64.
@@ -110,6 +110,8 @@ def rule_for(data: Data, options: RuleOptions, fit_intercept: bool) -> Rule:
         update = "auto"
     else:
         update = "step"
+    precision = options.get("precision", FULL)
+    checks.one_of("precision", precision, (FULL, FAST))
     batch_size = options.get("batch_size")
     if batch_size is not None:
         _batches_are_possible(batch_size, update, options)
@@ -122,15 +124,8 @@ def rule_for(data: Data, options: RuleOptions, fit_intercept: bool) -> Rule:
         batch_size=batch_size or 0,
         compress=_compresses(data, options.get("compress", "auto"), batch_size),
         from_zero=options.get("init") is None,
-        fast=is_fast(options.get("precision", FULL), data),
+        fast=are_fast(precision, data.X.dtype, accelerator.is_used()),
     )
-
-
-def is_fast(precision: Any, data: Data) -> bool:
-    """Return whether "fast" products are asked for, and others than in "full"."""
-    checks.one_of("precision", precision, (FULL, FAST))
-    single = data.X.dtype == np.float32
-    return precision == FAST and single and accelerator.is_used()
 
 
 def _options_are_known(options: RuleOptions) -> None:

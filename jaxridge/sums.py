@@ -17,19 +17,18 @@ from jaxridge.data import (
     in_kind_of_input,
     stays_outside,
 )
-from jaxridge.folds import are_even, numbered, split
+from jaxridge.folds import are_even, marked, numbered, split
 from jaxridge.moments import Moments
 from jaxridge.placement import room
 from jaxridge.scatter import How, cross_of_sets, moments_of_sets
 from jaxridge.sent import moments_of_tiles, tiles_of
 from jaxridge.shards import are_shared_out, moments_of_shards
 from jaxridge.threads import all_for
-from jaxridge.tiles import until_it_fits
+from jaxridge.tiles import NARROW, until_it_fits
 
 BLOCK = 2**20  # numbers of rows, or of targets, that are about a point at a time
 SOME = 256  # rows that tell about how large numbers are
 ROWS_A_COLUMN = 1  # at least, so that adding products costs little beside them
-NARROW = 128  # targets, of which a product is as quick as of more
 
 
 @in_kind_of_input
@@ -107,7 +106,7 @@ def fold_moments(
     xx = room((len(held), n, n), data.X.dtype)
     with all_for(*data.X.shape):
         parts = [
-            _moments_in_numpy(data, np.flatnonzero(mask), into)
+            _moments_in_numpy(data, mask, into)
             for mask, into in zip(held, xx, strict=True)
         ]
     total, x, y, xy, yy = (np.stack(each) for each in zip(*parts, strict=True))
@@ -126,7 +125,7 @@ def with_targets(
         y, xy, yy = cross_of_sets(data, *of_sets, How(fast, are_even(held)))
     else:
         found = [
-            _cross_in_numpy(*_chosen(data, np.flatnonzero(mask)), *map(np.asarray, of))
+            _cross_in_numpy(*_chosen(data, mask), *map(np.asarray, of))
             for mask, *of in zip(held, design.weight, design.x, design.xx, strict=True)
         ]
         y, xy, yy = (jnp.asarray(np.stack(a)) for a in zip(*found, strict=True))
@@ -144,25 +143,19 @@ def _is_for_xla(data: Data) -> bool:
 
 
 def _moments_in_numpy(
-    data: Data, rows: np.ndarray, xx: np.ndarray
+    data: Data, mask: np.ndarray, xx: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """Return the moments of some rows, of which xx is written to its place."""
-    X, Y, weight = _chosen(data, rows)
+    X, Y, weight = _chosen(data, mask)
     total, x = _design_in_numpy(X, weight, xx)
     y, xy, yy = _cross_in_numpy(X, Y, weight, total, x, xx)
     return total, x, y, xy, yy
 
 
-def _chosen(data: Data, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    which = _selection(rows)
+def _chosen(data: Data, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    which = marked(mask)
     X, Y, weight = (np.asarray(a)[which] for a in data)
     return X, Y, weight
-
-
-def _selection(rows: np.ndarray) -> Any:
-    """Return rows that stand together as a slice, which copies nothing."""
-    together = rows.size > 0 and rows[-1] - rows[0] == rows.size - 1
-    return slice(rows[0], rows[-1] + 1) if together else rows
 
 
 def _design_in_numpy(

@@ -70,6 +70,14 @@ class Solved(NamedTuple):
     holds: Bool[Array, ""]
 
 
+class Diagonal(NamedTuple):
+    """About the matrix of a system: numbers along axes, by default one a column."""
+
+    values: Float[Array, " n"]
+    alike: float  # the least that the matrix may have of it, in any direction
+    axes: Float[Array, "n n"] | None
+
+
 @partial(compiled, static_argnames=("sharing", "fit_intercept", "alone"))
 def factorised(
     training: Moments,
@@ -235,14 +243,6 @@ def _unaided(_: Any, sums: Moments, lams: Array, fit_intercept: bool) -> Coefs:
     largest = 1 + jnp.max(matmul(jnp.abs(xx), 1 / unit) / unit)
     spread = jnp.max(smallest) / jnp.where(there, jnp.min(smallest), 1)
     return Coefs(coefs, jnp.where(there, largest * spread / alike, jnp.inf), holds)
-
-
-class Diagonal(NamedTuple):
-    """About the matrix of a system: numbers along axes, by default one a column."""
-
-    values: Float[Array, " n"]
-    alike: float  # the least that the matrix may have of it, in any direction
-    axes: Float[Array, "n n"] | None
 
 
 def _by_steps(

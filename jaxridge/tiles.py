@@ -31,6 +31,7 @@ SHORT = 2048  # terms, of which a float32 sum has not drifted
 LONGER = 8  # times as many drift no further than fast products are rounded
 BLOCK_BYTES = 2**27
 REPEATED = 1.1  # rows with those that the last tile repeats, as a multiple of rows
+NARROW = 128  # targets, fewer of which make a product of matrices slow
 PARTS = 8  # as many as there may be devices in a machine
 TRIES = 10
 

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxridge import checks
+from jaxridge import accelerator, checks
 from jaxridge.choice import Scores
 from jaxridge.columns import Learner
 from jaxridge.data import (
@@ -29,9 +29,9 @@ from jaxridge.fold_scores import (
     scores_of_moments,
 )
 from jaxridge.moments import Moments
-from jaxridge.products import FAST, FULL
-from jaxridge.routes import DESCENT, Route
-from jaxridge.rules import RuleOptions, StepOptions, is_fast
+from jaxridge.products import FAST, FULL, are_fast
+from jaxridge.routes import DESCENT, Route, dtype_told
+from jaxridge.rules import RuleOptions, StepOptions
 from jaxridge.scoring import scoring_of
 from jaxridge.training import score_trained, train, warn_unless_converged
 
@@ -181,8 +181,8 @@ def cross_validate(
         trained = train(data, y, weights, grid, learner, fit_intercept, steps)
         warn_unless_converged(trained, steps)
         found = score_trained(data, masks.held_rows, trained, score)
-        told = f", {FAST} products" if is_fast(precision, data) else ""
-        return found, Route("", DESCENT, str(data.X.dtype) + told)
+        fast = are_fast(precision, data.X.dtype, accelerator.is_used())
+        return found, Route("", DESCENT, dtype_told(data.X.dtype, fast))
 
     return scores_by_folds(
         known(data, fit_intercept),
