@@ -225,7 +225,7 @@ def _weighs_enough(weight: Array, fit_intercept: bool) -> None:
 
 
 def _gcv_scores(grid: Array, mean: Array, route: Route) -> Scores:
-    if not checks.is_traced(mean) and bool(jnp.isnan(mean).any()):
+    if not checks.is_traced(mean) and np.isnan(mean).any():
         raise ValueError(
             "`weight` adds up to less than the degrees of freedom that a fit takes, "
             "and GCV needs more: weights count rows, so scale them to their number"
@@ -239,7 +239,7 @@ def _evidence_scores(grid: Array, found: tuple[Array, Array], route: Route) -> E
             "`lams` holds 0, and a flat prior has no evidence: pass penalties above 0"
         )
     mean, noise = found
-    if not checks.is_traced(mean) and not bool(jnp.isfinite(mean).all()):
+    if not checks.is_traced(mean) and not np.isfinite(mean).all():
         bad = ~np.isfinite(mean).all(axis=0)
         where = f" in target {bad.argmax()}" if bad.ndim else ""
         raise ValueError(

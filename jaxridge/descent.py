@@ -27,6 +27,7 @@ from jaxridge.divergence import refuse_divergence
 from jaxridge.landscape import landscape_of, watched_landscape
 from jaxridge.objective import Params, ParamsPath
 from jaxridge.products import FULL
+from jaxridge.programs import compiled
 from jaxridge.rules import DescentOptions, Rule, Start, rule_for, start_for
 from jaxridge.threads import few_for
 from jaxridge.trajectory import Descent, Outcome, run, watch
@@ -218,6 +219,6 @@ def _descended(X: Any, y: Any, lam: Any, options: DescentOptions) -> Descent:
     return fit._replace(params=ParamsPath(*params) if fit.lam.ndim else params)
 
 
-@partial(jax.jit, static_argnames="rule")
+@partial(compiled, many_steps=True, static_argnames="rule")
 def _train(data: Data, start: Start, rule: Rule) -> Outcome:
     return run(landscape_of(data, rule), start, rule)

@@ -21,7 +21,7 @@ def refuse_divergence(
     `data_of_fold` gives the rows that a fold descended on, uncentred; without folds
     there is fold 0.
     """
-    if checks.is_traced(outcome.diverged) or not bool(outcome.diverged.any()):
+    if checks.is_traced(outcome.diverged) or not np.asarray(outcome.diverged).any():
         return
     lams = np.atleast_2d(outcome.fit.lam)
     bad = np.atleast_2d(outcome.diverged)

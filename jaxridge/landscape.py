@@ -12,6 +12,7 @@ from jaxridge.data import Centre, Data, centre_of, centred, weighted_mean
 from jaxridge.draws import cumulative
 from jaxridge.objective import Params, cost_of_rows, gradient_norm
 from jaxridge.products import matmul, matmul_for_descent
+from jaxridge.programs import compiled
 from jaxridge.rules import Rule, at_zero
 from jaxridge.tiles import View, as_stored, column_sums
 
@@ -57,7 +58,7 @@ def _without_constants(data: Data, view: View) -> View:
     return lambda x: jnp.where(apart > 0, view(x), 0)
 
 
-watched_landscape = jax.jit(landscape_of, static_argnames="rule")
+watched_landscape = compiled(landscape_of, static_argnames="rule")
 
 
 def cost_there(params: Params, data: Data, lam: Array, fast: bool = False) -> Array:

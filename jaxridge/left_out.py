@@ -286,7 +286,7 @@ def _refitted(
     return score_folds(data, question)[0]
 
 
-@partial(jax.jit, static_argnames=("score", "fit_intercept"))
+@partial(compiled, many_steps=True, static_argnames=("score", "fit_intercept"))
 def _left_out_together(
     data: Data,
     centre: Centre,
@@ -320,7 +320,7 @@ def _spread(
     data, factors = rows.data, rows.factors
     asked = question(data.weight)
     (spread, least), route = answer(asked, data, lams, fit_intercept, factors=factors)
-    if checks.any_traced(data) or not (checks.is_traced(least) or least < SLACK):
+    if checks.any_traced(data) or not (checks.is_traced(least) or float(least) < SLACK):
         return spread, route
     hangs = _hanging(rows, _slacks(rows, lams, fit_intercept), fit_intercept)
     if not hangs.any():
@@ -340,7 +340,7 @@ def _nodes(data: Data, _: Centre, spectrum: Spectrum, lams: Array) -> Nodes | No
     return nodes_for(spectrum.values, lams, flop_of_each(m, n, t))
 
 
-@partial(jax.jit, static_argnums=(7, 8))
+@partial(compiled, many_steps=True, static_argnums=(7, 8))
 def _left_out(
     data: Data,
     centre: Centre,

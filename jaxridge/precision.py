@@ -59,7 +59,7 @@ def is_kept(condition: Any, dtype: Any, fast: bool = False) -> bool:
 
     Of those that a `fast` product has, what a user has agreed to lose.
     """
-    worst = float(np.max(condition))
+    worst = float(np.asarray(condition).max())
     if fast:
         return worst * FAST_ROUNDING < FAST_LOSS
     return worst * float(jnp.finfo(dtype).eps) < LOSS[np.dtype(dtype)]
@@ -67,12 +67,12 @@ def is_kept(condition: Any, dtype: Any, fast: bool = False) -> bool:
 
 def is_lost(left: Any, dtype: Any) -> bool:
     """Whether residuals, as a part of the targets' square, have too few digits."""
-    return dtype == jnp.float32 and float(np.min(left)) < LEAST_RESIDUAL**2
+    return dtype == jnp.float32 and float(np.asarray(left).min()) < LEAST_RESIDUAL**2
 
 
 def sums_keep(left: Any, dtype: Any) -> bool:
     """Whether errors θᵀGθ − 2θᵀC + Σy² kept their digits; `left` as in `is_lost`."""
-    least = max(float(np.min(left)), 1e-300)
+    least = max(float(np.asarray(left).min()), 1e-300)
     return float(jnp.finfo(dtype).eps) / least < LOSS[np.dtype(dtype)] / 10
 
 
@@ -80,7 +80,10 @@ def warn_if_lost(condition: Any, left: Any, dtype: Any) -> None:
     """Warn of digits that sums have lost, and that only the rows could bring back."""
     if checks.any_traced(condition, left):
         return
-    worst = max(float(np.max(condition)), 1 / max(float(np.min(left)), 1e-300))
+    worst = max(
+        float(np.asarray(condition).max()),
+        1 / max(float(np.asarray(left).min()), 1e-300),
+    )
     lost = worst * float(jnp.finfo(dtype).eps)
     if lost > TOLD[np.dtype(dtype)]:
         told = LostDigits(

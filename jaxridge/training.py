@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxridge import checks, trajectory
@@ -18,6 +19,7 @@ from jaxridge.folds import Held
 from jaxridge.landscape import Landscape, landscape_of
 from jaxridge.objective import Params
 from jaxridge.products import matmul
+from jaxridge.programs import compiled
 from jaxridge.rules import Rule, RuleOptions, Start, StepOptions, rule_for, start_for
 from jaxridge.scoring import Score
 from jaxridge.tiles import at_once
@@ -62,7 +64,7 @@ def train(
     return Trained(columns, Params(*fit.params), fit.converged)
 
 
-@partial(jax.jit, static_argnums=(3, 4))
+@partial(compiled, many_steps=True, static_argnums=(3, 4))
 def _descend_folds(
     data: Data, weights: Array, start: Start, rule: Rule, learner: Learner
 ) -> tuple[Outcome, Columns]:
@@ -88,7 +90,7 @@ def _rows_of_folds(
     return jax.vmap(one_fold)(weights)
 
 
-_watched_rows = jax.jit(_rows_of_folds, static_argnums=(2, 3))
+_watched_rows = compiled(_rows_of_folds, static_argnums=(2, 3))
 
 
 def _rows(
@@ -99,7 +101,7 @@ def _rows(
     return landscape_of(data, rule, partial(prepared, columns)), columns
 
 
-@partial(jax.jit, static_argnames="score")
+@partial(compiled, many_steps=True, static_argnames="score")
 def score_trained(
     data: Data, held: Held, trained: Trained, score: Score
 ) -> Float[Array, "k L *score"]:
@@ -122,7 +124,7 @@ def warn_unless_converged(trained: Trained, options: StepOptions) -> None:
     """Warn of descents cut short; those by mini-batches are never expected to end."""
     if checks.is_traced(trained.converged) or options.get("batch_size"):
         return
-    short = int((~trained.converged).sum())
+    short = int((~np.asarray(trained.converged)).sum())
     if short:
         checks.warn(
             f"{short} of {trained.converged.size} descents stopped before they "

@@ -23,6 +23,7 @@ from jaxridge.landscape import Landscape, cost_there
 from jaxridge.objective import Params, ParamsPath
 from jaxridge.optimizers import known_to_work, lbfgs, safe_step
 from jaxridge.products import matmul
+from jaxridge.programs import compiled
 from jaxridge.progress import bar
 from jaxridge.rules import Rule, Start
 from jaxridge.sameness import Same
@@ -134,7 +135,7 @@ def _everywhere(
 
 
 def _jitted_everywhere(function: Callable[..., Any]) -> Callable[..., Any]:
-    @partial(jax.jit, static_argnames="rule")
+    @partial(compiled, many_steps=True, static_argnames="rule")
     def jitted(rows: Landscape, start: Start, rule: Rule, *state: Any) -> Any:
         return _everywhere(function, rows, start, rule, *state)
 

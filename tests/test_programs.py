@@ -9,44 +9,50 @@ import numpy as np
 import pytest
 
 from jaxridge import accelerator, programs
-from jaxridge.programs import FEW, SOON, compiled
+from jaxridge.programs import FEW, SOON, WELL, compiled
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Note whenever a program is to be compiled soon."""
-    found, options = [], programs._known()
+    """Note of each program whether it is to be compiled soonest."""
+    found, known = [], programs._known
 
-    def known():
-        found.append(options)
-        return options
+    def noted(soon):
+        found.append(soon)
+        return known(soon)
 
-    monkeypatch.setattr(programs, "_known", known)
+    monkeypatch.setattr(programs, "_known", noted)
     return found
 
 
-def sums_of_cubes():
-    return compiled(lambda x, power=3: jnp.sum(x**power), static_argnames="power")
+def sums_of_cubes(**how):
+    how["static_argnames"] = "power"
+    return compiled(lambda x, power=3: jnp.sum(x**power), **how)
 
 
-def test_few_numbers_are_computed_with_soon_and_many_well(asked):
+def test_few_numbers_are_computed_with_soonest(asked):
     function = sums_of_cubes()
     assert function(np.ones(FEW)) == FEW
-    assert asked
-    asked.clear()
-    assert sums_of_cubes()(np.ones(FEW + 1)) == FEW + 1
-    assert not asked
+    assert function(np.ones(FEW + 1)) == FEW + 1
+    assert asked == [True, False]
 
 
-def test_this_xla_knows_the_option_that_matters_most():
-    assert programs._known()["xla_backend_optimization_level"] == "0"
+def test_many_steps_are_compiled_well_with_few_numbers_too(asked):
+    assert sums_of_cubes(many_steps=True)(np.ones(3)) == 3
+    assert asked == [False]
 
 
-def test_options_that_an_xla_does_not_know_are_left_out(monkeypatch):
-    before = dict(programs._known())
-    monkeypatch.setitem(SOON, "xla_cpu_unheard_of", True)
+def test_this_xla_knows_the_options_that_matter_most():
+    assert programs._known(True)["xla_backend_optimization_level"] == "0"
+    assert "xla_cpu_parallel_codegen_split_count" in programs._known(False)
+
+
+@pytest.mark.parametrize("soon", (True, False))
+def test_options_that_an_xla_does_not_know_are_left_out(soon, monkeypatch):
+    before = dict(programs._known(soon))
+    monkeypatch.setitem(SOON if soon else WELL, "xla_cpu_unheard_of", True)
     programs._known.cache_clear()
-    assert programs._known() == before
+    assert programs._known(soon) == before
     assert sums_of_cubes()(np.ones(3)) == 3
     monkeypatch.undo()
     programs._known.cache_clear()
