@@ -27,12 +27,13 @@ from jaxridge.risk import (
     generalized_cross_validation,
     interpolates,
     log_evidence,
+    part_left,
     residual,
     residual_of_sums,
     unit_of,
 )
 from jaxridge.routes import ONE, PRIMAL, Route
-from jaxridge.spectrum import Spectrum, of_sums, rank_of
+from jaxridge.spectrum import Spectrum, cut, of_sums, rank_of
 
 
 @in_kind_of_input
@@ -258,12 +259,14 @@ def _of_sums(
     spectrum, worst = of_sums(xx, xy, jnp.min(lams))
     square = sums.yy + (0 if fit_intercept else sums.weight * sums.y**2)
     rest = residual_of_sums(spectrum, square, lams)
-    there = square > 0  # of a target that is 0 there is nothing to lose
-    left = jnp.min(jnp.where(there, rest.squares / jnp.where(there, square, 1), 1))
+    left = part_left(rest, square)
     # Where the fit at λ = 0 goes through every row, what it leaves is known to be 0.
     # Without the rows, their weight is taken for their number.
     rank = rank_of(spectrum.values).astype(sums.weight.dtype)
     through = sums.weight <= rank + int(fit_intercept)
+    # Directions that are rounding have no part in a fit through every row.
+    values = jnp.where(through, cut(spectrum.values), spectrum.values)
+    spectrum = spectrum._replace(values=values)
     found = formula(sums.weight, spectrum, rest, lams, fit_intercept, through)
     return found, worst, jnp.where(through, 1, left)
 

@@ -288,9 +288,10 @@ def weighted_mean(
 
     Differences from a row that counts are as small as the spread of the column, so a
     mean a thousand times the spread costs no digits; and a constant column has the mean
-    that it should, to the last bit, so that centring makes it exactly 0.
+    that it should, to the last bit, so that centring makes it exactly 0. The row is the
+    heaviest, whose own small distance from the mean, times √w, then keeps its digits.
     """
-    origin = view(A[jnp.argmax(weight > 0)][None])[0]
+    origin = view(A[jnp.argmax(weight)][None])[0]
     return origin + column_sums(lambda a: view(a) - origin, weight, A) / jnp.sum(weight)
 
 

@@ -40,7 +40,7 @@ from jaxridge.routes import (
     Route,
     dtype_told,
 )
-from jaxridge.scoring import OF_SUMS, Score, predictions
+from jaxridge.scoring import OF_SUMS, Score, correlation, predictions
 from jaxridge.spectrum import condition, gain, of_data
 from jaxridge.sums import fold_moments, with_targets
 from jaxridge.systems import factorised, factorised_together, solved, solved_nearby
@@ -214,6 +214,8 @@ def _by_kernel(data: Data, question: Question) -> Scoring:
     if score is predictions and not (np.asarray(w) > 0).all():
         sharing = ONE_A_FOLD  # left out are rows of √w A, which tell nothing of w = 0
     K = kernels.kernel_of(data.X, w, fit_intercept, plan.precision == FAST)
+    if score in (predictions, correlation) and _may_vanish(K, w, lams):
+        sharing = ONE_A_FOLD  # left out, a prediction is y less an error as large
     given = lams, score, fit_intercept
     if sharing == BLOCKS:
         whole = blocks.factorised(K, w, fit_intercept)
@@ -236,6 +238,13 @@ def _by_kernel(data: Data, question: Question) -> Scoring:
     else:
         raise ValueError(f"no way to use one kernel for folds is called {sharing!r}")
     return _joined(found, plan), Route(DUAL, sharing, str(data.X.dtype))
+
+
+def _may_vanish(K: Array, weight: Array, lams: Array) -> bool:
+    """Whether predictions may be small beside the targets: λ above all that K has."""
+    if checks.is_traced(lams):
+        return True
+    return np.asarray(lams).max() > np.asarray(weight) @ np.asarray(jnp.diagonal(K))
 
 
 def _parts(data: Data, plan: Plan) -> Iterable[Data]:

@@ -55,6 +55,7 @@ class LeftOut(NamedTuple):
     fixed: Float[Array, " m"]  # d
     none: Bool[Array, " m"]  # where d is 0, and λ cancels
     weight: Float[Array, " m"]
+    share: Float[Array, " m"]  # w/Σw, what the intercept adds to h
 
     def fitted(self, lam: Float[Array, ""]) -> Array:
         """Return U g UᵀB."""
@@ -68,9 +69,7 @@ class LeftOut(NamedTuple):
     def error(self, lam: Array, below: Array, fitted: Array, rest: Array) -> Array:
         """Return e/(1 − h) of some targets, given U g UᵀB and r of those."""
         e = rest + self._scale(lam)[:, None] * fitted
-        # Rows that do not count may have no prediction either.
-        root = jnp.where(self.weight > 0, jnp.sqrt(self.weight), 1)
-        return e / below[:, None] / root[:, None]
+        return e / below[:, None] / self._root()
 
     def slack(self, lam: Array, below: Array, whole: Whole) -> Array:
         """Return 1 − h, by which rounding in the errors is divided.
@@ -85,6 +84,22 @@ class LeftOut(NamedTuple):
         part = below / jnp.max(g, initial=jnp.finfo(g.dtype).tiny)
         axis = jnp.sqrt(jnp.where(apart & (self.weight > 0), part, 1))
         return jnp.where(whole.beyond, jnp.minimum(axis, 1), slacks)
+
+    def prediction(self, lam: Array, dy: Array, error: Array) -> Array:
+        """Return y less its error, or (ŷ − h y)/(1 − h) where h is no more than half.
+
+        A prediction that is small beside y, as at large λ, keeps its digits then.
+        """
+        part = self.values * gain(self.values, lam)
+        h = matmul(self.left**2, part) + self.share
+        small = (h <= 0.5) & (self.weight > 0)
+        fitted = matmul(self.left, part[:, None] * self.along) / self._root()
+        apart = (fitted - h[:, None] * dy) / jnp.where(small, 1 - h, 1)[:, None]
+        return jnp.where(small[:, None], apart, dy - error)
+
+    def _root(self) -> Array:
+        """Return √w; rows that do not count may have no prediction either."""
+        return jnp.where(self.weight > 0, jnp.sqrt(self.weight), 1)[:, None]
 
     def _scale(self, lam: Array) -> Array:
         return jnp.where(self.none, 1, lam)  # where λ cancels, any number
@@ -110,11 +125,11 @@ def rows_left_out(
     along = inverse[:, None] * spectrum.along
     # Of a large mean that rounding, in every residual, would be divided by 1 − h.
     rest = root * (Y - centre.y - whole.middle) - matmul(U, along)
-    share = weight / whole.weight if fit_intercept else 0
+    share = weight / whole.weight if fit_intercept else jnp.zeros_like(weight)
     fixed = 1 - jnp.sum(U**2, axis=1) - share
     none = whole.beyond | (fixed < 16 * jnp.finfo(fixed.dtype).eps * U.shape[1])
     rest, fixed = jnp.where(none[:, None], 0, rest), jnp.where(none, 0, fixed)
-    return LeftOut(spectrum.values, U, along, rest, fixed, none, weight)
+    return LeftOut(spectrum.values, U, along, rest, fixed, none, weight, share)
 
 
 def left_out_errors(
@@ -216,7 +231,7 @@ def left_out_scores(
     dy = data.Y - centre.y
 
     def at(lam: Array) -> tuple[Array, Array]:
-        prediction = dy - errors(lam)[0]
+        prediction = of_all.prediction(lam, dy, errors(lam)[0])
         error = squared_error(dy, prediction, weight)
         return score_about(centre.y, score, dy, prediction, weight), error
 

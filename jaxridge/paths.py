@@ -32,6 +32,7 @@ from jaxridge.products import matmul
 from jaxridge.programs import compiled
 from jaxridge.risk import (
     degrees_of_freedom,
+    part_left,
     residual,
     residual_of_sums,
     training_error,
@@ -150,8 +151,8 @@ def path(
             raise ValueError("`y` and `weight` are in the Moments: leave them out")
         sums = as_one(X)
         grid = as_penalty("lams", lams, sums.xx.dtype)
-        found, worst = _path_of_moments(sums, grid, fit_intercept)
-        warn_if_lost(worst, 1.0, sums.xx.dtype)
+        found, worst, left = _path_of_moments(sums, grid, fit_intercept)
+        warn_if_lost(worst, left, sums.xx.dtype)
         return found
     data = as_data_to_square(X, y, weight)
     grid = as_penalty("lams", lams, data.X.dtype)
@@ -160,10 +161,23 @@ def path(
     return found._replace(params=params, training_error=error)
 
 
+@in_kind_of_input
+def path_of_sums(sums: Moments, lams: Any, fit_intercept: bool) -> Path:
+    """Return the path of one set of sums, for coefficients and not training errors.
+
+    Those cancel where fits are good, and here nobody is warned of that.
+    """
+    grid = as_penalty("lams", lams, sums.xx.dtype)
+    found, worst, _ = _path_of_moments(sums, grid, fit_intercept)
+    warn_if_lost(worst, 1.0, sums.xx.dtype)
+    return found
+
+
 @partial(compiled, static_argnums=2)
 def _path_of_moments(
     sums: Moments, lams: Float[Array, " L"], fit_intercept: bool
-) -> tuple[Path, Array]:
+) -> tuple[Path, Array, Array]:
+    """Return the path, the condition, and the part of the targets that is left."""
     centre, xx, xy = about_centre(sums, fit_intercept)
     spectrum, worst = of_sums(xx, xy, jnp.min(lams))
     square = sums.yy + (0 if fit_intercept else sums.weight * sums.y**2)
@@ -174,7 +188,7 @@ def _path_of_moments(
     twice = of_moments(params.among(some), sums, lams[some], fit_intercept)
     route = Route(PRIMAL, ONE, str(xx.dtype))
     made = Certificate(lams[some], twice[0], twice[1], worst, route)
-    return Path(lams, params, df, error, made), worst
+    return Path(lams, params, df, error, made), worst, part_left(rest, square)
 
 
 def path_of(

@@ -18,7 +18,7 @@ from jaxridge.intervals import (
     posterior_interval,
     standard_error,
 )
-from jaxridge.linear import Linear, Ready
+from jaxridge.linear import Linear, Ready, along_axes
 from jaxridge.selection import Rows, left_out
 
 
@@ -45,6 +45,10 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
     def _keep_rows(self, ready: Ready, fit: FitAlongAxes, lam: Any) -> None:
         """Keep what intervals need."""
         rows = ready.rows
+        if rows.X.dtype == np.float32:  # too few digits for what leverages divide
+            X, y = rows.X.astype(float), rows.y.astype(float)
+            rows = rows._replace(X=X, y=y)
+            fit = along_axes(rows, lam)
         Y = rows.y.reshape(len(rows.y), -1)
         each = np.broadcast_to(np.asarray(lam, Y.dtype), Y.shape[1:])
         given = rows.weight, fit, each, left_out_errors(rows, each)
@@ -109,7 +113,7 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
         if self._columns is not None:
             rows = (rows - self._columns.origin) / self._columns.scale
         if return_std:
-            return mean, self._shaped(standard_error(_with_noise(kept), rows))
+            return mean, self._shaped(standard_error(_with_noise(kept), rows), mean)
         level = _level(interval)
         checks.one_of("interval_method", interval_method, ("jackknife+", "posterior"))
         plain = mean.reshape(len(rows), -1)
@@ -117,7 +121,7 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
             ends = jackknife_plus(kept, rows, plain, level)
         else:
             ends = posterior_interval(_with_noise(kept), rows, plain, level)
-        return mean, *map(self._shaped, ends)
+        return mean, *(self._shaped(end, mean) for end in ends)
 
     @property
     def coef_std_(self) -> np.ndarray:
@@ -125,10 +129,11 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
         deviation = coef_deviation(_with_noise(self._what_was_kept()))
         if self._columns is not None:
             deviation = deviation / self._columns.scale[:, None]
-        deviation = deviation.astype(self.coef_.dtype)
-        return deviation[:, 0] if self.coef_.ndim == 1 else deviation.T
+        return self._shaped(deviation, self.coef_).T
 
-    def _shaped(self, array: np.ndarray) -> np.ndarray:
+    def _shaped(self, array: np.ndarray, like: np.ndarray) -> np.ndarray:
+        """Return what there is of each target as there is of `like`, in its dtype."""
+        array = array.astype(like.dtype)
         return array[:, 0] if self.coef_.ndim == 1 else array
 
     def _what_was_kept(self) -> Kept:

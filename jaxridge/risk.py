@@ -76,6 +76,12 @@ def residual_of_sums(
     return Residual(least, jnp.maximum(square - matmul(1 + k, q), 0))
 
 
+def part_left(rest: Residual, square: Float[Array, " t"]) -> Float[Array, ""]:
+    """Return the least that fits leave of targets whose squares add up to `square`."""
+    there = square > 0  # of a target that is 0 there is nothing to lose
+    return jnp.min(jnp.where(there, rest.squares / jnp.where(there, square, 1), 1))
+
+
 def training_error(
     m: Float[Array, ""],
     spectrum: Spectrum,

@@ -25,7 +25,7 @@ from jaxridge.grids import lambda_grid
 from jaxridge.left_out import SLACK
 from jaxridge.moments import Moments
 from jaxridge.objective import Params
-from jaxridge.paths import path
+from jaxridge.paths import path_of_sums
 from jaxridge.precision import warn_if_lost
 from jaxridge.routes import ONE, ONE_A_FOLD, PRIMAL, Route
 from jaxridge.scoring import SCORINGS, constant_targets, defined
@@ -247,8 +247,8 @@ def along(
     """Return coefficients (L, n, t) and intercepts (L, t) of fits to some rows."""
     X, Y, weight = rows.X[which], rows.Y[which], rows.weight[which]
     if not rows.is_wide:
-        how = {"fit_intercept": rows.fit_intercept}
-        params = path(sums_of(X, Y, weight), None, lams, **how).params
+        sums = sums_of(X, Y, weight)
+        params = path_of_sums(sums, lams, rows.fit_intercept).params
         return np.asarray(params.coef), np.asarray(params.intercept)
     t, tile = Y.shape[1], max(1, COLUMNS_AT_ONCE // (X.shape[1] * Y.shape[1]))
     parts = []

@@ -14,7 +14,7 @@ from jaxridge.criteria import evidence, gcv
 from jaxridge.filled import UNTOUCHED, Holed, columns_of, filled, filling
 from jaxridge.fold_scores import scores_of_moments
 from jaxridge.moments import Moments, as_one, left_for_later, left_out
-from jaxridge.paths import path
+from jaxridge.paths import path_of_sums
 from jaxridge.study import Study, Task
 
 CRITERIA: dict[Any, Any] = {"gcv": gcv, "evidence": evidence}
@@ -56,7 +56,7 @@ def study_of_sums(parts: Moments, holed: Holed, task: Task) -> Study:
         # Without columns there are no digits to lose.
         mean_only = baseline(_without_columns(parts), UNTOUCHED, True, True)
         unpenalized = baseline(parts, prepare, mean)
-        fits = path(sums, None, scores.lams, fit_intercept=mean)
+        fits = path_of_sums(sums, scores.lams, mean)
         chosen = fits.params.at(choice.index)
         found = Study(
             scores,

@@ -615,8 +615,16 @@ def test_moments_bring_their_targets(criterion):
 
 def test_digits_that_moments_do_not_hold_are_warned_of():
     X, y = (np.float32(a) for a in CASES["fits almost perfectly"][:2])
-    with pytest.warns(UserWarning, match="Moments are not precise enough"):
-        gcv(moments_of(X, y, 3), None, [1e-3])
+    for function in (gcv, path):  # of which it is the training error
+        with pytest.warns(UserWarning, match="Moments are not precise enough"):
+            function(moments_of(X, y, 3), None, [1e-3])
+
+
+def test_directions_that_are_rounding_are_not_counted_in_moments_of_few_rows():
+    X, y = SHAPES["wide"].astype(np.float64)[:2]
+    lams = np.array([1e-3, 1e-5])
+    found = gcv(moments_of(X, y, 2), None, lams).mean[:, 0]
+    np.testing.assert_allclose(found, gcv(X, y, lams).mean, rtol=1e-9)
 
 
 def correlations(y, predictions):
@@ -657,6 +665,28 @@ def test_left_out_predictions_are_scored_together(name):
     np.testing.assert_allclose(found.mean, expected, rtol=1e-8)
     with pytest.raises(ValueError, match='`rule` "1se" needs a standard error'):
         choose(found, "1se")
+
+
+@pytest.mark.parametrize(("dtype", "lam"), [(np.float32, 1e8), (np.float64, 1e18)])
+@pytest.mark.parametrize("how", ["rows left out", "folds"])
+def test_correlations_of_predictions_near_0_keep_their_digits(how, dtype, lam):
+    """At λ → ∞ the fit to A and b is Aᵀb/λ, and no correlation depends on λ."""
+    rng = np.random.default_rng(2)
+    X, y = rng.normal(size=(30, 60)).astype(dtype), rng.normal(size=30).astype(dtype)
+    if how == "folds":
+        found = cross_validate(X, y, [lam], scoring="correlation").per_fold[:, 0]
+    else:
+        choice = {"scoring": "correlation", "fit_intercept": False}
+        found = loo(X, y, [lam], **choice).mean
+    folds = np.arange(30).reshape((5, 6) if how == "folds" else (30, 1))
+    predicted = np.zeros(30)
+    for held in folds:
+        rest = np.delete(np.arange(30), held)
+        A, b, *_ = centred_rows(X[rest], y[rest], fit_intercept=how == "folds")
+        predicted[held] = X[held].astype(float) @ A.T @ b[:, 0]
+    groups = folds if how == "folds" else np.arange(30)[None]
+    expected = [np.corrcoef(predicted[i], y[i])[0, 1] for i in groups]
+    np.testing.assert_allclose(found, expected, atol=1e-5 if lam == 1e8 else 1e-12)
 
 
 def test_weights_and_several_targets_are_scored_together():

@@ -969,6 +969,24 @@ def test_intervals_of_many_targets_are_those_of_each(method):
             np.testing.assert_allclose(one[:, j], other, rtol=1e-9)
 
 
+def test_intervals_in_single_precision_keep_the_digits_of_a_row_far_from_others():
+    rng = np.random.default_rng(3)
+    far, new = np.r_[1e4, np.ones(11)][:, None], rng.normal(size=(5, 4))
+    rows = (rng.normal(size=(12, 4)) * far).astype(np.float32)
+    targets = (rows @ rng.normal(size=4) + 50 * rng.normal(size=12)).astype(np.float32)
+    new = np.float32(new * np.r_[1e4, np.ones(4)][:, None])
+    for how in ({"interval": 0.8}, {"return_std": True}):
+        ends, wide = (
+            Ridge(0.02, intervals=True)
+            .fit(rows.astype(dtype), targets.astype(dtype))
+            .predict(new.astype(dtype), **how)
+            for dtype in (np.float32, np.float64)
+        )
+        for one, other in zip(ends, wide, strict=True):
+            assert one.dtype == np.float32
+            np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
 def test_intervals_cover_what_they_should():
     rng = np.random.default_rng(4)
     rows, y = load_diabetes(return_X_y=True)

@@ -172,6 +172,16 @@ def test_columns_far_from_0_keep_the_answer_of_minimum_norm(shape, repeats):
             assert norm(np.asarray(found.coef) - expected) <= 1e-9 * norm(expected)
 
 
+@pytest.mark.parametrize("weight", [1e2, 1e4, 1e6])
+def test_a_row_that_outweighs_all_others_keeps_the_answer_of_minimum_norm(weight):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(8, 8)), rng.normal(size=8)
+    # A fit through every row goes through the heavy one.
+    expected = np.linalg.pinv(X[:-1] - X[-1]) @ (y[:-1] - y[-1])
+    found = solve(X, y, 0.0, weight=np.append(np.ones(7), weight))
+    assert norm(found.coef - expected) <= 1e-11 * norm(expected)
+
+
 @pytest.mark.parametrize("shape", ["tall", "wide"])
 def test_many_penalties_by_vmap_are_a_loop(shape):
     X, y, _ = SHAPES[shape].astype(np.float64)
