@@ -96,24 +96,35 @@ def test_where_nodes_save_nothing_there_are_none(values, lams, flop):
     assert nodes_for(values, lams, flop) is None
 
 
-@pytest.fixture
-def used(monkeypatch):
-    """Have nodes used however little they save, a few targets at a time; tell where."""
-    found = []
+@pytest.fixture(scope="module", params=["cpu"])
+def device(request):
+    """Have nodes used however little they save, a few targets at a time.
+
+    What a GPU is given to do, a CPU can do.
+    """
     jax.clear_caches()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nodes, "WORTH", 0)
+        patch.setattr(nodes, "NARROW", 2)
+        patch.setattr(accelerator, "is_used", lambda: request.param == "gpu")
+        for kind in ("cpu", "gpu"):
+            patch.setitem(tiles.TILE, kind, 500)
+        yield
+    jax.clear_caches()
+
+
+@pytest.fixture
+def used(device, monkeypatch):
+    """Tell where nodes are used."""
+    found = []
 
     def spy(*args):
         found.append(nodes_for(*args))
         return found[-1]
 
-    monkeypatch.setattr(nodes, "WORTH", 0)
-    monkeypatch.setattr(nodes, "NARROW", 2)
-    for device in ("cpu", "gpu"):
-        monkeypatch.setitem(tiles.TILE, device, 500)
     for module in (blocks, holdout, left_out, paths):
         monkeypatch.setattr(module, "nodes_for", spy)
-    yield found
-    jax.clear_caches()
+    return found
 
 
 def rows(m, n, t, kind):
@@ -148,7 +159,10 @@ def alike(found, expected, kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "where"), [("float64", "cpu"), ("float32", "cpu"), ("float64", "gpu")]
+    ("kind", "device"),
+    [("float64", "cpu"), ("float32", "cpu"), ("float64", "gpu")],
+    indirect=["device"],
+    scope="module",  # as few programs are forgotten between as can be
 )
 @pytest.mark.parametrize(
     ("m", "n", "sharing", "scoring", "judged"),
@@ -163,11 +177,9 @@ def alike(found, expected, kind):
     ],
 )
 def test_scores_of_folds_are_those_of_refits(
-    m, n, sharing, scoring, judged, kind, where, used, planned, monkeypatch
+    m, n, sharing, scoring, judged, kind, used, planned
 ):
     planned(PRIMAL if n < m else DUAL, sharing, 4)
-    # What a GPU is given to do, a CPU can do.
-    monkeypatch.setattr(accelerator, "is_used", lambda: where == "gpu")
     X, Y, weight = rows(m, n, 5, kind)
     folds = np.arange(m) % 5
     expected = refits(X, Y, weight, folds, judged)
