@@ -4,14 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from jaxridge.tridiagonal import (
-    condition,
-    solved_at,
-    tridiagonal,
-    turned,
-    turned_back,
-)
+from jaxridge import tridiagonal as form
 
+# Compiled, as they are used, instead of step by step.
+tridiagonal, turned, turned_back, solved_at, condition = map(
+    jax.jit,
+    (form.tridiagonal, form.turned, form.turned_back, form.solved_at, form.condition),
+)
 SIZES = (1, 2, 3, 64, 65, 66, 130)
 
 
