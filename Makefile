@@ -86,7 +86,13 @@ bench-full: .venv/installed-rivals
 		--benchmark-columns=median --benchmark-json=$(RECORDS)/latest/full.json
 	$(BIN)/python -m benchmarks.show $(RECORDS)/latest/full.json
 
-bench-gpu: .venv/installed-rivals
+.venv/installed-gpu: .venv/installed-rivals
+	$(BIN)/python -m pip install --quiet --editable ".[cuda]" torch
+	@touch $@
+
+bench-gpu: .venv/installed-gpu
+	@$(BIN)/python -c 'import jax; exit(jax.default_backend() == "cpu")' || \
+		{ echo "JAX sees no GPU here"; exit 1; }
 	mkdir -p $(RECORDS)/latest
 	$(BIN)/python -m pytest benchmarks -q -m gpu -rs \
 		--benchmark-columns=median --benchmark-json=$(RECORDS)/latest/gpu.json

@@ -23,6 +23,13 @@ PACKAGES = (
     "fracridge",
     "torch",
 )
+SETTINGS = (
+    "XLA_FLAGS",
+    "XLA_PYTHON_CLIENT_PREALLOCATE",
+    "XLA_PYTHON_CLIENT_MEM_FRACTION",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+)
 STARTED = time.monotonic()
 
 
@@ -67,6 +74,7 @@ def pytest_benchmark_update_machine_info(config: Any, machine_info: dict) -> Non
             pool["internal_api"]: pool["num_threads"] for pool in threadpool_info()
         },
         versions=dict(_versions()),
+        settings={key: os.environ[key] for key in SETTINGS if key in os.environ},
     )
 
 

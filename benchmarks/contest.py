@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple
 
 import jax
@@ -22,15 +21,19 @@ SLOW = (
     "GridSearchCV",
     "GridSearchCV, 2 jobs",
     "RidgeCV",
+    "RidgeCV, svd",
     "himalaya",
-    "himalaya, all at once",
+    "himalaya, 500 targets at a time",
+    "himalaya, kernel",
+    "himalaya, all at once in 20 GiB",
+    "himalaya, one penalty at a time, a tenth × 10",
     "loop of Ridge",
     "loop of jnp.linalg.solve",
     "loop of Ridge, a tenth × 10",
+    "loop of Ridge, one thread, a tenth × 10",
     "loop of jnp.linalg.solve, a tenth × 10",
 )
 OURS = ("jaxridge", "jaxridge, refitted", "jaxridge.path")
-FAILURES = (ImportError, MemoryError, RuntimeError, ValueError, BrokenProcessPool)
 
 
 class Failed(NamedTuple):
@@ -79,7 +82,7 @@ def warm(rival: str, arena: Arena, compiling: list[float]) -> Warm:
     before = sum(compiling)
     try:
         call = RIVALS[rival](*arena.data)
-    except FAILURES as error:
+    except Exception as error:  # whatever it is goes on record
         failed = Failed(failure_of(error))
         return Warm(lambda: None, failed, 0.0, None)
     slow = rival in SLOW and not arena.problem.name.startswith("diabetes")
@@ -93,7 +96,7 @@ def attempted(call: Call) -> Any:
     """Return the answer of a call, or how it failed."""
     try:
         return call()
-    except FAILURES as error:
+    except Exception as error:  # whatever it is goes on record
         return Failed(failure_of(error))
 
 
@@ -149,7 +152,7 @@ def scores(X: Any, Y: Any, lams: Any, folds: int) -> np.ndarray:
     """Return mean squared held-out errors (L, t) by refits in float64.
 
     Where the rows are: by NumPy or, on a device, by XLA. By eigenvectors of products,
-    as rows are well conditioned here.
+    as in float64 they keep the digits that matter at condition numbers up to 1e3.
     """
     if not folds:
         return _left_out(np.float64(X), np.float64(Y), lams)

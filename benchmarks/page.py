@@ -34,18 +34,23 @@ like these.
 - `make bench` takes every contender once, in minutes on two cores;
   `make bench-full` takes all rounds, the slow rivals' other settings, coverage and the
   stream too; `make bench-gpu` larger problems, on the GPU that JAX finds.
-- Contenders are called in turn, in one process on the same arrays. Times are medians
-  over rounds; a ratio is the median of ratios within a round. What JAX compiles in the
-  first call is apart, and so is sending rows to a device. "Range" is from the quickest
-  to the slowest round. A rival that fails, or is not installed, says so. One that was
-  given a tenth of the penalties has its time multiplied by 10, "a tenth × 10".
+- Contenders are called in turn, in one process on the same arrays (but himalaya in 20
+  GiB, which has one of its own and no more memory). Times are medians over rounds, or
+  of one call, "once"; "range" is from the quickest to the slowest round. "Times
+  jaxridge" is how many times as long as ours a contender takes, "times limit" how many
+  times as long as the least that it can take; they are medians of ratios within a
+  round. What JAX compiles in the first call is apart, and so is sending rows to a
+  device that is not the CPU. A rival that fails, or is not installed, says so. One that
+  was given a tenth of the penalties has its time multiplied by 10, "a tenth × 10".
+- In pictures, what is ours is black, and all else grey. m is the number of rows, n of
+  columns, t of targets, L of penalties and k of folds.
 - The error is the largest relative difference of scores from NumPy in float64 (of a
   sweep, of coefficients from the same steps, relative to the largest; of the estimator,
   of predictions from scikit-learn's, relative to the targets' spread). "Same penalty"
   is the share of targets for which both choose the same.
 - "limit" is one product XᵀX (or XXᵀ) by OpenBLAS and one eigendecomposition by LAPACK,
-  the least that any exact fit must do; of a sweep, the operations or bytes of its steps
-  at the rates that the machine was measured to reach. "jaxridge.RidgeCV" is the
+  the least that any exact fit must do; of a sweep, the products of its steps alone, by
+  OpenBLAS or on the device. "jaxridge.RidgeCV" is the
   estimator, which fits all rows too.
 - Working memory is what the largest of the compiled programs needs beside its
   arguments, and the peak that Python allocates.
@@ -56,7 +61,8 @@ like these.
 
 def page(records: Path) -> str:
     """Return the page of all records in a folder, as Markdown."""
-    return "\n".join([INTRODUCTION, *map(_section, sorted(records.glob("*.json")))])
+    found = sorted(records.glob("*.json"), key=lambda path: path.stem)
+    return "\n".join([INTRODUCTION, *map(_section, found)])
 
 
 def _section(path: Path) -> str:

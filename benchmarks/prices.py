@@ -107,7 +107,7 @@ def switch_table(found: list[Switch], style: str = "simple") -> str:
         )
         for one in found
     ]
-    headers = ["m", "n", "t", "L", "k", "", "route that is planned", "planned s"]
+    headers = ["m", "n", "t", "L", "k", "dtype", "route planned", "planned s"]
     headers += ["measured s", "fastest, if another", "times as long"]
     formats = (*[""] * 7, ".3g", ".3g", "", ".2f")
     return tabulate(rows, headers, floatfmt=formats, tablefmt=style)

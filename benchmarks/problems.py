@@ -72,12 +72,14 @@ class ScoreProblem(NamedTuple):
     rivals: tuple[str, ...]
     seed: int = 0
     asked: str = "scores"  # or "path", coefficients of all rows
+    condition: float = 1.0  # of what makes columns of normal ones: 1 leaves them apart
 
     def make(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return X, Y and the penalties.
 
-        X is standard normal. Targets are linear in it, with from a twentieth to twice
-        as much signal as noise, so that they want different penalties.
+        X is standard normal, or such columns mixed by a matrix of a known condition
+        number. Targets are linear in it, with from a twentieth to twice as much signal
+        as noise, so that they want different penalties.
         """
         if self.name.startswith("diabetes"):
             X, y = load_diabetes(return_X_y=True)
@@ -89,6 +91,10 @@ class ScoreProblem(NamedTuple):
             return draws(shape, np.dtype(self.dtype))
 
         X, rank = normal(m, n), min(n, t, RANK)
+        if self.condition > 1:
+            turn, scales = normal(n, n), np.geomspace(1, 1 / self.condition, n)
+            mixing = np.linalg.qr(turn)[0] * scales.astype(self.dtype)
+            X = X @ mixing @ np.linalg.qr(normal(n, n))[0]
         # All targets are made of a few, or their coefficients would fill the memory.
         few = X @ (normal(n, rank) / np.sqrt(n).astype(self.dtype))
         signal = np.geomspace(0.05, 2, t) if t > 1 else np.ones(1)
@@ -115,7 +121,9 @@ def _path(m: int, n: int, t: int, L: int, dtype: str, *rivals: str) -> ScoreProb
 
 US, FACE = "jaxridge", "jaxridge.RidgeCV"
 BOTH = (US, FACE)
-ALL = "himalaya, all at once"
+ALL = "himalaya, all at once in 20 GiB"
+BY_ONE = "himalaya, one penalty at a time, a tenth × 10"
+KERNEL = "himalaya, kernel"
 SEARCHES = (
     *BOTH,
     "GridSearchCV, a tenth × 10",
@@ -123,38 +131,42 @@ SEARCHES = (
     "GridSearchCV",
     "GridSearchCV, 2 jobs",
 )
+LEFT_OUT = (*BOTH, "RidgeCV", "RidgeCV, svd")
+SOME = "himalaya, 500 targets at a time"
 LOOPS = ("loop of Ridge", "loop of jnp.linalg.solve")
 FITS = (
     "jaxridge.path",
-    *(f"{one}, a tenth × 10" for one in LOOPS),
+    *(f"{one}, a tenth × 10" for one in (*LOOPS, "loop of Ridge, one thread")),
     *LOOPS,
     "fracridge",
 )
 EXACT = {
-    "folds": _folds(20_000, 500, 1, 100, "float32", *SEARCHES, ALL, "limit"),
+    "folds": _folds(20_000, 500, 1, 100, "float32", *SEARCHES, ALL, BY_ONE, "limit"),
     "folds-double": _folds(20_000, 500, 1, 100, "float64", *SEARCHES, "limit"),
-    "rows": _rows(20_000, 500, "float32", *BOTH, "RidgeCV", "limit"),
-    "rows-double": _rows(20_000, 500, "float64", *BOTH, "RidgeCV", "limit"),
+    "folds-alike": _folds(20_000, 500, 1, 100, "float64", US, "limit")._replace(
+        name="folds-alike-20000x500x1-float64", condition=1e3
+    ),
+    "rows": _rows(20_000, 500, "float32", *LEFT_OUT, "limit"),
+    "rows-double": _rows(20_000, 500, "float64", *LEFT_OUT, "limit"),
     "wide-gram": _folds(20_000, 2000, 1, 100, "float64", US, "limit"),
-    "targets": _folds(2000, 500, 5000, 20, "float32", *BOTH, "himalaya"),
-    "targets-wide": _folds(1000, 2000, 3000, 20, "float32", *BOTH, "himalaya"),
+    "targets": _folds(2000, 500, 5000, 20, "float32", *BOTH, "himalaya", SOME),
+    "targets-wide": _folds(1000, 2000, 3000, 20, "float32", *BOTH, "himalaya", KERNEL),
     "path": _path(20_000, 500, 1, 100, "float64", *FITS, "limit"),
     "path-targets": _path(2000, 500, 1000, 20, "float32", *FITS, "limit"),
     "diabetes": ScoreProblem(
-        "diabetes-rows", 442, 10, 1, 100, 0, "float64", (*BOTH, "RidgeCV", "limit")
+        "diabetes-rows", 442, 10, 1, 100, 0, "float64", (*LEFT_OUT, "limit")
     ),
 }
 # What a GPU is asked: the limit is one product and eigenvectors there. What takes
 # longest to make comes last, so that little is missed where time is up.
 THERE = (US, "limit on the device", "limit on the device, half of XᵀX")
+KERNEL_THERE = "himalaya, torch_cuda, kernel"
 VOXELS = (US, "jaxridge, refitted", "himalaya, torch_cuda")
 GPU = {
     "folds-1000": _folds(100_000, 1000, 1, 100, "float64", *THERE),
     "targets": _folds(3000, 1000, 30_000, 20, "float32", *VOXELS)._replace(folds=3),
-    "targets-wide": _folds(1000, 2000, 20_000, 20, "float32", *VOXELS),
-    "targets-kernel": _folds(
-        3000, 20_000, 10_000, 20, "float32", US, "himalaya, torch_cuda, kernel"
-    ),
+    "targets-wide": _folds(1000, 2000, 20_000, 20, "float32", *VOXELS, KERNEL_THERE),
+    "targets-kernel": _folds(3000, 20_000, 10_000, 20, "float32", US, KERNEL_THERE),
     "targets-widest": _folds(3000, 100_000, 100_000, 20, "float32", US),
     "folds-4096-double": _folds(100_000, 4096, 1, 100, "float64", *THERE),
     "folds-4096": _folds(200_000, 4096, 1, 100, "float32", *THERE),

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from tabulate import tabulate
 
+OURS = ("jaxridge", "vmapped")
+
 
 class Contender(NamedTuple):
     """What a record says of one contender at one problem, over all its rounds."""
@@ -168,7 +170,7 @@ def _seconds(case: dict) -> float:
 
 
 def table(record: dict, problem: str, style: str = "simple") -> str:
-    """Return medians over rounds, and the median ratio to every slower contender.
+    """Return medians over rounds, and their ratio to our own and to the limit.
 
     A ratio is taken within a round, so that a machine that slows down between rounds
     does not count for or against anyone; a contender timed once is compared with all
@@ -176,12 +178,13 @@ def table(record: dict, problem: str, style: str = "simple") -> str:
     """
     everyone = contenders(record, problem)
     found = [one for one in everyone if one.failed is None]
+    measures = [one for one in found if one.name.startswith((*OURS, "limit"))]
     rows = [
         (
             one.name,
             f"{np.median(one.seconds):.4g}",
-            np.ptp(one.seconds),
-            *(_ratio(other, one) for other in found[:-1]),
+            f"{np.ptp(one.seconds):.2g}" if len(one.seconds) > 1 else "once",
+            *("" if one is other else _ratio(one, other) for other in measures),
             one.compiling,
             "" if one.error is None else f"{one.error:.1e}",
             *_if_known(found, one),
@@ -189,12 +192,12 @@ def table(record: dict, problem: str, style: str = "simple") -> str:
         for one in found
     ]
     headers = ["", "seconds", "range"]
-    headers += [f"times faster than {other.name}" for other in found[:-1]]
+    headers += [f"times {other.name}" for other in measures]
     headers += ["compiling", "error", *(heading for heading, _ in _known(found))]
     for one in everyone:
         if one.failed is not None:
             rows.append((one.name, one.failed, *[""] * (len(headers) - 2)))
-    formats = ("", "", ".2g", *[".3g"] * (len(found) - 1), ".2f", "")
+    formats = ("", "", "", *[".3g"] * len(measures), ".2f", "")
     formats += tuple(style for _, style in _known(found))
     width = 14 if style == "simple" else None  # Markdown has no headers of many lines
     how = {"floatfmt": formats, "tablefmt": style, "maxheadercolwidths": width}
@@ -222,13 +225,11 @@ def _if_known(found: list[Contender], one: Contender) -> list[Any]:
     return [told[heading] for heading, _ in _known(found)]
 
 
-def _ratio(slow: Contender, fast: Contender) -> float | str:
-    if slow is fast or np.median(slow.seconds) < np.median(fast.seconds):
-        return ""
-    rounds = {len(slow.seconds), len(fast.seconds)} - {1}
+def _ratio(one: Contender, other: Contender) -> float:
+    rounds = {len(one.seconds), len(other.seconds)} - {1}
     if len(rounds) > 1:  # not in turns
-        return float(np.median(slow.seconds) / np.median(fast.seconds))
-    return float(np.median(slow.seconds / fast.seconds))
+        return float(np.median(one.seconds) / np.median(other.seconds))
+    return float(np.median(one.seconds / other.seconds))
 
 
 def title(record: dict, problem: dict[str, Any]) -> str:
@@ -237,7 +238,9 @@ def title(record: dict, problem: dict[str, Any]) -> str:
     what = [f"{problem['n_samples']} × {problem['n_features']} {problem['dtype']}"]
     if problem.get("n_targets", 1) > 1:
         what.append(f"{problem['n_targets']} targets")
-    what.append(f"{problem['n_lams']} penalties")
+    if problem.get("condition", 1) > 1:
+        what.append(f"condition {problem['condition']:g}")
+    what.append(f"{problem['n_lams']} penalties" if problem["n_lams"] else "XᵀX")
     if problem.get("asked") == "path":
         what.append("coefficients")
     elif "steps" in problem:
@@ -245,7 +248,10 @@ def title(record: dict, problem: dict[str, Any]) -> str:
     elif "folds" in problem:
         folds = problem["folds"]
         what.append(f"{folds} folds" if folds else "each row left out")
-    return f"{', '.join(what)}; {machine['cores']} cores of {machine['cpu']}"
+    where = machine["device"]
+    if where == "cpu":
+        where = f"{machine['cores']} cores of {machine['cpu']}"
+    return f"{', '.join(what)}; {where}"
 
 
 def picture(record: dict, path: Path) -> None:
@@ -264,7 +270,7 @@ def picture(record: dict, path: Path) -> None:
 def _points(ax: Axes, found: list[Contender]) -> None:
     """Mark medians; a bar on a logarithmic axis would have no honest length."""
     for place, one in enumerate(found):
-        ours = one.name.startswith(("jaxridge", "vmapped"))
+        ours = one.name.startswith(OURS)
         seconds = np.median(one.seconds)
         ax.plot(seconds, place, "o", color="0.1" if ours else "0.5")
         note = {"xytext": (7, 0), "textcoords": "offset points", "va": "center"}

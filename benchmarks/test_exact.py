@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from benchmarks.contest import SLOW, contest, kept_arenas
-from benchmarks.problems import EXACT, LOOPS, TOY_EXACT
+from benchmarks.problems import ALL, BY_ONE, EXACT, LOOPS, TOY_EXACT
 
 ROUNDS = 5
-LONG = (*LOOPS, "GridSearchCV", "GridSearchCV, 2 jobs", "himalaya, all at once")
+LONG = (*LOOPS, "GridSearchCV", "GridSearchCV, 2 jobs", ALL, BY_ONE)
 
 
 def _is_long(name: str, rival: str, turn: int) -> bool:

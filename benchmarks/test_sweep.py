@@ -7,6 +7,7 @@ float64.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 import jaxridge
+from benchmarks.memory import working_bytes
 from benchmarks.problems import SWEEP, TOY_SWEEP
 
 Fit = Callable[[], Any]
@@ -67,16 +69,17 @@ def numpy_loop(X: Any, y: Any, lams: Any, rates: Any, steps: int) -> Fit:
     return lambda: np.array([one(*pair) for pair in zip(lams, rates, strict=True)])
 
 
-def jitted_loop(X: Any, y: Any, lams: Any, rates: Any, steps: int) -> Fit:
-    X, y = jnp.asarray(X), jnp.asarray(y)
+def jitted_loop(compress: bool) -> Callable[..., Fit]:
+    def make(X: Any, y: Any, lams: Any, rates: Any, steps: int) -> Fit:
+        X, y = jnp.asarray(X), jnp.asarray(y)
 
-    def one(lam: float, rate: float) -> Any:
-        fit = jaxridge.descend(
-            X, y, lam, learning_rate=rate, max_steps=steps, tol=0, compress=False
-        )
-        return fit.params.coef
+        def one(lam: float, rate: float) -> Any:
+            how: Any = {"learning_rate": rate, "max_steps": steps, "tol": 0}
+            return jaxridge.descend(X, y, lam, compress=compress, **how).params.coef
 
-    return lambda: np.array([one(*pair) for pair in zip(lams, rates, strict=True)])
+        return lambda: np.array([one(*pair) for pair in zip(lams, rates, strict=True)])
+
+    return make
 
 
 def vmapped(compress: bool, precision: str = "full") -> Callable[..., Fit]:
@@ -107,11 +110,26 @@ def products_alone(X: Any, y: Any, lams: Any, rates: Any, steps: int) -> Fit:
 
     def some_steps() -> Any:
         found = coef
-        for _ in range(steps // PART):
+        for _ in range(max(1, steps // PART)):
             found = X.T @ (X @ found)
         return found
 
     return some_steps
+
+
+def products_on_device(X: Any, y: Any, lams: Any, rates: Any, steps: int) -> Fit:
+    """Return the same where JAX computes."""
+    X, coef = jnp.asarray(X), jnp.zeros((X.shape[1], len(lams)), X.dtype)
+    product = partial(jnp.matmul, precision="highest")
+
+    @jax.jit
+    def some_steps(X: Any, coef: Any) -> Any:
+        def step(_: Any, found: Any) -> Any:
+            return product(X.T, product(X, found))
+
+        return jax.lax.fori_loop(0, max(1, steps // PART), step, coef)
+
+    return lambda: jax.block_until_ready(some_steps(X, coef))
 
 
 def a_tenth(of: Callable[..., Fit]) -> Callable[..., Fit]:
@@ -126,22 +144,25 @@ def a_tenth(of: Callable[..., Fit]) -> Callable[..., Fit]:
 PART, TENTH = 20, 10
 LIMIT = "limit: products alone, a part × 20"
 LOOPS = ("NumPy loop", "loop over the jitted fit")
+COMPRESSED = "loop over the jitted fit, compressed rows, a tenth × 10"
 CONTENDERS = {
     LIMIT: products_alone,
     "NumPy loop": numpy_loop,
-    "loop over the jitted fit": jitted_loop,
+    "loop over the jitted fit": jitted_loop(compress=False),
     "NumPy loop, a tenth × 10": a_tenth(numpy_loop),
-    "loop over the jitted fit, a tenth × 10": a_tenth(jitted_loop),
+    "loop over the jitted fit, a tenth × 10": a_tenth(jitted_loop(compress=False)),
+    COMPRESSED: a_tenth(jitted_loop(compress=True)),
     "vmapped": vmapped(compress=False),
     "vmapped, compressed rows": vmapped(compress=True),
 }
 
 
 class Warm(NamedTuple):
-    """A contender, and the seconds of what it has compiled."""
+    """A contender, the seconds of what it has compiled, and the memory ours takes."""
 
     fit: Fit
     compile_seconds: float
+    working_bytes: float | None
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +173,9 @@ def contenders(arrays: Any, problem: Any, compiling: list[float]) -> dict[str, W
         fit, before = make(*arrays, problem.steps), sum(compiling)
         # What a loop compiles, it does at its first penalty.
         (make(X, y, lams[:1], rates[:1], problem.steps) if "loop" in name else fit)()
-        warm[name] = Warm(fit, sum(compiling) - before)
+        spent = sum(compiling) - before
+        ours = name.startswith("vmapped")
+        warm[name] = Warm(fit, spent, working_bytes(fit) if ours else None)
     return warm
 
 
@@ -180,7 +203,7 @@ def test_sweep(
 ) -> None:
     if toy and turn:
         pytest.skip("one round is enough")
-    fit, compile_seconds = contenders[name]
+    fit, compile_seconds, size = contenders[name]
     kept: list[Any] = []
     rounds = 1 if toy or "loop" in name else 3
     benchmark.pedantic(lambda: kept.append(fit()), rounds=rounds)
@@ -195,5 +218,6 @@ def test_sweep(
             round=turn,
             compile_seconds=compile_seconds,
             error_against_float64=None if name == LIMIT else error,
+            working_bytes=size,
             part_of=PART if name == LIMIT else TENTH if "tenth" in name else 1,
         )
