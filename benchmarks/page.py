@@ -54,8 +54,8 @@ like these.
   estimator, which fits all rows too.
 - Working memory is what the largest of the compiled programs needs beside its
   arguments, and the peak that Python allocates.
-- Where one size is changed alone, the exponent is the slope of time over it, both in
-  logarithms.
+- Where one size is changed alone, the exponent is the slope of time, or of bytes, over
+  it, both in logarithms, in the last decade.
 """
 
 
@@ -82,9 +82,11 @@ def _section(path: Path) -> str:
         parts.append(coverage(record, "github"))
     found = growths(record)
     for growth in found:
-        theory = f"theory at most {THEORY[growth.axis]:.0f}"
+        seconds, size = THEORY[growth.axis]
         parts += [
-            f"**{growth.axis} alone; exponent {growth.exponent:.2f}, {theory}**",
+            f"**{growth.axis} alone; exponent of seconds {growth.exponent:.2f}, theory "
+            f"at most {seconds}; of bytes {growth.exponent_of_bytes:.2f}, at most "
+            f"{size}**",
             growth_table(growth, "github"),
         ]
     if found:

@@ -85,8 +85,16 @@ class Growth(NamedTuple):
     @property
     def exponent(self) -> float:
         """The slope of log seconds over log value, of the last decade."""
+        return self._slope(self.seconds)
+
+    @property
+    def exponent_of_bytes(self) -> float:
+        """The slope of the logarithm of working bytes."""
+        return self._slope(self.working_bytes)
+
+    def _slope(self, cost: np.ndarray) -> float:
         late = self.values >= self.values[-1] / 10
-        slope, _ = np.polyfit(*np.log((self.values[late], self.seconds[late])), 1)
+        slope, _ = np.polyfit(*np.log((self.values[late], cost[late])), 1)
         return float(slope)
 
 
@@ -134,17 +142,28 @@ def how_far(found: list[Growth]) -> float:
 
 
 def growth_picture(found: list[Growth], path: Path) -> None:
-    """Draw seconds over each size that was swept, measured and planned."""
-    figure = Figure(figsize=(10, 2.8), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, len(found), sharey=True))
-    for ax, growth in zip(axes, found, strict=True):
-        ax.plot(growth.values, growth.seconds, "o-", color="0.1", label="measured")
-        ax.plot(growth.values, growth.predicted, "s--", color="0.5", label="planned")
-        ax.set(xscale="log", yscale="log", xlabel=growth.axis)
-        ax.set_title(f"exponent {growth.exponent:.2f}", fontsize="small")
-    axes[0].set_ylabel("seconds")
-    axes[0].legend(fontsize="small")
+    """Draw seconds and bytes over each size that was swept, measured and planned."""
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    grid = figure.subplots(2, len(found), sharex="col", sharey="row", squeeze=False)
+    for (above, below), growth in zip(grid.T, found, strict=True):
+        _measured_and_planned(above, growth, growth.seconds, growth.predicted)
+        sizes = growth.working_bytes / 1e6, growth.predicted_bytes / 1e6
+        _measured_and_planned(below, growth, *sizes)
+        above.set_title(f"exponent {growth.exponent:.2f}", fontsize="small")
+        below.set_title(f"exponent {growth.exponent_of_bytes:.2f}", fontsize="small")
+        below.set_xlabel(growth.axis)
+    grid[0, 0].set_ylabel("seconds")
+    grid[1, 0].set_ylabel("working MB")
+    grid[0, 0].legend(fontsize="small")
     figure.savefig(path, dpi=110)
+
+
+def _measured_and_planned(
+    ax: Axes, growth: Growth, measured: np.ndarray, planned: np.ndarray
+) -> None:
+    ax.plot(growth.values, measured, "o-", color="0.1", label="measured")
+    ax.plot(growth.values, planned, "s--", color="0.5", label="planned")
+    ax.set(xscale="log", yscale="log")
 
 
 def contenders(record: dict, problem: str) -> list[Contender]:
@@ -260,8 +279,7 @@ def picture(record: dict, path: Path) -> None:
     figure = Figure(figsize=(8, 1 + 1.5 * len(names)), layout="constrained")
     axes = np.atleast_1d(figure.subplots(len(names), 1))
     for ax, (name, problem) in zip(axes, names.items(), strict=True):
-        found = [one for one in contenders(record, name) if one.failed is None]
-        _points(ax, found[::-1])
+        _points(ax, contenders(record, name)[::-1])
         ax.set_title(title(record, problem), fontsize="small", loc="right")
     axes[-1].set_xlabel("seconds (median)")
     figure.savefig(path, dpi=110)
@@ -269,14 +287,16 @@ def picture(record: dict, path: Path) -> None:
 
 def _points(ax: Axes, found: list[Contender]) -> None:
     """Mark medians; a bar on a logarithmic axis would have no honest length."""
+    ends = _decades([one for one in found if one.failed is None])
     for place, one in enumerate(found):
         ours = one.name.startswith(OURS)
-        seconds = np.median(one.seconds)
-        ax.plot(seconds, place, "o", color="0.1" if ours else "0.5")
+        seconds = ends[0] if one.failed else np.median(one.seconds)
+        if not one.failed:
+            ax.plot(seconds, place, "o", color="0.1" if ours else "0.5")
         note = {"xytext": (7, 0), "textcoords": "offset points", "va": "center"}
-        ax.annotate(f"{seconds:.3g} s", (seconds, place), **note)
+        ax.annotate(one.failed or f"{seconds:.3g} s", (seconds, place), **note)
     ax.set_yticks(range(len(found)), [one.name for one in found])
-    ax.set(xscale="log", ylim=(-0.6, len(found) - 0.4), xlim=_decades(found))
+    ax.set(xscale="log", ylim=(-0.6, len(found) - 0.4), xlim=ends)
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.grid(axis="y", color="0.9")
     ax.set_axisbelow(True)

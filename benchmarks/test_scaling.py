@@ -23,8 +23,9 @@ SWEPT = {
     "L": (5, 15, 50, 150, 500),
     "k": (2, 6, 20, 60, 200),
 }
-# What is expected of the largest values: O(m n (n + k⁰ t L) + k n³).
-THEORY = {"m": 1.0, "n": 3.0, "t": 1.0, "L": 1.0, "k": 1.0}
+# The largest exponents expected, of seconds, O(m n (n + k⁰ t L) + k n³), and of bytes
+# beside the rows, O(m + k n (n + t) + k t L).
+THEORY = {"m": (1, 1), "n": (3, 2), "t": (1, 1), "L": (1, 1), "k": (1, 1)}
 ROUNDS = 5
 
 

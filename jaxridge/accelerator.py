@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 
 # Compute capabilities of GPUs that multiply float64 at half the rate of float32, or at
-# the same. Others take 16 to 64 times as long.
+# the same, by NVIDIA's table of arithmetic throughput. Others are far slower.
 FAST_DOUBLES = ("6.0", "7.0", "8.0", "9.0", "10.0")
 SHARE = 2  # arrays larger than free memory over this stay in the CPU's
 

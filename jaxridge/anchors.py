@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxridge.conjugate import ALIKE, conjugate_gradients, probes
+from jaxridge import probes
+from jaxridge.conjugate import ALIKE, PROBES, conjugate_gradients
 from jaxridge.costs import ANCHORS_AT_MOST
 from jaxridge.power import grown
 from jaxridge.products import matmul
@@ -63,7 +64,7 @@ def solved_near(
     lams: Float[Array, " L"],
 ) -> tuple[Float[Array, "L n t"], Bool[Array, ""]]:
     """Solve a fold's systems at every penalty; return also whether all are solved."""
-    t, random = right.shape[1], probes(len(right), right.dtype)
+    t, random = right.shape[1], probes.normal(len(right), PROBES, dtype=right.dtype)
     turned = matmul(anchors.gram, random)
 
     def at_anchor(anchor: tuple[Array, ...]) -> tuple[Array, Array]:

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from tabulate import tabulate
 
-from jaxridge import checks
+from jaxridge import checks, probes
 from jaxridge.columns import Learner, prepared, untouched
 from jaxridge.data import (
     ArrayLike,
@@ -279,5 +279,5 @@ def relative(
 
 def signs_of(deviation: Float[Array, " t"]) -> Float[Array, " t"]:
     """Return a sign for each target, over its deviation."""
-    signs = jax.random.rademacher(jax.random.key(0), deviation.shape, deviation.dtype)
-    return signs / jnp.where(deviation > 0, deviation, 1)
+    each = probes.signs(len(deviation), deviation.dtype)
+    return each / jnp.where(deviation > 0, deviation, 1)

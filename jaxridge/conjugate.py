@@ -14,7 +14,7 @@ column of normal random numbers almost surely does not.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -108,14 +108,6 @@ def conjugate_gradients(
     )
     end = jax.lax.while_loop(going, take, start)
     return end.answer, jnp.all((end.size <= enough) & end.alike)
-
-
-def probes(n: int, dtype: Any) -> Columns:
-    """Return normal random columns, which have a part in every direction.
-
-    Random signs would not do: (1, ±1, 0, …) is at a right angle to half of them.
-    """
-    return jax.random.normal(jax.random.key(0), (n, PROBES), dtype)
 
 
 def _inner(a: Columns, b: Columns) -> Float[Array, " c"]:

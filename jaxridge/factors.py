@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxridge import checks
+from jaxridge import checks, probes
 from jaxridge.columns import Learner, prepared, untouched
 from jaxridge.data import Centre, Data, on_device, weighted_rows
 from jaxridge.devices import place
@@ -145,7 +145,7 @@ def _extent_beyond(
     view = partial(prepared, learner(data.X, data.weight))
     axes = spectrum.right if spectrum.left is None else spectrum.left
     gone = spectrum.values == 0
-    share = jax.random.normal(jax.random.key(0), gone.shape, axes.dtype)
+    share = probes.normal(*gone.shape, dtype=axes.dtype)
     mixed = matmul(
         axes, jnp.where(gone, share, 0) / jnp.sqrt(jnp.sum(gone, dtype=axes.dtype))
     )

@@ -17,9 +17,9 @@ LARGE = 2**20
 def placed(array: Any) -> Array:
     """Return an array as XLA's, a large one of NumPy's by one fast copy.
 
-    XLA copies memory that is not aligned, into small pages that are new and take some
-    six times as long to write as the huge ones that NumPy asks for. So NumPy copies,
-    to where XLA takes it as it is.
+    XLA copies memory that is not aligned, into small pages that are new and take far
+    longer to write than the huge ones that NumPy asks for. So NumPy copies, to where
+    XLA takes it as it is.
     """
     if isinstance(array, jax.Array):
         return array

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float
 
+from jaxridge import probes
 from jaxridge.products import matmul
 
 STEPS = 8
@@ -19,7 +20,7 @@ def grown(
     product: Callable[[Array], Array], like: Float[Array, "n n"]
 ) -> Float[Array, ""]:
     """Return about the largest eigenvalue of a symmetric matrix, by its products."""
-    start = jax.random.normal(jax.random.key(0), like.shape[:1], like.dtype)
+    start = probes.normal(len(like), dtype=like.dtype)
 
     def step(_: Array, v: Array) -> Array:
         size = _norm(v)

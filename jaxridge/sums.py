@@ -161,7 +161,7 @@ def _chosen(data: Data, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
 def _design_in_numpy(
     X: np.ndarray, weight: np.ndarray, xx: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return weight and x, and write xx, in half the time that XLA takes for AᵀA.
+    """Return weight and x, and write xx, sooner than XLA multiplies AᵀA.
 
     BLAS has a routine for a product with its own transpose, and XLA on a CPU has not.
     """

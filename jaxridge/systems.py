@@ -17,9 +17,9 @@ from jax.custom_batching import sequential_vmap
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Bool, Float
 
-from jaxridge import accelerator
+from jaxridge import accelerator, probes
 from jaxridge.anchors import Anchors, anchors_of, solved_near
-from jaxridge.conjugate import ALIKE, conjugate_gradients, probes
+from jaxridge.conjugate import ALIKE, PROBES, conjugate_gradients
 from jaxridge.costs import BATCHED, STEPS_UNAIDED
 from jaxridge.held import FoldFit
 from jaxridge.moments import Moments, about_centre
@@ -255,7 +255,8 @@ def _by_steps(
     """Solve (XᵀWX + λ) θ = XᵀWY by conjugate gradients; return whether that holds."""
     values, alike, axes = near
     t, least = xy.shape[1], jnp.min(lams)
-    mixed = jnp.sqrt(values + least)[:, None] * probes(len(xx), xx.dtype)
+    random = probes.normal(len(xx), PROBES, dtype=xx.dtype)
+    mixed = jnp.sqrt(values + least)[:, None] * random
     if axes is not None:
         mixed = matmul(axes, mixed)
     right = jnp.concatenate([jnp.tile(xy, (1, len(lams))), mixed], axis=1)

@@ -320,7 +320,7 @@ def _relative_norm(gradient: Params, rows: Landscape) -> Array:
     """Return ‖gradient‖ / ‖∇J(0)‖ of a gradient whose intercept is 0 unless descended.
 
     It is squared last, so that no unit of the data leaves the dtype's range; as a
-    product, because XLA on a CPU is ten times slower at the sum of a quotient's square.
+    product, because XLA on a CPU is far slower at the sum of a quotient's square.
     """
     steep = rows.steepness > 0
     unit = jnp.where(steep, rows.steepness, 1)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.lax import linalg
 from jaxtyping import Array, Float
 
+from jaxridge import probes
 from jaxridge.power import STEPS
 from jaxridge.products import matmul
 
@@ -102,7 +103,7 @@ def condition(of: Tridiagonal, lam: Float[Array, ""]) -> Float[Array, ""]:
     least comes from a few inverse power steps, a little too large.
     """
     rows = jnp.abs(of.diagonal) + jnp.abs(of.beside) + jnp.abs(jnp.roll(of.beside, 1))
-    start = jax.random.normal(jax.random.key(0), (len(rows), 1), rows.dtype)
+    start = probes.normal(len(rows), 1, dtype=rows.dtype)
     start = start / jnp.linalg.norm(start)
 
     def step(v: Array, _: None) -> tuple[Array, Array]:

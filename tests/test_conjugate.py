@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxridge.conjugate import ALIKE, conjugate_gradients, probes
+from jaxridge import probes
+from jaxridge.conjugate import ALIKE, PROBES, conjugate_gradients
 from jaxridge.products import matmul
 
 RNG = np.random.default_rng(0)
@@ -17,7 +18,7 @@ def solve(near, ratios, right, least=ALIKE):
     """Solve A = M^½ Q diag(ratios) Qᵀ M^½, M = diag(near), with M as nearly A."""
     root = np.sqrt(near)
     A = root[:, None] * (AXES * ratios @ AXES.T) * root
-    mixed = root[:, None] * probes(N, right.dtype)
+    mixed = root[:, None] * probes.normal(N, PROBES, dtype=right.dtype)
     both = jnp.concatenate([jnp.asarray(right), mixed], axis=1)
     columns, holds = conjugate_gradients(
         lambda z: matmul(jnp.asarray(A), z),
@@ -61,7 +62,8 @@ def test_a_direction_that_is_the_difference_of_two_axes_is_seen_as_well():
     def holds(one, other, sign):
         z = (one + sign * other) / np.sqrt(2)
         A = np.eye(N) - (1 - 1e-6) * jnp.outer(z, z)
-        right = jnp.concatenate([(1 - z * z)[:, None], probes(N, z.dtype)], axis=1)
+        random = probes.normal(N, PROBES, dtype=z.dtype)
+        right = jnp.concatenate([(1 - z * z)[:, None], random], axis=1)
         right = right.at[:, 0].add(-z * (z @ right[:, 0]))  # without a part along it
         least = jnp.full(right.shape[1], ALIKE)
         return conjugate_gradients(lambda v: matmul(A, v), lambda v: v, right, least)[1]
