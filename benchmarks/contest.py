@@ -177,15 +177,21 @@ def scores(X: Any, Y: Any, lams: Any, folds: int) -> np.ndarray:
 def coefs(X: Any, Y: Any, lams: Any, folds: int) -> np.ndarray:
     """Return coefficients (L, n, t), from float64 NumPy."""
     X, Y = np.float64(X), np.float64(Y)
-    U, s, Vt = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
-    along = U.T @ (Y - Y.mean(axis=0))
-    return np.array([Vt.T @ ((s / (s**2 + lam))[:, None] * along) for lam in lams])
+    values, V, U = _axes(X - X.mean(axis=0))
+    along = np.sqrt(values)[:, None] * (U.T @ (Y - Y.mean(axis=0)))
+    return np.array([V @ (along / (values + lam)[:, None]) for lam in lams])
+
+
+def _axes(A: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return s², V and U of more rows than columns."""
+    values, V = np.linalg.eigh(A.T @ A)
+    return values, V, A @ (V / np.sqrt(values))
 
 
 def _left_out(X: np.ndarray, Y: np.ndarray, lams: Any) -> np.ndarray:
-    U, s, _ = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
+    values, _, U = _axes(X - X.mean(axis=0))
     B = Y - Y.mean(axis=0)
-    shrink = s[:, None] ** 2 / (s[:, None] ** 2 + lams)  # (n, L)
+    shrink = values[:, None] / (values[:, None] + lams)  # (n, L)
     kept = 1 - U**2 @ shrink - 1 / len(X)
     each = [B[:, [j]] - U @ (shrink * (U.T @ B[:, [j]])) for j in range(B.shape[1])]
     return np.stack([((e / kept) ** 2).mean(axis=0) for e in each], axis=1)

@@ -5,6 +5,9 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
+from jaxridge import accelerator
+from jaxridge.programs import options_for
+
 
 def working_bytes(call: Callable[[], Any]) -> float:
     """Return the most bytes that one program takes, and the peak that Python traces.
@@ -43,7 +46,9 @@ class _Watched:
 
     def _asking(self, compiled: Any) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:
-            analysis = compiled.lower(*args, **options).compile().memory_analysis()
+            program = compiled.lower(*args, **options)
+            how = None if accelerator.is_used() else options_for(soon=False)
+            analysis = program.compile(compiler_options=how).memory_analysis()
             self.taken.append(analysis.temp_size_in_bytes)
             return compiled(*args, **options)
 

@@ -276,10 +276,12 @@ def title(record: dict, problem: dict[str, Any]) -> str:
 def picture(record: dict, path: Path) -> None:
     """Draw the seconds of each contender at each problem that has rivals."""
     names = contested(record)
-    figure = Figure(figsize=(8, 1 + 1.5 * len(names)), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(len(names), 1))
-    for ax, (name, problem) in zip(axes, names.items(), strict=True):
-        _points(ax, contenders(record, name)[::-1])
+    everyone = [contenders(record, name)[::-1] for name in names]
+    heights = [0.7 + 0.2 * len(found) for found in everyone]  # inches
+    figure = Figure(figsize=(8, 0.3 + sum(heights)), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(len(names), 1, height_ratios=heights))
+    for ax, problem, found in zip(axes, names.values(), everyone, strict=True):
+        _points(ax, found)
         ax.set_title(title(record, problem), fontsize="small", loc="right")
     axes[-1].set_xlabel("seconds (median)")
     figure.savefig(path, dpi=110)

@@ -45,7 +45,7 @@ def compiled(
 
     @functools.cache
     def on_a_cpu(soon: bool) -> Callable[..., R]:
-        return jax.jit(function, compiler_options=_known(soon), **how)
+        return jax.jit(function, compiler_options=options_for(soon), **how)
 
     @functools.wraps(function)
     def call(*args: Any, **rest: Any) -> R:
@@ -95,8 +95,8 @@ def _count(leaves: list[Any]) -> int | None:
 
 
 @functools.cache
-def _known(soon: bool) -> Options:
-    """Return those of the options that this XLA knows."""
+def options_for(soon: bool) -> Options:
+    """Return what is asked of XLA for a CPU, as far as this one knows it."""
     nothing = jax.jit(lambda: 0.0).lower()
 
     def are_known(options: Options) -> bool:

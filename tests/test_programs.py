@@ -15,13 +15,13 @@ from jaxridge.programs import FEW, SOON, WELL, compiled
 @pytest.fixture
 def asked(monkeypatch):
     """Note of each program whether it is to be compiled soonest."""
-    found, known = [], programs._known
+    found, known = [], programs.options_for
 
     def noted(soon):
         found.append(soon)
         return known(soon)
 
-    monkeypatch.setattr(programs, "_known", noted)
+    monkeypatch.setattr(programs, "options_for", noted)
     return found
 
 
@@ -43,19 +43,19 @@ def test_many_steps_are_compiled_well_with_few_numbers_too(asked):
 
 
 def test_this_xla_knows_the_options_that_matter_most():
-    assert programs._known(True)["xla_backend_optimization_level"] == "0"
-    assert "xla_cpu_parallel_codegen_split_count" in programs._known(False)
+    assert programs.options_for(True)["xla_backend_optimization_level"] == "0"
+    assert "xla_cpu_parallel_codegen_split_count" in programs.options_for(False)
 
 
 @pytest.mark.parametrize("soon", (True, False))
 def test_options_that_an_xla_does_not_know_are_left_out(soon, monkeypatch):
-    before = dict(programs._known(soon))
+    before = dict(programs.options_for(soon))
     monkeypatch.setitem(SOON if soon else WELL, "xla_cpu_unheard_of", True)
-    programs._known.cache_clear()
-    assert programs._known(soon) == before
+    programs.options_for.cache_clear()
+    assert programs.options_for(soon) == before
     assert sums_of_cubes()(np.ones(3)) == 3
     monkeypatch.undo()
-    programs._known.cache_clear()
+    programs.options_for.cache_clear()
 
 
 def test_another_device_has_none(asked, monkeypatch):
