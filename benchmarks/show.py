@@ -307,7 +307,7 @@ def _points(ax: Axes, found: list[Contender]) -> None:
 def _decades(found: list[Contender]) -> tuple[float, float]:
     """Return whole decades that hold all medians, and the notes beside them."""
     seconds = [np.median(one.seconds) for one in found]
-    least, most = np.log10(min(seconds) / 1.2), np.log10(3 * max(seconds))
+    least, most = np.log10(min(seconds) / 1.2), np.log10(4 * max(seconds))
     return 10 ** np.floor(least), 10 ** np.ceil(most)
 
 
