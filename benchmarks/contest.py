@@ -14,25 +14,8 @@ from benchmarks.problems import ScoreProblem
 from benchmarks.rivals import RIVALS, TENTH, Answer, Call, failure_of
 from jaxridge.placement import placed
 
-# A call of these takes so long that it is not repeated.
-SLOW = (
-    "GridSearchCV, a tenth × 10",
-    "GridSearchCV, one thread, a tenth × 10",
-    "GridSearchCV",
-    "GridSearchCV, 2 jobs",
-    "RidgeCV",
-    "RidgeCV, svd",
-    "himalaya",
-    "himalaya, 500 targets at a time",
-    "himalaya, kernel",
-    "himalaya, all at once in 20 GiB",
-    "himalaya, one penalty at a time, a tenth × 10",
-    "loop of Ridge",
-    "loop of jnp.linalg.solve",
-    "loop of Ridge, a tenth × 10",
-    "loop of Ridge, one thread, a tenth × 10",
-    "loop of jnp.linalg.solve, a tenth × 10",
-)
+# A call of all others takes so long that it is not repeated.
+QUICK = ("jaxridge", "limit", "fracridge", "himalaya, torch_cuda")
 OURS = ("jaxridge", "jaxridge, refitted", "jaxridge.path")
 
 
@@ -80,20 +63,23 @@ def arena(problem: ScoreProblem, on_device: bool = False) -> Arena:
 def warm(rival: str, arena: Arena, compiling: list[float]) -> Warm:
     """Make a contender ready, and call it once if that does not take too long."""
     before = sum(compiling)
-    try:
-        call = RIVALS[rival](*arena.data)
-    except Exception as error:  # whatever it is goes on record
-        failed = Failed(failure_of(error))
-        return Warm(lambda: None, failed, 0.0, None)
-    slow = rival in SLOW and not arena.problem.name.startswith("diabetes")
+    call = attempted(lambda: RIVALS[rival](*arena.data))
+    if isinstance(call, Failed):
+        return Warm(lambda: None, call, 0.0, None)
+    slow = is_slow(rival) and not arena.problem.name.startswith("diabetes")
     answer = None if slow else attempted(call)
     spent = sum(compiling) - before
     ours = rival in OURS and not isinstance(answer, Failed)
     return Warm(call, answer, spent, working_bytes(call) if ours else None)
 
 
-def attempted(call: Call) -> Any:
-    """Return the answer of a call, or how it failed."""
+def is_slow(rival: str) -> bool:
+    """Whether a contender is called once, and not to warm up."""
+    return not rival.startswith(QUICK)
+
+
+def attempted(call: Callable[[], Any]) -> Any:
+    """Return what a call returns, or how it failed."""
     try:
         return call()
     except Exception as error:  # whatever it is goes on record

@@ -32,8 +32,8 @@ timings by route is told by the code as it is now, whose prices were fitted to t
 like these.
 
 - `make bench` takes every contender once, in minutes on two cores;
-  `make bench-full` takes all rounds, the slow rivals' other settings, coverage and the
-  stream too; `make bench-gpu` larger problems, on the GPU that JAX finds.
+  `make bench-full` takes all rounds, the rivals' slower settings, routes, growth and
+  coverage too; `make bench-gpu` larger problems, on the GPU that JAX finds.
 - Contenders are called in turn, in one process on the same arrays (but himalaya in 20
   GiB, which has one of its own and no more memory). Times are medians over rounds, or
   of one call, "once"; "range" is from the quickest to the slowest round. "Times

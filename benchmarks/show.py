@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from tabulate import tabulate
 
-OURS = ("jaxridge", "vmapped")
+OWN = ("jaxridge", "vmapped")  # how names of what is ours begin
 
 
 class Contender(NamedTuple):
@@ -197,7 +197,7 @@ def table(record: dict, problem: str, style: str = "simple") -> str:
     """
     everyone = contenders(record, problem)
     found = [one for one in everyone if one.failed is None]
-    measures = [one for one in found if one.name.startswith((*OURS, "limit"))]
+    measures = [one for one in found if one.name.startswith((*OWN, "limit"))]
     rows = [
         (
             one.name,
@@ -291,7 +291,7 @@ def _points(ax: Axes, found: list[Contender]) -> None:
     """Mark medians; a bar on a logarithmic axis would have no honest length."""
     ends = _decades([one for one in found if one.failed is None])
     for place, one in enumerate(found):
-        ours = one.name.startswith(OURS)
+        ours = one.name.startswith(OWN)
         seconds = ends[0] if one.failed else np.median(one.seconds)
         if not one.failed:
             ax.plot(seconds, place, "o", color="0.1" if ours else "0.5")

@@ -17,5 +17,5 @@ def normal(*shape: int, dtype: Any) -> Array:
 
 
 def signs(count: int, dtype: Any) -> Array:
-    """Return signs, each as likely, the same in every call."""
+    """Return signs, the same in every call, to add columns up with."""
     return jnp.asarray(np.random.default_rng(0).choice((-1.0, 1.0), count), dtype)
