@@ -39,9 +39,10 @@ like these.
   of one call, "once"; "range" is from the quickest to the slowest round. "Times
   jaxridge" is how many times as long as ours a contender takes, "times limit" how many
   times as long as the least that it can take; they are medians of ratios within a
-  round. What JAX compiles in the first call is apart, and so is sending rows to a
-  device that is not the CPU. A rival that fails, or is not installed, says so. One that
-  was given a tenth of the penalties has its time multiplied by 10, "a tenth × 10".
+  round. What JAX compiles in the first call is apart. So is sending rows to a GPU; on a
+  CPU, where all are given NumPy's arrays, it is a part of the seconds too. A rival that
+  fails, or is not installed, says so. One that was given a tenth of the penalties has
+  its time multiplied by 10, "a tenth × 10".
 - In pictures, what is ours is black, and all else grey. m is the number of rows, n of
   columns, t of targets, L of penalties and k of folds.
 - The error is the largest relative difference of scores from NumPy in float64 (of a
@@ -50,8 +51,8 @@ like these.
   is the share of targets for which both choose the same.
 - "limit" is one product XᵀX (or XXᵀ) by OpenBLAS and one eigendecomposition by LAPACK,
   the least that any exact fit must do; of a sweep, the products of its steps alone, by
-  OpenBLAS or on the device. "jaxridge.RidgeCV" is the
-  estimator, which fits all rows too.
+  OpenBLAS or on the device. "jaxridge.RidgeCV" is the estimator, which fits all rows
+  too.
 - Working memory is what the largest of the compiled programs needs beside its
   arguments, and the peak that Python allocates.
 - Where one size is changed alone, the exponent is the slope of time, or of bytes, over
