@@ -1,9 +1,14 @@
-"""Working memory of a call: what compiled programs need, and what NumPy allocates."""
+"""Memory of a call: what its programs and NumPy ask for, and what a process takes."""
 
+import ctypes
 import sys
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
+
+import jax
 
 from jaxridge import accelerator
 from jaxridge.programs import options_for
@@ -23,6 +28,58 @@ def working_bytes(call: Callable[[], Any]) -> float:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return float(max(taken) + peak)
+
+
+class Peak:
+    """The most memory that a call takes, beyond what was held before it.
+
+    On a CPU what is resident in this process, of whatever contender, in the last of the
+    calls that were watched; Linux alone tells it. On a GPU the device's, of a process's
+    whole life: the first call counts, if none before it has taken more.
+    """
+
+    def __init__(self) -> None:
+        self.bytes: float | None = None
+
+    def watched(self, call: Callable[[], Any]) -> Callable[[], Any]:
+        """Return the same call, whose peak is put down when it is over."""
+
+        def watched() -> Any:
+            forgotten = _forget_peak()
+            held, before = taken()
+            answer = call()
+            most = taken()[1]
+            if forgotten or most > before:
+                self.bytes = float(most - held)
+            return answer
+
+        return watched
+
+
+def taken() -> tuple[int, int]:
+    """Return the bytes held, and the most held so far, or 0 where nobody tells."""
+    stats = jax.devices()[0].memory_stats()
+    if stats:
+        return stats["bytes_in_use"], stats["peak_bytes_in_use"]
+    if not STATUS.exists():
+        return 0, 0
+    told = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    held, most = (int(told[key].split()[0]) * 1024 for key in ("VmRSS", "VmHWM"))
+    return held, most
+
+
+STATUS = Path("/proc/self/status")
+
+
+def _forget_peak() -> bool:
+    """Have Linux count a process's peak anew, and glibc give back what is free."""
+    if jax.devices()[0].memory_stats():
+        return False
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+        STATUS.with_name("clear_refs").write_text("5")
+        return True
+    return False
 
 
 class _Watched:

@@ -54,7 +54,8 @@ like these.
   OpenBLAS or on the device. "jaxridge.RidgeCV" is the estimator, which fits all rows
   too.
 - Working memory is what the largest of the compiled programs needs beside its
-  arguments, and the peak that Python allocates.
+  arguments, and the peak that Python allocates. "Peak" is by how much the memory of the
+  process grew within a call, or that of the GPU in the first call.
 - Where one size is changed alone, the exponent is the slope of time, or of bytes, over
   it, both in logarithms, in the last decade.
 """

@@ -6,12 +6,14 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.datasets import load_diabetes
 
+SEED = 0
+
 
 def rows(
     m: int, n: int, t: int, dtype: str = "float64"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return normal rows, and targets linear in them with as much noise as signal."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(SEED)
     X = rng.normal(size=(m, n))
     Y = X @ rng.normal(size=(n, t)) / np.sqrt(n) + rng.normal(size=(m, t))
     return X.astype(dtype), Y.astype(dtype)
@@ -26,7 +28,7 @@ class SweepProblem(NamedTuple):
     n_lams: int
     steps: int
     dtype: str = "float32"
-    seed: int = 0
+    seed: int = SEED
 
     @cache  # noqa: B019
     def make(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -70,7 +72,7 @@ class ScoreProblem(NamedTuple):
     folds: int  # 0 to leave one out
     dtype: str
     rivals: tuple[str, ...]
-    seed: int = 0
+    seed: int = SEED
     asked: str = "scores"  # or "path", coefficients of all rows
     condition: float = 1.0  # of what makes columns of normal ones: 1 leaves them apart
 

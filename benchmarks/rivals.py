@@ -283,6 +283,7 @@ def a_tenth(of: Callable[..., Call]) -> Callable[..., Call]:
 
 
 TENTH = 10
+ELSEWHERE = ("GridSearchCV, 2 jobs", "himalaya, all at once in 20 GiB")  # processes
 RIVALS: dict[str, Callable[..., Call]] = {
     "jaxridge": ours,
     "jaxridge, refitted": refitted,

@@ -23,6 +23,7 @@ class Contender(NamedTuple):
     error: float | None
     same_penalty: float | None
     working_bytes: float | None
+    peak_bytes: float | None
     transfer_seconds: float | None
     route: str | None
     failed: str | None
@@ -65,6 +66,7 @@ TOLD = (
     "error_against_float64",
     "same_penalty",
     "working_bytes",
+    "peak_bytes",
     "transfer_seconds",
     "route",
     "failed",
@@ -228,20 +230,27 @@ def _known(found: list[Contender]) -> list[tuple[str, str]]:
     known = []
     if any(one.working_bytes for one in found):
         known += [("same penalty", ""), ("working MB", ".3g")]
+    if any(one.peak_bytes for one in found):
+        known += [("peak MB", ".3g")]
     if any(one.transfer_seconds for one in found):
         known += [("sending", ".2g"), ("route", "")]
     return known
 
 
 def _if_known(found: list[Contender], one: Contender) -> list[Any]:
-    same, size = one.same_penalty, one.working_bytes
+    same = one.same_penalty
     told = {
         "same penalty": "" if same is None or np.isnan(same) else f"{same:.2%}",
-        "working MB": "" if size is None else size / 1e6,
+        "working MB": _mega(one.working_bytes),
+        "peak MB": _mega(one.peak_bytes),
         "sending": "" if one.transfer_seconds is None else one.transfer_seconds,
         "route": one.route or "",
     }
     return [told[heading] for heading, _ in _known(found)]
+
+
+def _mega(size: float | None) -> float | str:
+    return "" if size is None else size / 1e6
 
 
 def _ratio(one: Contender, other: Contender) -> float:

@@ -13,7 +13,8 @@ import pytest
 from sklearn import linear_model
 
 import jaxridge
-from benchmarks.memory import working_bytes
+from benchmarks.memory import Peak, working_bytes
+from benchmarks.problems import SEED, rows
 
 SMALL = ((100, 5), (442, 10), (5_000, 50))
 LARGE = ((20_000, 500), (50_000, 300))
@@ -25,12 +26,6 @@ FACES = {
     "RidgeCV, svd": partial(linear_model.RidgeCV, gcv_mode="svd"),
     "jaxridge": jaxridge.RidgeCV,
 }
-
-
-def rows(m: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(m, n))
-    return X, X @ rng.normal(size=n) + np.sqrt(n) * rng.normal(size=m)
 
 
 @pytest.mark.parametrize("face", FACES)
@@ -50,7 +45,8 @@ def test_faces(
     once = m * n > SLOW and face != "jaxridge"
     if (toy and (turn or shape != SMALL[0])) or (turn and once):
         pytest.skip("timed in another turn")
-    X, y = rows(m, n)
+    X, Y = rows(m, n, 1)
+    y, peak = Y[:, 0], Peak()
 
     def call() -> Any:
         model = FACES[face](LAMS).fit(X, y)
@@ -66,6 +62,7 @@ def test_faces(
     benchmark.pedantic(call, rounds=1, iterations=many)
     if benchmark.stats is not None:
         seconds, ours = benchmark.stats.stats.median, face == "jaxridge"
+        peak.watched(call)()
         benchmark.extra_info.update(
             problem={
                 "name": f"face-{m}x{n}",
@@ -74,10 +71,12 @@ def test_faces(
                 "n_lams": len(LAMS),
                 "folds": 0,
                 "dtype": "float64",
+                "seed": SEED,
             },
             contender=face,
             compile_seconds=max(0.0, first - seconds) if ours else 0.0,
             error_against_float64=error,
             working_bytes=working_bytes(call) if ours else None,
+            peak_bytes=peak.bytes,
             route=str(model.certificate_.route) if ours else "",
         )

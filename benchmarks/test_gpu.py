@@ -16,7 +16,8 @@ from jax.lax.linalg import symmetric_product
 
 import jaxridge
 from benchmarks.contest import Failed, attempted, contest, kept_arenas
-from benchmarks.problems import GPU, LARGE_SWEEPS, TOY_GPU, TOY_SWEEP
+from benchmarks.memory import Peak
+from benchmarks.problems import GPU, LARGE_SWEEPS, SEED, TOY_GPU, TOY_SWEEP
 from benchmarks.test_sweep import (
     COMPRESSED,
     LIMIT,
@@ -86,7 +87,8 @@ def test_sweep_on_gpu(
         before = sum(compiling)
         # What a loop compiles, it does at its first penalty.
         once = X, y, lams[:TENTH], rates[:TENTH], made.steps
-        (SWEEPS[contender](*once) if looped else fit)()
+        peak = Peak()
+        peak.watched(SWEEPS[contender](*once) if looped else fit)()
         spent = sum(compiling) - before
         benchmark.pedantic(lambda: kept.append(fit()), rounds=1 if looped else ROUNDS)
     exact = exact_steps((X, y, lams, rates), made.steps)
@@ -99,6 +101,7 @@ def test_sweep_on_gpu(
             contender=contender,
             compile_seconds=spent,
             error_against_float64=None if alone else float(apart / np.abs(exact).max()),
+            peak_bytes=peak.bytes,
             part_of=PART if alone else TENTH if looped else 1,
         )
     assert apart < (1e-2 if "fast" in contender else 1e-4) * np.abs(exact).max()
@@ -146,12 +149,12 @@ def test_gram_on_gpu(
     m, n = (5000, 8) if toy else (1_000_000, 1000)
     name, sizes = f"gram-{m}x{n}-{dtype}", {"n_samples": m, "n_features": n}
     told: dict[str, Any] = {
-        "problem": {"name": name, **sizes, "n_lams": 0, "dtype": dtype},
+        "problem": {"name": name, **sizes, "n_lams": 0, "dtype": dtype, "seed": SEED},
         "contender": contender,
         "compile_seconds": 0.0,
     }
     with jax.enable_x64(True):
-        X = jax.random.normal(jax.random.key(0), (m, n), dtype)
+        X = jax.random.normal(jax.random.key(SEED), (m, n), dtype)
         call = GRAMS[contender](X)
         before = sum(compiling)
         first = attempted(call)
@@ -181,7 +184,7 @@ def test_stream_on_gpu(benchmark: Any, contender: str, toy: bool) -> None:
     rows, n, folds = (200, 5, 5) if toy else (2**18, 1000, 5)
     size = 2 * accelerator.free_bytes(jax.devices()[0])
     count = 4 if toy else max(4, size // (rows * n * 4))
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(SEED)
     X = rng.standard_normal((rows, n), np.float32)
     y = X[:, 0] + rng.standard_normal(rows, np.float32)
     lams = np.geomspace(1e-2, 1e6, 100)
@@ -219,6 +222,7 @@ def test_stream_on_gpu(benchmark: Any, contender: str, toy: bool) -> None:
                 "n_lams": len(lams),
                 "folds": folds,
                 "dtype": "float32",
+                "seed": SEED,
             },
             contender=contender,
             compile_seconds=spent,

@@ -5,6 +5,7 @@ The plan's prices are fitted to these timings (see `prices`).
 
 import dataclasses
 import time
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 
 import jaxridge
-from benchmarks.problems import rows
+from benchmarks.problems import SEED, rows
+from benchmarks.truth import WITHIN, coefs, error_of_coefs, error_of_scores, scores
 from jaxridge import fold_scores
 from jaxridge.routes import Route
 
@@ -87,6 +89,15 @@ def forced(monkeypatch: pytest.MonkeyPatch) -> Any:
     jax.clear_caches()  # no other case has these shapes
 
 
+@lru_cache(1)  # all routes of the same sizes come one after the other
+def made(asked: str, dtype: str, sizes: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return rows, targets, penalties, and the answer in float64."""
+    m, n, t, L, k = sizes
+    X, Y = rows(m, n, t, dtype)
+    lams = np.geomspace(1, 1e4, L)
+    return X, Y, lams, (coefs if asked == "path" else scores)(X, Y, lams, k)
+
+
 @pytest.mark.full
 @pytest.mark.parametrize(("asked", "dtype", "sizes", "route"), CASES, ids=str)
 def test_routes(
@@ -100,14 +111,12 @@ def test_routes(
 ) -> None:
     if toy and (sizes != FOLDS[0] or dtype == "float32"):
         pytest.skip("one size is enough")
-    m, n, t, L, k = sizes
-    X, Y = rows(m, n, t, dtype)
-    lams = np.geomspace(1, 1e4, L)
+    X, Y, lams, truth = made(asked, dtype, sizes)
     forced(route)
 
     def call() -> Any:
         if asked == "folds":
-            return jaxridge.cross_validate(X, Y, lams, k)
+            return jaxridge.cross_validate(X, Y, lams, sizes[-1])
         if asked == "path":
             return jaxridge.path(X, Y, lams)
         return jaxridge.leave_one_out(X, Y, lams)
@@ -115,8 +124,11 @@ def test_routes(
     started = time.perf_counter()
     found = call()
     first = time.perf_counter() - started
-    taken = found.certificate.route if asked == "path" else found.route
-    assert taken == route
+    if asked == "path":
+        taken, error = found.certificate.route, error_of_coefs(found.params.coef, truth)
+    else:
+        taken, error = found.route, error_of_scores(found.mean, truth)
+    assert taken == route and error < WITHIN[dtype]
     benchmark.pedantic(call, rounds=1 if toy else ROUNDS)
     if benchmark.stats is not None:
         benchmark.extra_info["route"] = {
@@ -126,4 +138,6 @@ def test_routes(
             "system": route.system,
             "sharing": route.sharing,
             "compile_seconds": max(0.0, first - benchmark.stats.stats.median),
+            "error_against_float64": error,
+            "seed": SEED,
         }

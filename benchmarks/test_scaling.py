@@ -12,7 +12,8 @@ import pytest
 
 import jaxridge
 from benchmarks.memory import working_bytes
-from benchmarks.problems import rows
+from benchmarks.problems import SEED, rows
+from benchmarks.truth import WITHIN, error_of_scores, scores
 
 BASE = {"m": 4000, "n": 100, "t": 1, "L": 50, "k": 5}
 TOY_BASE = {"m": 60, "n": 5, "t": 1, "L": 5, "k": 3}
@@ -46,8 +47,10 @@ def test_scaling(axis: str, value: int, benchmark: Any, toy: bool) -> None:
         return jaxridge.cross_validate(X, Y, lams, k).mean
 
     started = time.perf_counter()
-    call()
+    found = call()
     first = time.perf_counter() - started
+    error = error_of_scores(found, scores(X, Y, lams, k))
+    assert error < WITHIN["float64"]
     planned = jaxridge.plan(m, n, t, L, k)
     benchmark.pedantic(call, rounds=1 if toy else ROUNDS)
     if benchmark.stats is not None:
@@ -58,6 +61,8 @@ def test_scaling(axis: str, value: int, benchmark: Any, toy: bool) -> None:
             "sizes": sizes,
             "route": str(planned.route),
             "compile_seconds": max(0.0, first - seconds),
+            "error_against_float64": error,
+            "seed": SEED,
             "predicted_seconds": planned.seconds,
             "predicted_bytes": planned.bytes,
             "working_bytes": working_bytes(call),

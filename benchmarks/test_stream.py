@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import jaxridge
+from benchmarks.problems import SEED
 
 ROWS, COLUMNS, BATCH, FOLDS = 2_000_000, 100, 20_000, 5
 LAMS = np.geomspace(1e-2, 1e6, 100)
@@ -22,8 +23,8 @@ LAMS = np.geomspace(1e-2, 1e6, 100)
 
 def batches(rows: int, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield float64 rows about 5, and targets with ten times as much noise."""
-    rng = np.random.default_rng(0)
-    coef = np.random.default_rng(1).normal(size=COLUMNS)
+    rng = np.random.default_rng(SEED)
+    coef = np.random.default_rng(SEED + 1).normal(size=COLUMNS)
     for _ in range(rows // batch):
         X = rng.normal(size=(batch, COLUMNS)) + 5
         yield X, X @ coef + 10 * np.sqrt(COLUMNS) * rng.normal(size=batch)
@@ -64,6 +65,7 @@ def test_stream(benchmark: Any, toy: bool) -> None:
                 "n_lams": len(LAMS),
                 "folds": FOLDS,
                 "dtype": "float64",
+                "seed": SEED,
             },
             contender="jaxridge, in batches",
             compile_seconds=0.0,

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import jaxridge
-from benchmarks.memory import working_bytes
+from benchmarks.memory import Peak, working_bytes
 from benchmarks.problems import SWEEP, TOY_SWEEP
 
 Fit = Callable[[], Any]
@@ -158,11 +158,12 @@ CONTENDERS = {
 
 
 class Warm(NamedTuple):
-    """A contender, the seconds of what it has compiled, and the memory ours takes."""
+    """A contender, the seconds of what it has compiled, and the memory it takes."""
 
     fit: Fit
     compile_seconds: float
     working_bytes: float | None
+    peak: Peak
 
 
 @pytest.fixture(scope="module")
@@ -171,11 +172,16 @@ def contenders(arrays: Any, problem: Any, compiling: list[float]) -> dict[str, W
     warm = {}
     for name, make in CONTENDERS.items():
         fit, before = make(*arrays, problem.steps), sum(compiling)
-        # What a loop compiles, it does at its first penalty.
-        (make(X, y, lams[:1], rates[:1], problem.steps) if "loop" in name else fit)()
+        # What a loop compiles, and the memory it takes, it does at its first penalty.
+        looped = "loop" in name
+        once = make(X, y, lams[:1], rates[:1], problem.steps) if looped else fit
+        peak = Peak()
+        watched = peak.watched(once)
+        watched()
         spent = sum(compiling) - before
-        ours = name.startswith("vmapped")
-        warm[name] = Warm(fit, spent, working_bytes(fit) if ours else None)
+        watched()
+        size = working_bytes(fit) if name.startswith("vmapped") else None
+        warm[name] = Warm(fit, spent, size, peak)
     return warm
 
 
@@ -203,7 +209,7 @@ def test_sweep(
 ) -> None:
     if toy and turn:
         pytest.skip("one round is enough")
-    fit, compile_seconds, size = contenders[name]
+    fit, compile_seconds, size, peak = contenders[name]
     kept: list[Any] = []
     rounds = 1 if toy or "loop" in name else 3
     benchmark.pedantic(lambda: kept.append(fit()), rounds=rounds)
@@ -219,5 +225,6 @@ def test_sweep(
             compile_seconds=compile_seconds,
             error_against_float64=None if name == LIMIT else error,
             working_bytes=size,
+            peak_bytes=peak.bytes,
             part_of=PART if name == LIMIT else TENTH if "tenth" in name else 1,
         )
