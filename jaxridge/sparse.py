@@ -60,8 +60,7 @@ def sums_of(X: Any, Y: np.ndarray, weight: np.ndarray) -> Moments:
     unit = total if total > 0 else 1.0
     x, (B, y) = X.T @ weight / unit, about_mean(Y, weight, unit)
     B, yy = weight[:, None] * B, weight @ B**2
-    spread = X.multiply(X).T @ weight / unit - x**2
-    far = x**2 > FAR * spread
+    far = far_from_0(X, x, weight / unit)
     near, far = np.flatnonzero(~far), np.flatnonzero(far)
     N = X[:, near]
     xx, xy = np.zeros((X.shape[1],) * 2), np.empty((X.shape[1], Y.shape[1]))
@@ -69,16 +68,30 @@ def sums_of(X: Any, Y: np.ndarray, weight: np.ndarray) -> Moments:
     xx[np.ix_(near, near)] = inner - total * np.outer(x[near], x[near])
     xy[near] = N.T @ B
     if far.size:
-        F = X[:, far].toarray()
-        one = F[np.argmax(weight > 0)]  # of which a constant column has no rounding
-        F, x[far] = about_mean(F - one, weight, unit)
-        x[far] += one
+        F, x[far] = about_means(X[:, far], weight, unit)
         xy[far] = F.T @ B
         xx[np.ix_(far, far)] = F.T @ (weight[:, None] * F)
         xx[np.ix_(near, far)] = N.T @ (weight[:, None] * F)
         xx[np.ix_(far, near)] = xx[np.ix_(near, far)].T
     found: tuple[Any, ...] = total, x, y, xx, xy, yy
     return Moments(*found)
+
+
+def far_from_0(X: Any, centre: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Tell columns whose mean is large beside their spread."""
+    spread = X.multiply(X).T @ share - centre**2
+    far: np.ndarray = (centre**2 > FAR * np.maximum(spread, 0)) & (centre != 0)
+    return far
+
+
+def about_means(
+    F: Any, weight: np.ndarray, unit: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return some columns as dense ones about their means, and these."""
+    dense = F.toarray()
+    one = dense[np.argmax(weight > 0)]  # of which a constant column has no rounding
+    about, mean = about_mean(dense - one, weight, unit)
+    return about, mean + one
 
 
 def turned(X: Any, weight: np.ndarray, fit_intercept: bool) -> Turned:
@@ -117,20 +130,20 @@ def _of_one_size(
 ) -> Iterator[tuple[np.ndarray, bool]]:
     """Yield places of columns of one order of size; whether their mean is far from 0.
 
-    Those are nearly full, and cost as much sparse as dense.
+    Those are nearly full, and cost as much sparse as dense. Empty columns have no part.
     """
     square = np.asarray(X.multiply(X).sum(axis=0)).ravel()
     size = np.sqrt(square)
-    spread = X.multiply(X).T @ share - centre**2
-    far = centre**2 > FAR * np.maximum(spread, 0)
-    far &= centre != 0
+    far = far_from_0(X, centre, share)
     if far.any():
         yield np.flatnonzero(far), True
-    order = np.full(len(size), -1.0)
     there = (size > 0) & ~far
+    order = np.full(len(size), np.nan)
     order[there] = np.floor(np.log10(size[there].max(initial=0) / size[there]) / ORDER)
-    for one in np.unique(order[~far]):
-        yield np.flatnonzero((order == one) & ~far), False
+    for one in np.unique(order[there]):
+        yield np.flatnonzero(order == one), False
+    if not far.any() and not there.any():  # nothing but zeros, of which one stays
+        yield np.zeros(1, int), True
 
 
 def turned_back(found: Turned, X: Any, params: Params) -> Params:
