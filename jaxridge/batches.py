@@ -39,8 +39,8 @@ def moments_of_batches(batches: Iterable[tuple[Any, ...]], folds: int = 5) -> Mo
     Raises
     ------
     TypeError, ValueError
-        As `cross_validate` does for each batch; for batches of different widths, and
-        for none at all.
+        As `cross_validate` does for each batch; for batches of different widths or
+        precision, and for none at all.
 
     Notes
     -----
@@ -66,7 +66,7 @@ def moments_of_batches(batches: Iterable[tuple[Any, ...]], folds: int = 5) -> Mo
     for number, batch in checked:
         part = moments_of_batch(*batch)
         if sums is not None:
-            _alike(number, part.xy.shape[1:], sums.xy.shape[1:])
+            _alike(number, part.xy, sums.xy)
         sums = part if sums is None else sums + part
     assert sums is not None
     return sums
@@ -86,11 +86,14 @@ def _sent(checked: Callable[[], Iterator[tuple[int, Batch]]], doubles: bool) -> 
     """
 
     def tiles() -> Iterator[Tile]:
-        shape = None
+        before = None
         for number, (X, y, weight, held) in _under(doubles, checked()):
             rows = as_tile(X, y, weight)
-            shape = shape or (rows.X.shape[1], rows.Y.shape[1])
-            _alike(number, (rows.X.shape[1], rows.Y.shape[1]), shape)
+            like = jax.ShapeDtypeStruct(
+                (1, rows.X.shape[1], rows.Y.shape[1]), rows.X.dtype
+            )
+            before = before or like
+            _alike(number, like, before)
             yield rows, held
 
     return moments_of_tiles(tiles())
@@ -106,11 +109,17 @@ def _under(doubles: bool, batches: Iterator[T]) -> Iterator[T]:
         yield one
 
 
-def _alike(number: int, shape: tuple[int, ...], before: tuple[int, ...]) -> None:
-    if shape != before:
+def _alike(number: int, xy: Any, before: Any) -> None:
+    """Refuse batches of other columns, targets or precision than those before."""
+    if xy.shape[1:] != before.shape[1:]:
         raise ValueError(
-            f"`batches`: number {number} has {shape} columns and targets, those before "
-            f"it {before}"
+            f"`batches`: number {number} has {xy.shape[1:]} columns and targets, those "
+            f"before it {before.shape[1:]}"
+        )
+    if xy.dtype != before.dtype:
+        raise ValueError(
+            f"`batches`: number {number} is summed in {xy.dtype}, those before it in "
+            f"{before.dtype}: pass all in one dtype, of which the digits are known"
         )
 
 

@@ -104,7 +104,7 @@ def exact(name: str, array: Any, dtype: Any) -> None:
     values, most = np.asarray(array), 2 ** (jnp.finfo(dtype).nmant + 1)
     if values.size and (values.max() > most or values.min() < -most):
         raise ValueError(
-            f"`{name}` holds whole numbers beyond {most}, which {dtype} cannot tell "
+            f"`{name}` holds whole numbers beyond {most}, which {np.dtype(dtype)} cannot tell "
             "apart: subtract a constant or scale it"
             + ("" if dtype == np.float64 else ", or pass float64")
         )

@@ -20,6 +20,8 @@ from jaxridge.excerpt import excerpt
 from jaxridge.programs import quick_if_few
 from jaxridge.routes import Route
 
+TIES = 4  # units in the last place, in which equal means of folds may differ
+
 
 class Scores(NamedTuple):
     """How well every penalty predicted held-out rows.
@@ -210,6 +212,7 @@ def _chosen(scores: Any, *, rule: str, shared: bool) -> Choice:
     xp = losses.__array_namespace__()
     losses = xp.where(scores.greater_is_better, -losses, losses)
     best = losses.min(axis=0)
+    best = best + TIES * xp.finfo(losses.dtype).eps * abs(best)
     if rule == "1se":
         at = _largest(lams, losses <= best)
         best = best + xp.take_along_axis(errors, at[None], axis=0)[0]

@@ -4,12 +4,15 @@ scikit-learn's own validation does the work. Before it, a data frame's columns a
 looked at one by one, through narwhals, so that what cannot be used is refused by name.
 """
 
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
 import psutil
 from narwhals.exceptions import DuplicateError
+from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from jaxridge import checks
@@ -46,8 +49,28 @@ def _refuse_what_changes(name: str, array: Any) -> None:
     kind = getattr(getattr(array, "dtype", None), "kind", None)
     if kind in ("m", "M"):
         raise ValueError(f"`{name}` holds times: make numbers of them, such as days")
-    if isinstance(array, np.ndarray) and array.dtype in (np.int64, np.uint64):
-        checks.exact(name, array, np.float64)
+    for whole in _whole_numbers(array):
+        checks.exact(name, whole, np.float64)
+
+
+def _whole_numbers(given: Any) -> Iterator[np.ndarray]:
+    """Yield what is in 64-bit integers: an array, its entries, columns or a list."""
+    frame: Any = nw.from_native(
+        given, eager_only=True, allow_series=True, pass_through=True
+    )
+    columns = [given]
+    if isinstance(frame, nw.DataFrame | nw.Series):
+        several = isinstance(frame, nw.DataFrame)
+        columns = list(frame.iter_columns()) if several else [frame]
+        columns = [c.to_numpy() for c in columns if c.dtype in (nw.Int64, nw.UInt64)]
+    elif isinstance(given, list | tuple):
+        with suppress(ValueError):  # of lists of lists of unequal length
+            columns = [np.asarray(given)]
+    elif sparse.issparse(given) and hasattr(given, "data"):
+        columns = [given.data]
+    for column in columns:
+        if isinstance(column, np.ndarray) and column.dtype in (np.int64, np.uint64):
+            yield column
 
 
 def _refuse_masked(name: str, array: Any) -> None:

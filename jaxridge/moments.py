@@ -117,6 +117,11 @@ def _alike(one: Moments, other: Moments) -> None:
     if any(isinstance(a, jax.Array) for a in leaves):
         for sums in (one, other):
             _keeps_its_digits(sums)
+    if one.xx.dtype != other.xx.dtype:
+        raise ValueError(
+            f"`Moments` of {one.xx.dtype} and {other.xx.dtype} do not add up, as their "
+            "digits differ: make both of rows of one dtype"
+        )
 
 
 def _sizes(sums: Moments) -> tuple[int, ...]:

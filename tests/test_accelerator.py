@@ -180,6 +180,11 @@ def test_batches_are_made_under_the_settings_of_whoever_makes_them(pretended):
     [
         ([], ValueError, "`batches` yielded no rows"),
         ([(TALL.X, TALL.y), (TALL.X[:, :2], TALL.y)], ValueError, "number 1 has"),
+        (
+            [(TALL.X, TALL.y), (np.float32(TALL.X), np.float32(TALL.y))],
+            ValueError,
+            "number 1 is summed in float32, those before it in float64",
+        ),
         ([(TALL.X, TALL.y), (TALL.X * np.nan, TALL.y)], ValueError, "must be finite"),
         ([(TALL.X, TALL.y * np.inf)], ValueError, "`y` must be finite"),
     ],

@@ -49,6 +49,15 @@ def dyadic(shape, largest):
     return numbers.map(lambda flat: np.reshape(flat, shape) / 8)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_means_that_differ_by_rounding_are_equal(dtype):
+    shares = np.array([[7 / 11, 8 / 11, 9 / 11], [8 / 11] * 3], dtype).T
+    scores = scores_of(shares[:, :, None], [0.01, 1.0], True, dtype)
+    scores = scores._replace(mean=scores.mean[:, 0], standard_error=np.zeros(2, dtype))
+    assert scores.mean[0] > scores.mean[1] or dtype == "float32"
+    assert choose(scores).lam == 1
+
+
 GRIDS = st.permutations([0.0, 0.5, 3.0, 8.0, 100.0])
 REPEATING = st.lists(st.sampled_from([0.0, 0.5, 3.0]), min_size=5, max_size=5)
 

@@ -882,8 +882,15 @@ def test_what_would_silently_become_something_else_is_refused():
         Ridge().fit(masked, Y)
     with pytest.raises(TypeError, match="`sample_weight` is a masked array"):
         Ridge().fit(X, Y, np.ma.masked_less(WEIGHT, 2))
-    with pytest.raises(ValueError, match="`X` holds whole numbers beyond"):
-        Ridge().fit(2**60 + np.arange(M * N).reshape(M, N), Y)
+    whole = 2**60 + np.arange(M * N).reshape(M, N)
+    sparse_rows = sparse.csr_array(whole)
+    frames = pd.DataFrame(whole), pl.DataFrame(whole)
+    for rows in (whole, whole.tolist(), sparse_rows, *frames):
+        with pytest.raises(ValueError, match="`X` holds whole numbers beyond.*float64"):
+            Ridge().fit(rows, Y)
+    for targets in (whole[:, 0], whole[:, 0].tolist(), pd.Series(whole[:, 0])):
+        with pytest.raises(ValueError, match="`y` holds whole numbers beyond"):
+            Ridge().fit(X, targets)
     with pytest.raises(ValueError, match="rows differ in length"):
         Ridge().fit(X, Y, [[1.0], [1.0, 2.0]])
     with pytest.raises(ValueError, match="`groups` have no part in `cv`"):

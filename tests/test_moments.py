@@ -279,6 +279,11 @@ HOLEY = np.where(np.arange(M)[:, None] == 3, np.nan, X)
         ([np.ones((2, M))], ValueError, "`X` must have shape"),
         ([{"X": X, "y": Y}], TypeError, "`X` must hold numbers"),
         ([(X, Y), (X[:, :2], Y)], ValueError, "`batches`: number 1 has"),
+        (
+            [(X, Y), (np.float32(X), np.float32(Y))],
+            ValueError,
+            "1 is summed in float32",
+        ),
         ([(X, Y), (X, Y[:, 0])], ValueError, "`batches`: number 1 has"),
         ([(X, Y, None, IDS - 1)], ValueError, "numbered from 0 to 2, got -1 to 1"),
         ([(X, Y, None, IDS + 1)], ValueError, "numbered from 0 to 2, got 1 to 3"),
@@ -340,9 +345,10 @@ ROWS, TARGET = RNG.normal(size=(50, 3)), RNG.normal(size=50)
         moments_of(ROWS[:, :1], TARGET, 5),
         moments_of(ROWS, np.column_stack([TARGET, TARGET]), 5),
         moments_of(ROWS, TARGET, 2),
+        moments_of(np.float32(ROWS), np.float32(TARGET), 5),
     ],
 )
-def test_moments_of_other_shapes_do_not_add_up(other):
+def test_moments_of_other_shapes_or_digits_do_not_add_up(other):
     sums = moments_of(ROWS, TARGET, 5)
     with pytest.raises(ValueError, match="do not add up"):
         sums + other
