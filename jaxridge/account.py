@@ -236,14 +236,18 @@ def verdicts(encoding: Encoding, found: Study) -> Iterator[str]:
             f"penalties from {lams[near[0]]:.3g} to {lams[near[-1]]:.3g} score within "
             "one standard error of the best"
         )
-    if found.mean_only <= mean[at] + spread:
+    known = np.fmin(mean[at], found.unpenalized)  # NaN where that was not scored
+    if found.mean_only <= known + spread:
         as_well = "within one standard error of the best" if spread else "no worse"
         yield f"the mean alone is {as_well}: these columns tell little of the target"
     if mean[at] <= NEARLY * found.mean_only:
-        name = encoding.features[int(np.abs(found.chosen.coef).argmax())]
+        which = "each column"
+        if (found.columns.scale != 1).any():  # or their units say which is largest
+            name = encoding.features[int(np.abs(found.chosen.coef).argmax())]
+            which = f"column {name!r}"
         yield (
-            f"that is nearly no error: is column {name!r} known before the target is, "
-            "or made of it?"
+            f"that is nearly no error: is {which} known before the target is, or made "
+            "of it?"
         )
 
 

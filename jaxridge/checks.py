@@ -101,10 +101,11 @@ def exact(name: str, array: Any, dtype: Any) -> None:
     """Refuse whole numbers that a float dtype would round."""
     if is_traced(array) or not jnp.issubdtype(jnp.result_type(array), jnp.integer):
         return
+    dtype = np.dtype(dtype)
     values, most = np.asarray(array), 2 ** (jnp.finfo(dtype).nmant + 1)
     if values.size and (values.max() > most or values.min() < -most):
         raise ValueError(
-            f"`{name}` holds whole numbers beyond {most}, which {np.dtype(dtype)} cannot tell "
+            f"`{name}` holds whole numbers beyond {most}, which {dtype} cannot tell "
             "apart: subtract a constant or scale it"
             + ("" if dtype == np.float64 else ", or pass float64")
         )

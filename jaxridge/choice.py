@@ -219,7 +219,7 @@ def _chosen(scores: Any, *, rule: str, shared: bool) -> Choice:
     index = _largest(lams, losses <= best)
     lam = lams[index]
     least = (lam == lams.min()) & (lam > 0)  # below 0 there is none
-    edge = (least | (lam == lams.max())) & (lams.size > 1)
+    edge = (least | (lam == lams.max())) & (lams.min() < lams.max())
     choice = Choice(lam, index, edge)
     return jax.tree.map(lambda a: a[0], choice) if shared else choice
 

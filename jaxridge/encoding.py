@@ -8,16 +8,18 @@ with the model, and applied by column name to every later table.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jaxridge.kinds import (
+    are_there,
     as_numbers,
     as_text,
     counts_rows,
+    dropping,
     kind_of,
     refuse_dates,
     refuse_other_than_numbers,
@@ -30,6 +32,7 @@ from jaxridge.placement import room
 
 # Pooled levels, and missing text: a level that is called the same is refused.
 OTHER, MISSING = "(other)", "(missing)"
+INDEX = r"|__index_level_\d+__"  # names that pandas gives to an index
 
 
 @dataclass(frozen=True)
@@ -136,24 +139,32 @@ def learn_encoding(
     for name in sorted(used):
         refuse_unknown(name, table)
     refuse_other_than_numbers(table, wanted)
+    notes: list[str] = []
+    index = [n for n in table.column_names if n not in used and re.fullmatch(INDEX, n)]
+    for name in index:
+        what = f"index {name!r}" if name else "unnamed first column"
+        notes.append(f"left out the {what}, as pandas writes the names of rows")
     kinds = {
         name: kind_of(name, table.column(name))
         for name in table.column_names
-        if name not in used
+        if name not in used and name not in index
     }
     if categorical == "error":
         refuse_text(table, [name for name, kind in kinds.items() if kind == "text"])
-    notes: list[str] = []
     columns: list[Column] = []
+    others = [name for name, kind in kinds.items() if kind != "number"]
+    kept = [name for name in kinds if name not in others or categorical != "drop"]
+    needed = {"error": [], "mean": wanted, "drop": [*wanted, *kept]}[missing]
+    fitted = _fitted(table, others, needed)
     for name, kind in kinds.items():
-        values = table.column(name)
         if kind == "number":
-            columns += _number_column(name, values, notes)
+            columns.append(_number_column(name, table.column(name), notes))
         elif categorical == "drop":
             notes.append(f"left out column {name!r}, which holds {kind}")
         else:
             refuse_dates(name, kind)
-            columns.append(_one_hot(name, values, max_levels, missing, notes))
+            text, all_rows = as_text(fitted.column(name)), table.column(name)
+            columns.append(_one_hot(name, text, all_rows, max_levels, missing, notes))
     if not columns:
         raise ValueError(f"no column is left to predict {targets[0]!r} from")
     encoding = Encoding(tuple(targets), tuple(columns), weight, missing, tuple(notes))
@@ -204,7 +215,7 @@ def refuse_nothing(rows: int, holes: np.ndarray, encoding: Encoding) -> None:
         name = encoding.features[nothing[0]]
         raise ValueError(
             f"column {name!r} has no value in the {rows} rows that count: "
-            f"leave it out with --drop {name}"
+            f"leave it out with {dropping(name)}"
         )
 
 
@@ -237,11 +248,8 @@ def refuse_missing(
 
     `also` counts those of target and weight, whose rows can only be left out.
     """
-    counts, start = dict(also or {}), 0
-    for column in encoding.columns:
-        counts[column.name] = int(holes[:, start].sum())
-        start += len(column.features)
-    missing = {name: count for name, count in counts.items() if count}
+    missing = {name: n for name, n in (also or {}).items() if n}
+    missing |= missing_in(holes, encoding)
     if not missing:
         return
     listed = ", ".join(f"{name!r} ({n})" for name, n in list(missing.items())[:8])
@@ -253,6 +261,16 @@ def refuse_missing(
                 "them" if len(fillable) == len(missing) else "those of features"
             )
     raise ValueError(f"values are missing in column(s) {listed}{more}: {advice}")
+
+
+def missing_in(holes: np.ndarray, encoding: Encoding) -> dict[str, int]:
+    """Count the values that a design matrix misses, of each column that misses any."""
+    counts, start = {}, 0
+    for column in encoding.columns:
+        if column.features:
+            counts[column.name] = int(holes[:, start].sum())
+        start += len(column.features)
+    return {name: count for name, count in counts.items() if count}
 
 
 def unseen_levels(table: pa.Table, encoding: Encoding) -> dict[str, int]:
@@ -285,25 +303,33 @@ def _refuse_namesakes(features: list[str]) -> None:
         seen.add(name)
 
 
-def _number_column(
-    name: str, values: pa.ChunkedArray, notes: list[str]
-) -> list[Column]:
-    if name == "" or re.fullmatch(r"__index_level_\d+__", name):
-        what = "unnamed first column" if name == "" else f"index {name!r}"
-        notes.append(f"left out the {what}, by its looks an index")
-        return []
+def _number_column(name: str, values: pa.ChunkedArray, notes: list[str]) -> Column:
     if counts_rows(name, values):
         notes.append(
             f"column {name!r} numbers the rows, each with its own: if that is all it "
-            f"does, leave it out with --drop {name}"
+            f"does, leave it out with {dropping(name)}"
         )
-    return [Column(name)]
+    return Column(name)
+
+
+def _fitted(table: Any, text: list[str], needed: list[str]) -> Any:
+    """Return columns of text without the rows that a fit leaves out."""
+    if not needed or not text:
+        return table
+    if isinstance(table, pa.Table):
+        return table.select(text).filter(pa.array(are_there(table, needed)))
+    return table.among(needed)
 
 
 def _one_hot(
-    name: str, values: pa.ChunkedArray, max_levels: int, missing: str, notes: list[str]
+    name: str,
+    text: pa.ChunkedArray,
+    values: pa.ChunkedArray,
+    max_levels: int,
+    missing: str,
+    notes: list[str],
 ) -> Column:
-    text = as_text(values)
+    """Return the levels of `text`, of rows that are fitted; `values` has them all."""
     present = text.drop_null()
     counts = pc.value_counts(present)
     counted = sorted(
@@ -315,7 +341,7 @@ def _one_hot(
         refuse_slips(name, values)
         raise ValueError(
             f"column {name!r} has {distinct} levels in {rows} rows, like an id or free "
-            f"text: leave it out with --drop {name}"
+            f"text: leave it out with {dropping(name)}"
         )
     ours = {OTHER, MISSING} & {level for _, level in counted}
     if ours:

@@ -60,8 +60,7 @@ def _whole_numbers(given: Any) -> Iterator[np.ndarray]:
     )
     columns = [given]
     if isinstance(frame, nw.DataFrame | nw.Series):
-        several = isinstance(frame, nw.DataFrame)
-        columns = list(frame.iter_columns()) if several else [frame]
+        columns = [frame] if isinstance(frame, nw.Series) else [*frame.iter_columns()]
         columns = [c.to_numpy() for c in columns if c.dtype in (nw.Int64, nw.UInt64)]
     elif isinstance(given, list | tuple):
         with suppress(ValueError):  # of lists of lists of unequal length

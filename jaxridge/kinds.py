@@ -2,6 +2,8 @@
 
 import difflib
 import re
+import shlex
+from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -59,6 +61,13 @@ def type_of(of: pa.DataType) -> pa.DataType:
     return of.value_type if pa.types.is_dictionary(of) else of
 
 
+def dropping(name: str) -> str:
+    """Return how a column is left out, as a shell takes it."""
+    if name != name.strip() or not name or "," in name or '"' in name:
+        name = '"' + name.replace('"', '""') + '"'
+    return f"--drop {shlex.quote(name)}"
+
+
 def is_text(of: pa.DataType) -> bool:
     """Whether values of a type are text."""
     of = type_of(of)
@@ -69,7 +78,9 @@ def kind_of(name: str, values: pa.ChunkedArray) -> str:
     """Return "number", "text" or "dates"; refuse everything else."""
     of = type_of(values.type)
     if pa.types.is_null(of) or values.null_count == len(values):
-        raise ValueError(f"column {name!r} is empty: leave it out with --drop {name}")
+        raise ValueError(
+            f"column {name!r} is empty: leave it out with {dropping(name)}"
+        )
     if any(is_number(of) for is_number in NUMBERS):
         return "number"
     if pa.types.is_temporal(of):
@@ -78,11 +89,11 @@ def kind_of(name: str, values: pa.ChunkedArray) -> str:
         if pa.types.is_binary(of) or pa.types.is_large_binary(of):
             raise ValueError(
                 f"column {name!r} holds bytes that are not UTF-8: save the file as "
-                f"UTF-8, or leave the column out with --drop {name}"
+                f"UTF-8, or leave the column out with {dropping(name)}"
             )
         raise ValueError(
             f"column {name!r} holds {of}, neither numbers nor text: leave it out with "
-            f"--drop {name}"
+            f"{dropping(name)}"
         )
     looks = pc.match_substring_regex(as_text(values).drop_null().slice(0, 1000), DATE)
     return "dates" if pc.mean(looks).as_py() > 0.9 else "text"
@@ -127,7 +138,7 @@ def _first_where(text: pa.ChunkedArray, which: pa.ChunkedArray) -> tuple[int, st
 def refuse_slips(name: str, values: pa.ChunkedArray) -> None:
     """Refuse text that is numbers but for a few values."""
     if slip := slip_in(values):
-        raise ValueError(f"column {name!r} {slip}, or use --drop {name}")
+        raise ValueError(f"column {name!r} {slip}, or use {dropping(name)}")
 
 
 def refuse_other_than_numbers(table: pa.Table, names: list[str]) -> None:
@@ -151,8 +162,8 @@ def refuse_dates(name: str, kind: str) -> None:
     if kind == "dates":
         raise ValueError(
             f"column {name!r} holds dates, which ridge regression cannot use as they "
-            f"are: leave it out with --drop {name}, or turn it into numbers (a year, "
-            "days since a start)"
+            f"are: leave it out with {dropping(name)}, or turn it into numbers "
+            "(a year, days since a start)"
         )
 
 
@@ -197,6 +208,14 @@ def counts_rows(name: str, values: pa.ChunkedArray) -> bool:
 def as_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column as text."""
     return without_nan(values).cast(pa.string())
+
+
+def are_there(table: pa.Table, names: Iterable[str]) -> np.ndarray:
+    """Tell the rows that miss no value of some columns."""
+    found = np.ones(table.num_rows, bool)
+    for name in names:
+        found &= without_nan(table.column(name)).is_valid().to_numpy()
+    return found
 
 
 def without_nan(values: pa.ChunkedArray) -> pa.ChunkedArray:

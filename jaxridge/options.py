@@ -117,14 +117,14 @@ def _columns(
 def _names(
     ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Read ``a,b,c``; a name with a comma stands in double quotes."""
+    """Read ``a,b,c``; a name with a comma, or of nothing, stands in double quotes."""
     try:
         listed = [
             name for one in csv.reader(texts, skipinitialspace=True) for name in one
         ]
     except csv.Error:
         raise click.BadParameter("no column has a name of several lines") from None
-    return tuple(name for name in listed if name.strip())
+    return tuple(name for name in listed if name.strip() or '""' in texts)
 
 
 def fit_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -270,7 +270,8 @@ def fit_options(command: Callable[..., None]) -> Callable[..., None]:
                 type=click.IntRange(min=0, max=2**32 - 1),
                 default=0,
                 show_default=True,
-                help="Decides the folds and the test rows.",
+                help="Decides the folds and the test rows; of rows in memory not which "
+                "groups of --group share a fold.",
             ),
             option(
                 "--out",

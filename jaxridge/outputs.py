@@ -25,7 +25,7 @@ from jaxridge.study import Study
 from jaxridge.trial import Trial
 from jaxridge.version import __version__
 
-REPORT = "report.html"
+REPORT, GENERATOR = "report.html", b'<meta name="generator" content="jaxridge">'
 WRITTEN = (
     "result.json",
     "coefficients.csv",
@@ -122,8 +122,9 @@ def write_all(fit: Fitted, result: dict[str, Any]) -> Iterator[str]:
     """Write every file of a fit, and say which."""
     out, trial, encoding, found = fit.request.out, fit.trial, fit.encoding, fit.found
     # First and last, so that a result that is there has all its files, and its own.
-    for name in ("result.json", MODEL, REPORT):
+    for name in ("result.json", MODEL):
         (out / name).unlink(missing_ok=True)
+    _forget_report(out / REPORT)
     each = list(zip(encoding.targets, found.of_each_target(), strict=True))
     write_csv(
         out / "coefficients.csv",
@@ -182,6 +183,12 @@ def write_all(fit: Fitted, result: dict[str, Any]) -> Iterator[str]:
     files = ["result.json", MODEL, "coefficients.csv", "scores.csv", *made]
     files += [REPORT] if fit.page is not None else []
     yield f"wrote {', '.join(files[:-1])} and {files[-1]} to {out}"
+
+
+def _forget_report(path: Path) -> None:
+    """Take away the page of a fit before, and no other of that name."""
+    if path.is_file() and GENERATOR in path.read_bytes()[:1000]:
+        path.unlink()
 
 
 def _pictures(fit: Fitted) -> Iterator[tuple[str, Callable[[Path], None]]]:

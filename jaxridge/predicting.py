@@ -13,6 +13,7 @@ from jaxridge.encoding import (
     Column,
     Encoding,
     encode_features,
+    missing_in,
     refuse_missing,
     unseen_levels,
 )
@@ -57,8 +58,10 @@ def predict_table(
     encoding = saved.encoding
     refuse_overwriting([out], {"DATA": data, "MODEL": model})
     table = read_table(data, text=encoding.text, progress=True)
-    X = _filled(table, saved)
-    yield from _about(model, saved, table)
+    X = encode_features(table, encoding)
+    holes = np.isnan(X)
+    yield from _about(model, saved, table, holes)
+    X = _filled(X, holes, saved)
     whole = ~np.isnan(X).any(axis=1)
     header = _header(encoding.targets, saved.level is not None)
     columns = np.full((len(header), len(X)), np.nan)
@@ -84,12 +87,18 @@ def predict_table(
     yield f"wrote {len(X)} predictions of {listed} to {out}"
 
 
-def _about(model: Path, saved: Saved, table: pa.Table) -> Iterator[str]:
+def _about(
+    model: Path, saved: Saved, table: pa.Table, holes: np.ndarray
+) -> Iterator[str]:
     """Say what the result does not keep, and which rows it knows less of."""
     if saved.level is None and saved.promised:
         yield f"{model} keeps no intervals: {MODEL} beside it does"
     for name, count in unseen_levels(table, saved.encoding).items():
         yield without_column(name, count)
+    missing = missing_in(holes, saved.encoding)
+    if missing and saved.encoding.missing == "mean":
+        listed = ", ".join(f"{name!r} ({n})" for name, n in missing.items())
+        yield f"filled missing values with means that the fit has learnt: {listed}"
 
 
 def _header(targets: tuple[str, ...], with_ends: bool) -> list[str]:
@@ -140,10 +149,8 @@ def _column(name: str, levels: list[str] | None) -> Column:
     return Column(name, None if levels is None else tuple(levels))
 
 
-def _filled(table: pa.Table, saved: Saved) -> np.ndarray:
+def _filled(X: np.ndarray, holes: np.ndarray, saved: Saved) -> np.ndarray:
     """Return the design matrix, with holes only where the fit left rows out."""
-    X = encode_features(table, saved.encoding)
-    holes = np.isnan(X)
     if saved.encoding.missing == "error":
         refuse_missing(
             holes,

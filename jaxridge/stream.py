@@ -8,7 +8,7 @@ there (leave-one-out, intervals, descents, the report) is refused.
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +32,7 @@ from jaxridge.encoding import (
     unseen_levels,
 )
 from jaxridge.filled import Holed, widened
+from jaxridge.kinds import are_there
 from jaxridge.moments import Moments
 from jaxridge.outputs import Fitted
 from jaxridge.parquet import Stored, bytes_in_memory
@@ -197,20 +198,27 @@ class Lots:
 class Trained:
     """The rows of a file that are trained on: an encoding is learnt from them alone."""
 
-    def __init__(self, stored: Stored, lots: Callable[[], Lots]) -> None:
+    def __init__(
+        self, stored: Stored, lots: Callable[[], Lots], needed: Sequence[str] = ()
+    ) -> None:
         self.column_names, self.num_columns = stored.column_names, stored.num_columns
-        self.lots, self._stored = lots, stored
+        self.lots, self._stored, self._needed = lots, stored, needed
+
+    def among(self, needed: Sequence[str]) -> "Trained":
+        """Return those of these rows that miss no value of some columns."""
+        return Trained(self._stored, self.lots, needed)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Return a column, as `Stored` does."""
         lots = self.lots()
-        if not self._stored.is_text(name) or not lots.leaves_out:
+        if not self._stored.is_text(name) or not (lots.leaves_out or self._needed):
             return self._stored.column(name)
-        beside = [] if lots.group in (None, name) else [lots.group]
+        beside = {name, *self._needed} | ({lots.group} if lots.group else set())
         start, kept = 0, []
-        for batch in self._stored.batches(2**20, [name, *beside]):
+        for batch in self._stored.batches(2**20 // len(beside), sorted(beside)):
             table = pa.Table.from_batches([batch])
-            kept.append(table.column(name).filter(lots.drawn(start, table) >= 0))
+            trained = (lots.drawn(start, table) >= 0) & are_there(table, self._needed)
+            kept.append(table.column(name).filter(trained))
             start += table.num_rows
         if not any(map(len, kept)):
             raise ValueError(_too_few(0, start))

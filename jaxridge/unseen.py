@@ -60,6 +60,7 @@ def test_errors(
     mse = np.average((predicted - held.Y) ** 2, axis=0, weights=weight)
     mean = np.average(held.Y, axis=0, weights=weight)
     spread = np.average((held.Y - mean) ** 2, axis=0, weights=weight)
+    spread *= np.ptp(held.Y[weight > 0], axis=0) > 0  # the mean of 0.1 is not 0.1
     errors = [
         {"rows": len(X), "mse": float(of)}
         | ({"r2": float(1 - of / around)} if around > 0 else {})

@@ -58,6 +58,12 @@ def test_means_that_differ_by_rounding_are_equal(dtype):
     assert choose(scores).lam == 1
 
 
+def test_a_grid_of_one_penalty_over_and_over_has_no_edge():
+    scores = scores_of(np.ones((3, 3, 1)), [2.0, 2.0, 2.0])
+    scores = scores._replace(mean=np.ones(3), standard_error=np.zeros(3))
+    assert not choose(scores).at_edge
+
+
 GRIDS = st.permutations([0.0, 0.5, 3.0, 8.0, 100.0])
 REPEATING = st.lists(st.sampled_from([0.0, 0.5, 3.0]), min_size=5, max_size=5)
 

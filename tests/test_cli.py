@@ -844,6 +844,27 @@ def test_a_folder_in_the_place_of_a_result_is_found_before_the_fit(run, away):
     assert code == 2 and "scores.csv is a folder there" in err and not out
 
 
+def test_what_new_rows_lack_is_said_and_files_of_others_stay(run):
+    write("data.csv", **numbers())
+    write("new.csv", **numbers(3) | {"y": np.full(3, 0.1)})
+    Path("out").mkdir()
+    Path("out/report.html").write_text("my own")
+    asked = "fit data.csv --target y --test new.csv --missing mean --out out"
+    out = run(*asked.split(), "--lambdas", "1")[1]
+    assert "test MSE, on 3 rows" in out and "R2" not in out
+    assert Path("out/report.html").read_text() == "my own"
+    Path("new.csv").write_text("a,b\n,1\n2,\n,\n3,4\n")
+    code, out, err = run("predict", "out", "new.csv", "--out", "p.csv")
+    assert code == 0, err
+    assert "means that the fit has learnt: 'a' (2), 'b' (2)" in err
+
+
+def test_a_grid_that_begins_too_late_is_not_laid_on_the_columns(run):
+    write("data.csv", **numbers())
+    out = run(*"fit data.csv --target y --lambdas 3e3:1e5:5".split())[1]
+    assert "edge" in out and "tell little" not in out
+
+
 def test_an_index_that_pandas_wrote_is_left_out(run):
     columns = numbers()
     table = pa.table(columns | {"__index_level_0__": np.arange(60)})

@@ -1,14 +1,22 @@
 """Table columns to numbers: one-hot levels, missing values, refusals."""
 
+import csv
 import datetime
 import re
+import shlex
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from jaxridge.encoding import encode, encode_features, learn_encoding, unseen_levels
-from jaxridge.kinds import as_numbers
+from jaxridge.encoding import (
+    OTHER,
+    encode,
+    encode_features,
+    learn_encoding,
+    unseen_levels,
+)
+from jaxridge.kinds import as_numbers, dropping
 
 COLOURS = ["red", "blue", "red", "green", "red", "blue"]
 TABLE = pa.table(
@@ -188,6 +196,31 @@ def test_ids_are_refused(rows):
         learn_encoding(table, ["y"], categorical="onehot")
 
 
+@pytest.mark.parametrize("missing", ["mean", "drop"])
+def test_levels_of_rows_that_are_left_out_are_not_learnt(missing):
+    there, unlabelled = np.arange(20.0), np.full(60, np.nan)
+    table = pa.table(
+        {
+            "y": np.concatenate([there, unlabelled]),
+            "x": np.concatenate([there[:19], [np.nan], np.zeros(60)]),
+            "city": [*"abcde" * 3, *"abcd", "e"] + [f"X{i % 7}" for i in range(60)],
+        }
+    )
+    encoding = learn_encoding(
+        table, ["y"], categorical="onehot", missing=missing, max_levels=4
+    )
+    counts = "(4 rows)" if missing == "mean" else "(3 rows)"
+    assert encoding.features == ["x", *(f"city={one}" for one in [*"abcd", OTHER])]
+    assert f"pooled 1 others {counts}" in encoding.notes[0]
+    assert encode(table, encoding).X.shape == ({"mean": 20, "drop": 19}[missing], 6)
+
+
+def test_advice_to_leave_a_column_out_is_as_a_shell_takes_it():
+    for name in ("a", "a b", "a,b", 'a "b"', ""):
+        (given,) = shlex.split(dropping(name).removeprefix("--drop "))
+        assert next(csv.reader([given])) == [name]
+
+
 def test_row_numbers_are_left_out_or_pointed_at():
     table = pa.table(
         {"": np.arange(12), "n": np.arange(12), "x": np.ones(12), "y": np.ones(12)}
@@ -195,6 +228,8 @@ def test_row_numbers_are_left_out_or_pointed_at():
     encoding = learn_encoding(table, ["y"])
     assert encoding.features == ["n", "x"]
     assert "unnamed first column" in encoding.notes[0]
+    names = table.set_column(0, "", pa.array([f"row {i}" for i in range(12)]))
+    assert learn_encoding(names, ["y"]).features == ["n", "x"]
     assert "'n' numbers the rows" in encoding.notes[1]
 
 

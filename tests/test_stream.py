@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from sklearn.preprocessing import StandardScaler
 
 from jaxridge import parquet
 from jaxridge.account import Request
+from jaxridge.encoding import learn_encoding
 from jaxridge.files import load_result
-from jaxridge.stream import Lots
+from jaxridge.parquet import Stored
+from jaxridge.stream import Lots, Trained
 
 M = 400
 LAMS = "1e-1:1e4:6"
@@ -244,6 +247,20 @@ def test_levels_of_rows_to_be_tested_on_are_not_learnt(run):
     one, other = map(flat, found.values())
     for name, values in one.items():
         np.testing.assert_allclose(values, other[name], rtol=1e-9, err_msg=str(name))
+
+
+def test_levels_of_rows_without_a_target_are_not_learnt():
+    y = np.where(np.arange(M) < M // 2, columns()["y"], np.nan)
+    kind = np.where(np.arange(M) < M // 2, columns()["kind"], "late")
+    path = Path(write(kind=kind, y=pa.array(y, from_pandas=True)))
+    for missing in ("mean", "drop"):
+        how = {"drop": ["who"], "categorical": "onehot", "missing": missing}
+        stored = Stored(path)
+        lots = partial(Lots, request(), stored.num_rows)
+        found = learn_encoding(Trained(stored, lots), ["y", "z"], **how)
+        whole = learn_encoding(pa.parquet.read_table(path), ["y", "z"], **how)
+        assert found.columns == whole.columns
+        assert sorted(found.columns[-2].levels) == ["u", "v", "w"]
 
 
 def test_folds_in_time_that_lose_rows_are_said_to_be_of_the_file(run):
