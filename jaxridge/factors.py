@@ -91,7 +91,8 @@ def answer(
             centre, spectrum = made()
             least: Any = np.zeros((), dtype) if traced else np.asarray(lams).min()
             worst = condition(spectrum, least, data.weight, fit_intercept)
-            if not is_kept(worst, data.X.dtype):
+            far = _distance(centre, spectrum, data)
+            if not is_kept(worst, data.X.dtype) or not is_kept(far, data.X.dtype):
                 return None
             rows = on_device(data)
             missed = _misses_something(rows, learner, centre, spectrum, float(least))
@@ -113,6 +114,29 @@ def answer(
         plan(*sizes, dtype=dtype, asked="path", budget=free)
     with few_for(m, n):
         return until_it_fits(lambda: by_cheapest(cheap, wide, sure, data, lams))
+
+
+def _distance(centre: Centre, spectrum: Spectrum, data: Data) -> float:
+    """Return how many deviations the mean of a column is from 0, at most.
+
+    Its rounding is in every row about it, and so in leverages and residuals, unless U
+    is known. Told of float32 alone: float64 is as wide as it gets.
+    """
+    if data.X.dtype != jnp.float32 or spectrum.left is not None:
+        return 0.0
+    return float(_largest_distance(centre, spectrum, data.weight))
+
+
+@compiled
+def _largest_distance(
+    centre: Centre, spectrum: Spectrum, weight: Float[Array, " m"]
+) -> Float[Array, ""]:
+    square = matmul(spectrum.right**2, spectrum.values) / jnp.sum(weight)
+    there = square > 0
+    return jnp.max(
+        jnp.where(there, jnp.abs(centre.x) / jnp.sqrt(jnp.where(there, square, 1)), 0),
+        initial=0,
+    )
 
 
 def _misses_something(

@@ -243,6 +243,21 @@ def test_one_row_is_refused(criterion, rows):
         criterion(X, y, [1.0], weight=weight)
 
 
+@pytest.mark.parametrize("far", [1e4, 1e6])
+def test_single_precision_columns_far_from_0_have_the_scores_of_the_same_numbers(far):
+    rng = np.random.default_rng(5)
+    X = (rng.normal(size=(12, 4)) + [far, 0, 0, 0]).astype(np.float32)
+    y = X @ [1, -2, 3, 0] - far + 2 * rng.normal(size=12)
+    y, lams = y.astype(np.float32), np.array([0.1, 3.0], np.float32)
+    wide = [a.astype(np.float64) for a in (X, y, lams)]
+    for criterion in (loo, gcv, evidence):
+        found, expected = criterion(X, y, lams), criterion(*wide)
+        assert found.mean.dtype == np.float32
+        np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-5)
+    found, expected = path(X, y, lams), path(*wide)
+    np.testing.assert_allclose(found.training_error, expected.training_error, rtol=1e-5)
+
+
 # Rows and columns of which two are alike but for so much.
 ALIKE = {np.float64: 1e-7, np.float32: 1e-3}
 
