@@ -80,7 +80,19 @@ def scores_by_folds(
         per_fold = drop_target_axis(found, y)
         return scores_of_folds(grid, per_fold, kind.greater_is_better, route)
 
-    automatic = partial(grid_of_known, rows, fit_intercept, learner)
+    def automatic() -> Array:
+        (m, n), shared = data.X.shape, learner is untouched and masks.is_partition
+        if (
+            shared
+            and found_by is None
+            and precision != FAST
+            and len(masks.held) * n < m
+        ):
+            rows.parts(
+                masks.held
+            )  # sums that scores need, and that the grid is made of
+        return grid_of_known(rows, fit_intercept, learner)
+
     return on_grid(score, lams, data.X.dtype, automatic)
 
 

@@ -6,6 +6,7 @@ import pytest
 from jaxridge import (
     cross_validate,
     evidence,
+    factors,
     gcv,
     lambda_grid,
     leave_one_out,
@@ -49,6 +50,20 @@ def brute_error(X, y, lam):
     Q = Q[: len(X)]
     slack = 1 - np.sum(Q**2, axis=1) - 1 / len(X)
     return np.mean(((B - Q @ (Q.T @ B)) / slack) ** 2)
+
+
+def test_rows_are_multiplied_once_for_the_grid_and_its_scores(monkeypatch):
+    y = UNEQUAL["an income, a share and an age"][1]
+
+    def never(_):
+        raise AssertionError("all rows are multiplied apart from their folds")
+
+    monkeypatch.setattr(factors, "moments_of_all", never)
+    found = cross_validate(FIVE, y, "auto", 5)
+    given = cross_validate(FIVE, y, found.lams, 5)
+    np.testing.assert_allclose(found.mean, given.mean, rtol=1e-12)
+    with pytest.raises(AssertionError, match="apart from their folds"):
+        leave_one_out(FIVE, y, "auto")
 
 
 @pytest.mark.parametrize(
