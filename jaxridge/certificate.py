@@ -18,7 +18,6 @@ from jaxtyping import Array, Float
 from tabulate import tabulate
 
 from jaxridge import checks, probes
-from jaxridge.columns import Learner, prepared, untouched
 from jaxridge.data import (
     ArrayLike,
     Data,
@@ -39,7 +38,7 @@ from jaxridge.objective import (
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
 from jaxridge.routes import Route
-from jaxridge.tiles import View, as_stored, fold
+from jaxridge.tiles import fold
 
 FITS_AT_ONCE = 4
 Slope = Callable[[Params, Array], tuple[Params, Params]]
@@ -164,20 +163,17 @@ def some_of(lams: Float[Array, " L"]) -> Array:
     return order[jnp.array(sorted({0, (L - 1) // 2, L - 1}))]
 
 
-@partial(compiled, static_argnums=(3, 4))
+@partial(compiled, static_argnums=3)
 def of_rows(
     fits: ParamsPath,
     data: Data,
     lams: Float[Array, "c *t"],
     fit_intercept: bool,
-    learner: Learner = untouched,
 ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
     """Return the relative gradient norms of fits of checked data, twice.
 
     The penalty of each fit is one number for all its targets, or one for each.
     """
-    columns = learner(data.X, data.weight)
-    view: View = as_stored if learner is untouched else partial(prepared, columns)
     square = mean_square(data.Y, weighted_mean(data.Y, data.weight), data.weight)
     signs = signs_of(jnp.sqrt(square))
     y, m = matmul(data.Y, signs), jnp.sum(data.weight)
@@ -185,10 +181,10 @@ def of_rows(
 
     def slope(params: Params, shrunk: Array) -> tuple[Params, Params]:
         def add(sums: Any, weight: Array, X: Array, Y: Array) -> Any:
-            rows, target = view(X), Y[:, 0]
-            autodiff = jax.grad(squared_residuals)(params, rows, target, weight)
-            e = weight * (matmul(rows, params.coef) + params.intercept - target)
-            by_hand = Params(2 * matmul(e, rows), 2 * jnp.sum(e))
+            target = Y[:, 0]
+            autodiff = jax.grad(squared_residuals)(params, X, target, weight)
+            e = weight * (matmul(X, params.coef) + params.intercept - target)
+            by_hand = Params(2 * matmul(e, X), 2 * jnp.sum(e))
             return jax.tree.map(jnp.add, sums, (autodiff, by_hand))
 
         none = jax.tree.map(jnp.zeros_like, params)

@@ -8,12 +8,15 @@ unit variance.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxridge.data import Data
 from jaxridge.objective import Params
+from jaxridge.programs import compiled
 from jaxridge.tiles import column_sums, fold
 
 
@@ -34,12 +37,14 @@ def untouched(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
     return Columns(zero, zero, zero + 1)
 
 
+@compiled
 def imputed(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
     """Learn to fill missing values with the weighted mean of the column."""
     mean, _ = _moments(X, weight)
     return Columns(mean, jnp.zeros_like(mean), jnp.ones_like(mean))
 
 
+@compiled
 def standardized(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
     """Learn to give each column mean 0 and variance 1, missing values filled by 0.
 
@@ -51,6 +56,7 @@ def standardized(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
     return Columns(mean, mean, _or_one(deviation))
 
 
+@compiled
 def scaled(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
     """Learn to give each column mean square 1 about 0, for models without intercept."""
     mean, deviation = _moments(X, weight)
@@ -66,6 +72,12 @@ def prepared(columns: Columns, X: Float[Array, "m n"]) -> Float[Array, "m n"]:
         )
     filled = jnp.where(jnp.isnan(X), columns.fill, X)
     return (filled - columns.origin) / columns.scale
+
+
+@partial(compiled, static_argnames="learner")
+def ready(data: Data, learner: Learner) -> Data:
+    """Return rows as prepared by what all of them say."""
+    return data._replace(X=prepared(learner(data.X, data.weight), data.X))
 
 
 def original_units(columns: Columns, params: Params) -> Params:

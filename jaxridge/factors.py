@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge import checks, probes
-from jaxridge.columns import Learner, prepared, untouched
 from jaxridge.data import Centre, Data, on_device, weighted_rows
 from jaxridge.devices import place
 from jaxridge.moments import Moments, about_centre, total
@@ -56,7 +55,7 @@ def known(data: Data, fit_intercept: bool) -> Known:
     def made() -> tuple[Centre, Spectrum]:
         if kept:
             return _factorised(total(kept[0][1]), fit_intercept)
-        return by_products(data, untouched, fit_intercept)
+        return by_products(data, fit_intercept)
 
     return Known(data, cache(made), parts)
 
@@ -66,7 +65,6 @@ def answer(
     data: Data,
     lams: Float[Array, " L"],
     fit_intercept: bool,
-    learner: Learner = untouched,
     rounding: float | None = None,
     factors: Callable[[], tuple[Centre, Spectrum]] | None = None,
 ) -> tuple[R, Route]:
@@ -79,12 +77,12 @@ def answer(
 
     def sure() -> tuple[R, Route]:
         rows = on_device(data)
-        centre, spectrum = by_rows(rows, learner, fit_intercept, SVD, rounding)
+        centre, spectrum = by_rows(rows, fit_intercept, SVD, rounding)
         found = question(rows, centre, spectrum, lams)[0]
         return found, Route(SVD, ONE, dtype, raised=not checks.any_traced(data))
 
     def cheap() -> tuple[R, Route] | None:
-        made = factors or partial(by_products, data, learner, fit_intercept)
+        made = factors or partial(by_products, data, fit_intercept)
         traced = checks.is_traced(lams)
         # Of known rows all is known but what λ has a part in, also where that is not.
         with jax.ensure_compile_time_eval():
@@ -95,7 +93,7 @@ def answer(
             if not is_kept(worst, data.X.dtype) or not is_kept(far, data.X.dtype):
                 return None
             rows = on_device(data)
-            missed = _misses_something(rows, learner, centre, spectrum, float(least))
+            missed = _misses_something(rows, centre, spectrum, float(least))
         found, left = question(rows, centre, spectrum, lams)
         lost = not checks.is_traced(left) and is_lost(left, data.X.dtype)
         if missed or lost:
@@ -103,8 +101,7 @@ def answer(
         return found, Route(system_of(m, n), ONE, dtype)
 
     def wide(data: Data, lams: Array) -> tuple[R, Route]:
-        given = fit_intercept, learner, SINGLE
-        found, route = answer(question, data, lams, *given)
+        found, route = answer(question, data, lams, fit_intercept, SINGLE)
         return found, route.as_raised()
 
     if checks.any_traced(data):
@@ -140,7 +137,7 @@ def _largest_distance(
 
 
 def _misses_something(
-    data: Data, learner: Learner, centre: Centre, spectrum: Spectrum, least: float
+    data: Data, centre: Centre, spectrum: Spectrum, least: float
 ) -> bool:
     """Whether directions that products tell nothing of have a part in the answer.
 
@@ -153,20 +150,17 @@ def _misses_something(
         return False
     rounding = 8 * float(jnp.finfo(dtype).eps) * float(values.sum()) ** 0.5
     harmless = LOSS[np.dtype(dtype)] * least / largest
-    missed = float(_extent_beyond(data, learner, centre, spectrum))
+    missed = float(_extent_beyond(data, centre, spectrum))
     return missed > max(rounding, harmless)
 
 
-@partial(compiled, static_argnums=1)
-def _extent_beyond(
-    data: Data, learner: Learner, centre: Centre, spectrum: Spectrum
-) -> Float[Array, ""]:
+@compiled
+def _extent_beyond(data: Data, centre: Centre, spectrum: Spectrum) -> Float[Array, ""]:
     """Return about the extent of the rows along directions of value 0. O(m n) time.
 
     It is that of a random combination of them; eigenvectors of products have some of
     the others in them, which is taken out first.
     """
-    view = partial(prepared, learner(data.X, data.weight))
     axes = spectrum.right if spectrum.left is None else spectrum.left
     gone = spectrum.values == 0
     share = probes.normal(*gone.shape, dtype=axes.dtype)
@@ -177,12 +171,12 @@ def _extent_beyond(
     def product(v: Array) -> tuple[Array, Array]:
         """Return ‖Av‖² and AᵀAv; of few rows, with AᵀA and A as Aᵀ."""
         if spectrum.left is not None:
-            A, _ = weighted_rows(data, centre, view)
+            A, _ = weighted_rows(data, centre)
             across = matmul(v, A)
             return jnp.sum(across**2), matmul(A, across)
 
         def add(sums: tuple[Array, Array], w: Array, X: Array, Y: Array) -> Any:
-            A, _ = weighted_rows(Data(X, Y, w), centre, view)
+            A, _ = weighted_rows(Data(X, Y, w), centre)
             along = matmul(A, v)
             return sums[0] + jnp.sum(along**2), sums[1] + matmul(along, A)
 
@@ -194,28 +188,24 @@ def _extent_beyond(
     return jnp.sqrt(product(mixed)[0])
 
 
-def by_products(
-    data: Data, learner: Learner, fit_intercept: bool
-) -> tuple[Centre, Spectrum]:
+def by_products(data: Data, fit_intercept: bool) -> tuple[Centre, Spectrum]:
     """Factorise by the smaller of AᵀA and AAᵀ, whatever digits that may cost."""
     m, n = data.X.shape
     system = system_of(m, n)
-    if system == DUAL or learner is not untouched or checks.any_traced(data):
-        return by_rows(data, learner, fit_intercept, system, None)
+    if system == DUAL or checks.any_traced(data):
+        return by_rows(data, fit_intercept, system, None)
     return _factorised(moments_of_all(data), fit_intercept)
 
 
-@partial(compiled, static_argnums=(1, 2, 3, 4))
+@partial(compiled, static_argnums=(1, 2, 3))
 def by_rows(
     data: Data,
-    learner: Learner,
     fit_intercept: bool,
     system: str,
     rounding: float | None,
 ) -> tuple[Centre, Spectrum]:
-    """Factorise rows as prepared by `learner`."""
-    view = partial(prepared, learner(data.X, data.weight))
-    return of_data(data, fit_intercept, system, view, rounding)
+    """Factorise rows."""
+    return of_data(data, fit_intercept, system, rounding=rounding)
 
 
 def _factorised(sums: Moments, fit_intercept: bool) -> tuple[Centre, Spectrum]:

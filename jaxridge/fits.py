@@ -9,7 +9,6 @@ from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float
 
 from jaxridge.certificate import Certificate, of_moments, of_rows
-from jaxridge.columns import untouched
 from jaxridge.data import (
     Centre,
     Data,
@@ -68,7 +67,7 @@ def fit_along_axes(
     By the cheapest route that keeps the digits, or at once by singular values.
     """
     if system == SVD:
-        axes = by_rows(data, untouched, fit_intercept, SVD, None)
+        axes = by_rows(data, fit_intercept, SVD, None)
         found = _along_axes(data, *axes, lam, fit_intercept)
         route = Route(SVD, ONE, str(data.X.dtype))
         return found._replace(certificate=found.certificate._replace(route=route))

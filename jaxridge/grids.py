@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from jaxridge import checks
 from jaxridge.choice import Evidence, Scores, choose
-from jaxridge.columns import Learner, untouched
+from jaxridge.columns import Learner, ready, untouched
 from jaxridge.data import (
     ArrayLike,
     Centre,
@@ -110,16 +110,15 @@ def grid_of(
     data: Data,
     count: int,
     fit_intercept: bool,
-    learner: Learner = untouched,
     factors: Callable[[], tuple[Centre, Spectrum]] | None = None,
     rounding: float | None = None,
 ) -> Float[Array, " L"]:
-    """Return the grid for checked data, its columns prepared by `learner`.
+    """Return the grid for checked data.
 
     `factors` and `rounding` are as `factors.answer` has them.
     """
     _refuse_traced("rows", data)
-    given = data, learner, fit_intercept
+    given = data, fit_intercept
 
     def cheap() -> np.ndarray | None:
         spectrum = (factors or partial(by_products, *given))()[1]
@@ -131,7 +130,7 @@ def grid_of(
         return _between(spectrum.values, count) if kept else None
 
     def wide(data: Data, _: Any) -> Any:
-        return grid_of(data, count, fit_intercept, learner, rounding=SINGLE)
+        return grid_of(data, count, fit_intercept, rounding=SINGLE)
 
     def sure() -> np.ndarray:
         return _between(by_rows(*given, SVD, rounding)[1].values, count)
@@ -153,9 +152,9 @@ def grid_of_known(
     rows: Known, fit_intercept: bool, learner: Learner = untouched
 ) -> Float[Array, " L"]:
     """Return the grid of as many penalties as are tried, for rows that are known."""
-    # Columns as they are prepared have factors of their own.
-    factors = rows.factors if learner is untouched else None
-    return grid_of(rows.data, COUNT, fit_intercept, learner, factors)
+    if learner is not untouched:  # which has factors of its own
+        return grid_of(ready(rows.data, learner), COUNT, fit_intercept)
+    return grid_of(rows.data, COUNT, fit_intercept, rows.factors)
 
 
 def grid_of_moments(

@@ -10,7 +10,6 @@ from jaxtyping import Array, Float
 
 from jaxridge import checks
 from jaxridge.certificate import Certificate, of_moments, of_rows, some_of
-from jaxridge.columns import Learner, prepared, untouched
 from jaxridge.costs import flop_of_coef
 from jaxridge.data import (
     ArrayLike,
@@ -39,7 +38,6 @@ from jaxridge.risk import (
 )
 from jaxridge.routes import ONE, PRIMAL, Route
 from jaxridge.spectrum import Spectrum, coef_at, condition, of_sums
-from jaxridge.tiles import View, as_stored
 
 
 class Path(NamedTuple):
@@ -195,18 +193,17 @@ def path_of(
     data: Data,
     lams: Float[Array, " L"],
     fit_intercept: bool,
-    learner: Learner = untouched,
 ) -> Path:
-    """Return the path of checked data, its columns prepared by `learner`."""
+    """Return the path of checked data."""
 
     def question(*given: Any) -> tuple[Path, Any]:
-        return _path(*given, _nodes(*given[2:]), fit_intercept, learner), 1.0
+        return _path(*given, _nodes(*given[2:]), fit_intercept), 1.0
 
-    found, route = answer(question, data, lams, fit_intercept, learner)
+    found, route = answer(question, data, lams, fit_intercept)
     return found._replace(certificate=found.certificate._replace(route=route))
 
 
-@partial(compiled, static_argnums=(5, 6))
+@partial(compiled, static_argnums=5)
 def _path(
     data: Data,
     centre: Centre,
@@ -214,15 +211,12 @@ def _path(
     lams: Float[Array, " L"],
     nodes: Nodes | None,
     fit_intercept: bool,
-    learner: Learner,
 ) -> Path:
-    columns = learner(data.X, data.weight)
-    view: View = as_stored if learner is untouched else partial(prepared, columns)
     params, df = _fits(centre, spectrum, lams, fit_intercept, nodes)
-    rest = residual(data, centre, spectrum, lams, view)
+    rest = residual(data, centre, spectrum, lams)
     error = training_error(jnp.sum(data.weight), spectrum, rest, lams)
     some = some_of(lams)
-    twice = of_rows(params.among(some), data, lams[some], fit_intercept, learner)
+    twice = of_rows(params.among(some), data, lams[some], fit_intercept)
     worst = condition(spectrum, jnp.min(lams), data.weight, fit_intercept)
     made = Certificate(lams[some], twice[0], twice[1], worst, Route())
     return Path(lams, params, df, error, made)

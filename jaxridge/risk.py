@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float
 from jaxridge.data import Centre, Data, mean_square, weighted_rows
 from jaxridge.products import matmul
 from jaxridge.spectrum import Spectrum, coef_at, gain, root_inverse
-from jaxridge.tiles import View, as_stored, fold
+from jaxridge.tiles import fold
 
 
 class Residual(NamedTuple):
@@ -43,7 +43,6 @@ def residual(
     centre: Centre,
     spectrum: Spectrum,
     lams: Float[Array, " L"],
-    view: View = as_stored,
 ) -> Residual:
     """Return what the least of the penalties leaves, summed from e(λ₀) itself."""
     least = jax.lax.stop_gradient(jnp.min(lams))
@@ -53,7 +52,7 @@ def residual(
     fitted = jnp.sqrt(spectrum.values)[:, None] * g * spectrum.along
 
     def absorb(sums: Array, weight: Array, X: Array, Y: Array, *left: Array) -> Array:
-        A, B = weighted_rows(Data(X, Y, weight), centre, view)
+        A, B = weighted_rows(Data(X, Y, weight), centre)
         if left:
             U = jnp.where((weight[:, None] > 0) & (spectrum.values > 0), left[0], 0)
             rest = B - matmul(U, fitted)

@@ -18,7 +18,7 @@ from jaxridge.columns import (
     Learner,
     imputed,
     original_units,
-    prepared,
+    ready,
     scaled,
     standardized,
 )
@@ -135,8 +135,8 @@ def study(
             given: Any = {"weight": data.weight, "fit_intercept": intercept}
             if trial.folds is None:
                 score: Any = CRITERIA[str(trial.cv)]
-                ready = prepared(learner(X, data.weight), X)
-                found: Scores = score(ready, data.Y, grid, **given)
+                X = ready(data._replace(X=X), learner).X
+                found: Scores = score(X, data.Y, grid, **given)
                 return found
             given |= {"groups": trial.groups, "prepare": learner, **how}
             return cross_validate(X, data.Y, grid, trial.folds, **given)
@@ -205,7 +205,7 @@ def _final_fits(
 ) -> tuple[ParamsPath, Array, Certificate]:
     """Return the fits to all rows; which of them converged; and how well."""
     if task.method == "exact":
-        found = path_of(data, lams, task.fit_intercept, task.learner)
+        found = path_of(ready(data, task.learner), lams, task.fit_intercept)
         return found.params, jnp.ones(lams.shape, bool), found.certificate
     # A fold that holds nothing out.
     trained = train(
@@ -222,8 +222,8 @@ def _final_fits(
     )
     some = some_of(lams)
     fits = ParamsPath(*params)
-    given = lams[some], task.fit_intercept, task.learner
-    autodiff, by_hand = of_rows(fits.among(some), data, *given)
+    given = ready(data, task.learner), lams[some], task.fit_intercept
+    autodiff, by_hand = of_rows(fits.among(some), *given)
     route = Route("", DESCENT, str(data.X.dtype))
     nothing = jnp.full((), jnp.nan)
     made = Certificate(lams[some], autodiff, by_hand, nothing, route)

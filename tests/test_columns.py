@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, norm
+from helpers import assert_close, compilations, norm
 from sklearn.preprocessing import StandardScaler
 
 from jaxridge import Params, predict
@@ -169,3 +169,12 @@ def test_no_unit_is_too_small_or_too_large(learner, unit):
     unit = np.float32(unit)
     plain, other = (learner(jnp.asarray(x), jnp.ones(4)) for x in (X, X * unit))
     np.testing.assert_allclose(other.scale, plain.scale * unit, rtol=1e-6)
+
+
+def test_what_is_learnt_from_rows_of_many_tiles_is_compiled_once(monkeypatch):
+    monkeypatch.setattr("jaxridge.tiles.TILE", {"cpu": 16})
+    rows = np.tile(np.arange(40.0)[:, None], 3)
+    standardized(rows, np.ones(40))
+    with compilations() as count:
+        standardized(2 * rows, np.ones(40))
+    assert count() == 0
