@@ -27,9 +27,11 @@ def pytest_runtest_setup(item):
 
 @pytest.fixture(autouse=True, scope="module")
 def forgotten_programs():
-    """Forget compiled programs: each takes maps of memory, and a process has few."""
+    """Forget compiled programs: each takes maps of memory, and a process has 65,530."""
     yield
-    jax.clear_caches()
+    maps = Path("/proc/self/maps")
+    if not maps.exists() or len(maps.read_bytes().splitlines()) > 25_000:
+        jax.clear_caches()
 
 
 @pytest.fixture
