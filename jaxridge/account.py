@@ -61,7 +61,7 @@ class Request:
         )
 
 
-def without_column(name: str, count: int) -> str:
+def rare_levels(name: str, count: int) -> str:
     """Say how many rows have a level that was rare in the fit, or unknown."""
     return (
         f"column {name!r}: {count} rows have a level that the fit pooled with others "

@@ -9,7 +9,7 @@ unit variance.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -26,6 +26,10 @@ class Columns(NamedTuple):
     fill: Float[Array, " n"]
     origin: Float[Array, " n"]
     scale: Float[Array, " n"]
+
+    def applied(self, X: Any) -> Any:
+        """Return rows without missing values about the origin, in units of scale."""
+        return (X - self.origin) / self.scale
 
 
 Learner = Callable[[Float[Array, "m n"], Float[Array, " m"]], Columns]
@@ -71,7 +75,8 @@ def prepared(columns: Columns, X: Float[Array, "m n"]) -> Float[Array, "m n"]:
             f"{type(columns).__name__}"
         )
     filled = jnp.where(jnp.isnan(X), columns.fill, X)
-    return (filled - columns.origin) / columns.scale
+    ready: Array = columns.applied(filled)
+    return ready
 
 
 @partial(compiled, static_argnames="learner")

@@ -14,7 +14,7 @@ from jaxridge.account import (
     describe_data,
     digest_of,
     encoding_for,
-    without_column,
+    rare_levels,
 )
 from jaxridge.encoding import Encoded, Encoding, encode, unseen_levels
 from jaxridge.examples import DIABETES_TARGET, diabetes
@@ -26,7 +26,7 @@ from jaxridge.study import study
 from jaxridge.tables import read_table
 from jaxridge.tested import grouped, split_table
 from jaxridge.trial import Trial
-from jaxridge.unseen import kept_for, test_errors, unseen_rows
+from jaxridge.unseen import errors_on, kept_for, unseen_rows
 
 
 def fit_in_memory(request: Request) -> Generator[str, None, Fitted]:
@@ -48,7 +48,7 @@ def fit_in_memory(request: Request) -> Generator[str, None, Fitted]:
     read_seconds = time.perf_counter() - started
     digest = digest_of(rows, n_read)
     said = list(describe_data(request, encoding, digest))
-    said += ["--test: " + without_column(name, count) for name, count in unseen.items()]
+    said += ["--test: " + rare_levels(name, count) for name, count in unseen.items()]
     yield from said
     trial = _trial(request, len(rows.Y), groups)
     task = request.task(trial)
@@ -58,7 +58,7 @@ def fit_in_memory(request: Request) -> Generator[str, None, Fitted]:
         kept = kept_for(rows, found, task)
     errors: Sequence[dict[str, float] | None] = [None] * len(targets)
     if held is not None:
-        errors = test_errors(found, held, kept, request.interval)
+        errors = errors_on(found, held, kept, request.interval)
     told = None
     if kept is not None and request.report:
         unknown = unseen_rows(rows, held, found, task, kept)

@@ -234,7 +234,7 @@ def made_ready(rows: Rows, standardize: bool = False) -> Ready:
     if not standardize:
         return Ready(rows, _unchanged, None, dtype)
     columns = _learnt(rows, learner_of(rows))
-    scaled_rows = rows._replace(X=(rows.X - columns.origin) / columns.scale)
+    scaled_rows = rows._replace(X=columns.applied(rows.X))
     undo = partial(in_kind_of_input(original_units), columns)
     return Ready(scaled_rows, undo, columns, dtype)
 

@@ -23,7 +23,7 @@ from jaxridge.routes import NEARBY, ONE_A_FOLD, TRIDIAGONAL, UNAIDED, Route
 from jaxridge.tiles import shrunk
 
 ASKED = ("folds", "leave-one-out", "path")
-NARROW = 256  # targets, fewer of which make a product of matrices slow
+NARROW = 256  # targets of a tile at least: fewer make products of a fold's rows slow
 MOST = 10**15
 
 # Routes that hold the coefficients of all targets and penalties at a time.

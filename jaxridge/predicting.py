@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from jaxridge.account import without_column
+from jaxridge.account import rare_levels
 from jaxridge.columns import Columns
 from jaxridge.encoding import (
     Column,
@@ -94,7 +94,7 @@ def _about(
     if saved.level is None and saved.promised:
         yield f"{model} keeps no intervals: {MODEL} beside it does"
     for name, count in unseen_levels(table, saved.encoding).items():
-        yield without_column(name, count)
+        yield rare_levels(name, count)
     missing = missing_in(holes, saved.encoding)
     if missing and saved.encoding.missing == "mean":
         listed = ", ".join(f"{name!r} ({n})" for name, n in missing.items())
@@ -166,6 +166,6 @@ def _predicted(saved: Saved, X: np.ndarray) -> np.ndarray:
     prediction = np.asarray(predict(saved.params, X))
     if saved.level is None or saved.kept is None or saved.columns is None:
         return prediction.T
-    ready = (X - saved.columns.origin) / saved.columns.scale
+    ready = saved.columns.applied(X)
     ends = jackknife_plus(saved.kept, ready, prediction, saved.level)
     return np.stack([prediction, *ends], axis=-1).reshape(len(X), -1).T

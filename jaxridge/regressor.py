@@ -111,7 +111,7 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
         kept = self._what_was_kept()
         rows: Any = X.toarray() if hasattr(X, "toarray") else X
         if self._columns is not None:
-            rows = (rows - self._columns.origin) / self._columns.scale
+            rows = self._columns.applied(rows)
         if return_std:
             return mean, self._shaped(standard_error(_with_noise(kept), rows), mean)
         level = _level(interval)

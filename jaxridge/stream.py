@@ -21,7 +21,7 @@ from jaxridge.account import (
     Request,
     describe_data,
     encoding_for,
-    without_column,
+    rare_levels,
 )
 from jaxridge.batches import moments_of_batch
 from jaxridge.encoding import (
@@ -101,7 +101,7 @@ def fit_in_passes(request: Request) -> Generator[str, None, Fitted]:
         rows = _tested(stored, encoding, request, unseen)
         errors = list(_test_errors(rows, found, request))
         for name, count in unseen.items():
-            yield "--test: " + without_column(name, count)
+            yield "--test: " + rare_levels(name, count)
     given = request, trial, encoding, sums.digest.rows, found, errors
     return Fitted(*given, None, None, read_seconds)
 

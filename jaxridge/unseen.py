@@ -43,14 +43,14 @@ def unseen_rows(
 
 def kept_for(rows: Encoded, found: Study, task: Task) -> Kept:
     """Return what intervals need, of the columns as prepared for the final fit."""
-    X = _prepared(_filled(rows.X, found), found)
+    X = found.columns.applied(_filled(rows.X, found))
     ready = Rows(X, rows.Y, rows.weight, task.fit_intercept)
     lam = np.asarray(found.choice.lam)
     given = rows.weight, along_axes(ready, lam), lam, left_out_errors(ready, lam)
     return kept_of(X, rows.Y, *given, task.fit_intercept)
 
 
-def test_errors(
+def errors_on(
     found: Study, held: Encoded, kept: Kept | None, level: float | None
 ) -> list[dict[str, float]]:
     """Return the error of each target on rows that chose nothing."""
@@ -67,7 +67,7 @@ def test_errors(
         for of, around in zip(mse, spread, strict=True)
     ]
     if kept is not None and level is not None:
-        low, high = jackknife_plus(kept, _prepared(X, found), predicted, level)
+        low, high = jackknife_plus(kept, found.columns.applied(X), predicted, level)
         inside = (low <= held.Y) & (held.Y <= high)
         covered = np.average(inside, axis=0, weights=weight)
         errors = [
@@ -79,7 +79,3 @@ def test_errors(
 
 def _filled(X: np.ndarray, found: Study) -> np.ndarray:
     return np.where(np.isnan(X), found.columns.fill, X)
-
-
-def _prepared(X: np.ndarray, found: Study) -> np.ndarray:
-    return (X - found.columns.origin) / found.columns.scale
