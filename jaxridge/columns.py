@@ -75,8 +75,8 @@ def prepared(columns: Columns, X: Float[Array, "m n"]) -> Float[Array, "m n"]:
             f"{type(columns).__name__}"
         )
     filled = jnp.where(jnp.isnan(X), columns.fill, X)
-    ready: Array = columns.applied(filled)
-    return ready
+    found: Array = columns.applied(filled)
+    return found
 
 
 @partial(compiled, static_argnames="learner")

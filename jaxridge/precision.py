@@ -87,9 +87,9 @@ def warn_if_lost(condition: Any, left: Any, dtype: Any) -> None:
     lost = worst * float(jnp.finfo(dtype).eps)
     if lost > TOLD[np.dtype(dtype)]:
         told = LostDigits(
-            "Moments are not precise enough here: a relative "
-            f"{min(lost, 1):.0e} of the answer may be rounding; pass the rows, float64 "
-            "moments, or larger penalties"
+            "sums of products are not precise enough here: a relative "
+            f"{min(lost, 1):.0e} of the answer may be rounding; pass dense rows, "
+            "float64 moments, or larger penalties"
         )
         if _raised.get():
             raise told

@@ -631,7 +631,7 @@ def test_moments_bring_their_targets(criterion):
 def test_digits_that_moments_do_not_hold_are_warned_of():
     X, y = (np.float32(a) for a in CASES["fits almost perfectly"][:2])
     for function in (gcv, path):  # of which it is the training error
-        with pytest.warns(UserWarning, match="Moments are not precise enough"):
+        with pytest.warns(UserWarning, match="products are not precise enough"):
             function(moments_of(X, y, 3), None, [1e-3])
 
 
