@@ -169,10 +169,10 @@ class RidgeCV(Regressor, Choosing):
         A name of scikit-learn's, "correlation", a scorer of (estimator, X, y), or a
         function of (y, prediction) of which a greater value is better. Not given, it is
         the negative mean squared error for "loo", and R² with folds; "gcv" and
-        "evidence" are criteria of their own, and take none. Squared
-        and absolute errors, R² and correlations are weighted by `sample_weight`, within
-        a fold too, where scikit-learn weights none; other scores are, if a
-        scorer asks for it (`set_score_request`).
+        "evidence" are criteria of their own, and take none. Scores are weighted by
+        `sample_weight`, within a fold too: those of a scorer if it takes weights, and,
+        where metadata is routed, asks for them (`set_score_request`); those of a
+        function of (y, prediction) are not.
     rule : "min" or "1se"
         The best mean score, or the largest alpha within one standard error of it; of
         equal scores that of the largest alpha.

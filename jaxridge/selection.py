@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
+from sklearn import get_config
 from sklearn.base import BaseEstimator, RegressorMixin, is_classifier
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.utils.metadata_routing import get_routing_for_object
@@ -304,15 +305,30 @@ class _Given(RegressorMixin, BaseEstimator):
         return X
 
 
+def _said(scorer: Any, *shown: Any, weight: np.ndarray | None) -> float:
+    """Return what a scorer says, weighted if it takes weights."""
+    if weight is not None:
+        try:
+            return float(scorer(*shown, sample_weight=weight))
+        except TypeError as error:
+            if "sample_weight" not in str(error):
+                raise
+    return float(scorer(*shown))
+
+
 def _judge_of_scorer(scorer: Any, told: Any) -> Judge:
-    """Show a scorer predictions, targets as `told` says them, and weights if asked."""
+    """Show a scorer predictions, targets as `told` says them, and weights.
+
+    Those if it takes any, and where metadata is routed, if it asks for them.
+    """
     asks = get_routing_for_object(scorer).consumes("score", ["sample_weight"])
+    offered = asks or not get_config()["enable_metadata_routing"]
 
     def judge(y: Any, prediction: np.ndarray, weight: np.ndarray | None) -> float:
         true = told.predict(y) if is_classifier(told) else y
-        given = {"sample_weight": weight} if asks and weight is not None else {}
         try:
-            return float(scorer(told, prediction, true, **given))
+            offer = weight if offered else None
+            return _said(scorer, told, prediction, true, weight=offer)
         except (AttributeError, TypeError, ValueError) as error:
             if "predict_proba" in str(error):
                 raise ValueError(

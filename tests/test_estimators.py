@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 import sklearn
 from scipy import sparse
-from sklearn import linear_model
+from sklearn import linear_model, metrics
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes
 from sklearn.inspection import permutation_importance
@@ -1119,6 +1119,34 @@ def test_a_scorer_that_asks_for_weights_is_given_them():
         )
     assert ours.alpha_ == theirs.alpha_
     np.testing.assert_allclose(ours.best_score_, theirs.best_score_, rtol=EXACT)
+
+
+@pytest.mark.parametrize("folds", [KFold(4), LeaveOneOut()])
+@pytest.mark.parametrize(
+    ("scoring", "metric"),
+    [
+        ("explained_variance", metrics.explained_variance_score),
+        (make_scorer(metrics.r2_score), metrics.r2_score),
+        ("neg_max_error", lambda y, p, sample_weight: -metrics.max_error(y, p)),
+    ],
+)
+def test_a_scorer_that_takes_weights_is_given_them(scoring, metric, folds):
+    loo, y = isinstance(folds, LeaveOneOut), Y[:, 0]
+    predicted = np.empty((len(ALPHAS), M))
+    pairs = list(folds.split(X))
+    for train, test in pairs:
+        for at, alpha in enumerate(ALPHAS):
+            model = linear_model.Ridge(alpha).fit(X[train], y[train], WEIGHT[train])
+            predicted[at, test] = model.predict(X[test])
+    judged = [slice(None)] if loo else [test for _, test in pairs]
+    expected = [
+        np.mean([metric(y[i], p[i], sample_weight=WEIGHT[i]) for i in judged])
+        for p in predicted
+    ]
+    ours = RidgeCV(ALPHAS, cv=None if loo else folds, scoring=scoring)
+    ours.fit(X, y, sample_weight=WEIGHT)
+    assert ours.alpha_ == ALPHAS[np.argmax(expected)]
+    np.testing.assert_allclose(ours.best_score_, max(expected), rtol=EXACT)
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int8])
