@@ -59,6 +59,7 @@ class ParamsPath(NamedTuple):
         Of several targets also each at a penalty of its own: `index` of shape
         (n_targets,), as ``choose(scores, per_target=True).index`` is.
         """
+        index = _in_grid("index", index, len(self.coef))
         if not np.ndim(index):
             return Params(self.coef[index], self.intercept[index])
         if np.shape(index) != self.coef.shape[2:]:
@@ -72,7 +73,20 @@ class ParamsPath(NamedTuple):
 
     def among(self, indices: Array | np.ndarray) -> "ParamsPath":
         """Return the params at some penalties, by their places in the grid."""
+        indices = _in_grid("indices", indices, len(self.coef))
         return ParamsPath(self.coef[indices], self.intercept[indices])
+
+
+def _in_grid(name: str, places: Any, count: int) -> Any:
+    """Return places in a grid; JAX would move those beyond it to its end."""
+    if checks.is_traced(places):
+        return places
+    places = np.asarray(places)
+    if places.size and not -count <= places.min() <= places.max() < count:
+        raise IndexError(
+            f"`{name}` must be places in a grid of {count} penalties, got {places}"
+        )
+    return places
 
 
 @in_kind_of_input

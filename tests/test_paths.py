@@ -189,3 +189,15 @@ def test_a_path_is_printed_as_a_table():
 def test_arguments_that_cannot_be_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         path(**{"X": TALL.X, "y": TALL.y, "lams": [1.0]} | options)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
+def test_places_beyond_the_grid_are_refused(kind):
+    params = ParamsPath(kind(np.ones((3, 4))), kind(np.arange(3.0)))
+    assert params.among([0, -1]).intercept.tolist() == [0, 2]
+    assert params.at(2).intercept == 2
+    for wrong in (3, -4):
+        with pytest.raises(IndexError, match="`index` must be places in a grid of 3"):
+            params.at(wrong)
+        with pytest.raises(IndexError, match="`indices` must be places in a grid of"):
+            params.among([0, wrong])
