@@ -81,16 +81,10 @@ def scores_by_folds(
         return scores_of_folds(grid, per_fold, kind.greater_is_better, route)
 
     def automatic() -> Array:
-        (m, n), shared = data.X.shape, learner is untouched and masks.is_partition
-        if (
-            shared
-            and found_by is None
-            and precision != FAST
-            and len(masks.held) * n < m
-        ):
-            rows.parts(
-                masks.held
-            )  # sums that scores need, and that the grid is made of
+        m, n = data.X.shape
+        exact = found_by is None and precision != FAST and learner is untouched
+        if exact and masks.is_partition and len(masks.held) * n < m:
+            rows.parts(masks.held)  # of which the grid is made then, and the scores
         return grid_of_known(rows, fit_intercept, learner)
 
     return on_grid(score, lams, data.X.dtype, automatic)
