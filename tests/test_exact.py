@@ -144,7 +144,7 @@ def test_few_penalties_are_scored_in_single_precision(name, fit_intercept):
 
 
 # Of columns that depend on each other they cannot know whether they lost digits.
-@pytest.mark.filterwarnings("ignore:Moments are not precise")
+@pytest.mark.filterwarnings("ignore:sums of products are not precise")
 @pytest.mark.parametrize(("name", "fit_intercept"), ONE_SHAPE)
 def test_moments_are_scored_as_by_refitting(name, fit_intercept):
     X, y, weight = CASES[name]

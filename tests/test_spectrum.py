@@ -89,11 +89,11 @@ def test_moments_that_have_lost_digits_say_so():
     X, y = rows((24, 4), 1.0)
     X[:, 3] = X[:, 0] + 1e-9 * X[:, 3]
     sums = moments_of(X, y, 3)
-    with pytest.warns(UserWarning, match="pass the rows"):
+    with pytest.warns(UserWarning, match="pass dense rows"):
         path(sums, None, [0.0])
-    with pytest.warns(UserWarning, match="pass the rows"):
+    with pytest.warns(UserWarning, match="pass dense rows"):
         cross_validate(sums, None, [0.0])
-    with pytest.warns(UserWarning, match="pass the rows"):
+    with pytest.warns(UserWarning, match="pass dense rows"):
         cross_validate(moments_of(X, X @ np.ones(4), 3), None, [1e-6])
 
 
