@@ -179,8 +179,11 @@ def contenders(arrays: Any, problem: Any, compiling: list[float]) -> dict[str, W
         watched = peak.watched(once)
         watched()
         spent = sum(compiling) - before
-        watched()
-        size = working_bytes(fit) if name.startswith("vmapped") else None
+        size = None
+        if name.startswith("vmapped"):
+            size = working_bytes(watched)
+        else:
+            watched()
         warm[name] = Warm(fit, spent, size, peak)
     return warm
 

@@ -66,7 +66,7 @@ def moments_of_batches(batches: Iterable[tuple[Any, ...]], folds: int = 5) -> Mo
     for number, batch in checked:
         part = moments_of_batch(*batch)
         if sums is not None:
-            _alike(number, part.xy, sums.xy)
+            _alike(number, _kind(part.x, part.y), _kind(sums.x, sums.y))
         sums = part if sums is None else sums + part
     assert sums is not None
     return sums
@@ -89,11 +89,9 @@ def _sent(checked: Callable[[], Iterator[tuple[int, Batch]]], doubles: bool) -> 
         before = None
         for number, (X, y, weight, held) in _under(doubles, checked()):
             rows = as_tile(X, y, weight)
-            like = jax.ShapeDtypeStruct(
-                (1, rows.X.shape[1], rows.Y.shape[1]), rows.X.dtype
-            )
-            before = before or like
-            _alike(number, like, before)
+            kind = _kind(rows.X, rows.Y)
+            before = before or kind
+            _alike(number, kind, before)
             yield rows, held
 
     return moments_of_tiles(tiles())
@@ -109,17 +107,25 @@ def _under(doubles: bool, batches: Iterator[T]) -> Iterator[T]:
         yield one
 
 
-def _alike(number: int, xy: Any, before: Any) -> None:
+Kind = tuple[tuple[int, int], Any]
+
+
+def _kind(X: Any, Y: Any) -> Kind:
+    """Return how many columns and targets rows, or means of them, have, and a dtype."""
+    return (X.shape[1], Y.shape[1]), X.dtype
+
+
+def _alike(number: int, kind: Kind, before: Kind) -> None:
     """Refuse batches of other columns, targets or precision than those before."""
-    if xy.shape[1:] != before.shape[1:]:
+    if kind[0] != before[0]:
         raise ValueError(
-            f"`batches`: number {number} has {xy.shape[1:]} columns and targets, those "
-            f"before it {before.shape[1:]}"
+            f"`batches`: number {number} has {kind[0]} columns and targets, those "
+            f"before it {before[0]}"
         )
-    if xy.dtype != before.dtype:
+    if kind[1] != before[1]:
         raise ValueError(
-            f"`batches`: number {number} is summed in {xy.dtype}, those before it in "
-            f"{before.dtype}: pass all in one dtype, of which the digits are known"
+            f"`batches`: number {number} is summed in {kind[1]}, those before it in "
+            f"{before[1]}: pass all in one dtype, of which the digits are known"
         )
 
 
