@@ -99,9 +99,24 @@ def _section(path: Path) -> str:
     routes = timed(record)
     if routes:
         parts += [switch_table(switches(routes), "github"), in_words(routes)]
+    parts += _largest_errors(record)
     if path.with_suffix(".png").exists():
         parts.append(f"![what was measured](records/{path.stem}.png)")
     return "\n\n".join(parts) + "\n"
+
+
+def _largest_errors(record: dict) -> list[str]:
+    """Say how far routes, and all along a size that grew, are from float64."""
+    found: dict[str, float] = {}
+    for case in record["benchmarks"]:
+        for kind in ("route", "scaling"):
+            told = case["extra_info"].get(kind)
+            if isinstance(told, dict) and "error_against_float64" in told:
+                dtype = told.get("dtype") or told["route"].split(", ")[-1]
+                error = told["error_against_float64"]
+                found[dtype] = max(error, found.get(dtype, 0.0))
+    listed = ", ".join(f"{error:.1e} of {dtype}" for dtype, error in found.items())
+    return [f"The largest error of all these is {listed} rows."] if found else []
 
 
 if __name__ == "__main__":
