@@ -37,6 +37,7 @@ class Request:
     standardize: bool
     missing: str
     categorical: str
+    text: tuple[str, ...]  # whatever it looks like
     max_levels: int
     weight: str | None
     drop: tuple[str, ...]
@@ -106,6 +107,7 @@ def encoding_for(table: Any, targets: Sequence[str], request: Request) -> Encodi
             *([request.group] if request.group else []),
         ),
         categorical=request.categorical,
+        text=request.text,
         max_levels=request.max_levels,
         missing=request.missing,
     )

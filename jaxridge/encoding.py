@@ -6,7 +6,7 @@ with the model, and applied by column name to every later table.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from jaxridge.kinds import (
     kind_of,
     refuse_dates,
     refuse_other_than_numbers,
-    refuse_slips,
+    refuse_slip,
     refuse_text,
     refuse_unknown,
     slip_in,
@@ -96,6 +96,7 @@ def learn_encoding(
     weight: str | None = None,
     drop: Iterable[str] = (),
     categorical: str = "error",
+    text: Collection[str] = (),
     max_levels: int = 50,
     missing: str = "error",
 ) -> Encoding:
@@ -115,6 +116,8 @@ def learn_encoding(
         What to do with columns of text. "onehot" makes a 0/1 column for each of the
         `max_levels` most frequent levels and one for all the others; it refuses columns
         of dates and columns where nearly every row has a level of its own.
+    text : collection of str
+        Columns that hold text, whatever it looks like.
     max_levels : int
         How many levels of a text column get a column of their own, at least 1.
     missing : "error", "drop" or "mean"
@@ -136,21 +139,17 @@ def learn_encoding(
     wanted = [*targets, *([weight] if weight else [])]
     _refuse_two_roles(wanted, drop)
     used = {*wanted, *drop}
-    for name in sorted(used):
+
+    def slip(name: str) -> str:
+        return "" if name in text else slip_in(table.column(name))
+
+    for name in sorted(used | {*text}):
         refuse_unknown(name, table)
     refuse_other_than_numbers(table, wanted)
     notes: list[str] = []
-    index = [n for n in table.column_names if n not in used and re.fullmatch(INDEX, n)]
-    for name in index:
-        what = f"index {name!r}" if name else "unnamed first column"
-        notes.append(f"left out the {what}, as pandas writes the names of rows")
-    kinds = {
-        name: kind_of(name, table.column(name))
-        for name in table.column_names
-        if name not in used and name not in index
-    }
+    kinds = _kinds(table, used, text, notes)
     if categorical == "error":
-        refuse_text(table, [name for name, kind in kinds.items() if kind == "text"])
+        refuse_text({n: slip(n) for n, kind in kinds.items() if kind == "text"})
     columns: list[Column] = []
     others = [name for name, kind in kinds.items() if kind != "number"]
     kept = [name for name in kinds if name not in others or categorical != "drop"]
@@ -163,13 +162,29 @@ def learn_encoding(
             notes.append(f"left out column {name!r}, which holds {kind}")
         else:
             refuse_dates(name, kind)
-            text, all_rows = as_text(fitted.column(name)), table.column(name)
-            columns.append(_one_hot(name, text, all_rows, max_levels, missing, notes))
+            values, fault = as_text(fitted.column(name)), slip(name)
+            columns.append(_one_hot(name, values, fault, max_levels, missing, notes))
     if not columns:
         raise ValueError(f"no column is left to predict {targets[0]!r} from")
     encoding = Encoding(tuple(targets), tuple(columns), weight, missing, tuple(notes))
     _refuse_namesakes(encoding.features)
     return encoding
+
+
+def _kinds(
+    table: Any, used: Collection[str], text: Collection[str], notes: list[str]
+) -> dict[str, str]:
+    """Return what each column holds that is not used otherwise, nor an index."""
+    index = [n for n in table.column_names if n not in used and re.fullmatch(INDEX, n)]
+    for name in index:
+        what = f"index {name!r}" if name else "unnamed first column"
+        notes.append(f"left out the {what}, as pandas writes the names of rows")
+    kinds = {
+        name: kind_of(name, table.column(name))
+        for name in table.column_names
+        if name not in used and name not in index
+    }
+    return kinds | dict.fromkeys(kinds.keys() & text, "text")
 
 
 def encode(table: pa.Table, encoding: Encoding) -> Encoded:
@@ -324,12 +339,12 @@ def _fitted(table: Any, text: list[str], needed: list[str]) -> Any:
 def _one_hot(
     name: str,
     text: pa.ChunkedArray,
-    values: pa.ChunkedArray,
+    slip: str,
     max_levels: int,
     missing: str,
     notes: list[str],
 ) -> Column:
-    """Return the levels of `text`, of rows that are fitted; `values` has them all."""
+    """Return the levels of a column's text, of rows that are fitted."""
     present = text.drop_null()
     counts = pc.value_counts(present)
     counted = sorted(
@@ -338,7 +353,7 @@ def _one_hot(
     )
     rows, distinct = len(present), len(counted)
     if rows >= 10 and (distinct >= 0.9 * rows or distinct > max(max_levels, rows / 2)):
-        refuse_slips(name, values)
+        refuse_slip(name, slip)
         raise ValueError(
             f"column {name!r} has {distinct} levels in {rows} rows, like an id or free "
             f"text: leave it out with {dropping(name)}"
@@ -359,7 +374,7 @@ def _one_hot(
         )
     else:
         notes.append(f"column {name!r}: text, encoded as {distinct} levels")
-    if slip := slip_in(values):
+    if slip:
         notes.append(f"column {name!r} {slip}, if it is to be one of numbers")
     if text.null_count and missing == "mean":
         levels.append(MISSING)

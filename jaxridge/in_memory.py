@@ -107,7 +107,8 @@ def _trial(request: Request, rows: int, groups: np.ndarray | None) -> Trial:
 def _table(request: Request) -> tuple[pa.Table, tuple[str, ...]]:
     if request.data is None:
         return diabetes(), request.targets or (DIABETES_TARGET,)
-    return read_table(request.data, progress=True), request.targets
+    table = read_table(request.data, text=request.text, progress=True)
+    return table, request.targets
 
 
 def _groups(table: pa.Table, request: Request, kept: np.ndarray) -> np.ndarray | None:

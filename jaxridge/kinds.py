@@ -3,7 +3,7 @@
 import difflib
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -135,9 +135,9 @@ def _first_where(text: pa.ChunkedArray, which: pa.ChunkedArray) -> tuple[int, st
     return at + 1, text[at].as_py()
 
 
-def refuse_slips(name: str, values: pa.ChunkedArray) -> None:
-    """Refuse text that is numbers but for a few values."""
-    if slip := slip_in(values):
+def refuse_slip(name: str, slip: str) -> None:
+    """Refuse text that is numbers but for a few values, as `slip_in` says."""
+    if slip:
         raise ValueError(f"column {name!r} {slip}, or use {dropping(name)}")
 
 
@@ -181,12 +181,12 @@ def _instead(values: pa.ChunkedArray) -> str:
     return f"it holds text or dates, {value!r} in row {row}"
 
 
-def refuse_text(table: pa.Table, names: list[str]) -> None:
-    """Refuse text where nothing is to be made of it."""
-    for name in names:
-        refuse_slips(name, table.column(name))
-    if names:
-        listed = ", ".join(repr(name) for name in names)
+def refuse_text(slips: Mapping[str, str]) -> None:
+    """Refuse columns of text, if there are any, each with what `slip_in` says of it."""
+    for name, slip in slips.items():
+        refuse_slip(name, slip)
+    if slips:
+        listed = ", ".join(repr(name) for name in slips)
         raise ValueError(
             f"column(s) {listed} hold text: --categorical onehot encodes them, "
             "--categorical drop leaves them out"

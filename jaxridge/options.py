@@ -209,6 +209,14 @@ def fit_options(command: Callable[..., None]) -> Callable[..., None]:
                 help="Text columns: refuse, drop, or encode as 0/1 columns.",
             ),
             option(
+                "--text",
+                metavar="COLS",
+                multiple=True,
+                callback=_names,
+                help="Columns of text that looks like numbers, such as codes, "
+                "separated by commas: 07102 is then not 7102, nor near 7103.",
+            ),
+            option(
                 "--max-levels",
                 type=click.IntRange(min=1),
                 default=50,

@@ -1,6 +1,6 @@
 """A Parquet file too large for memory: its columns and rows, a piece at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +8,7 @@ import pyarrow.parquet
 
 from jaxridge.kinds import is_text
 from jaxridge.progress import bar
-from jaxridge.tables import UNREADABLE, check_names
+from jaxridge.tables import UNREADABLE, check_names, worded
 
 BATCH_BYTES = 2**25  # of numbers, read at a time
 FEWEST_ROWS = 2**10  # of a batch
@@ -22,15 +22,19 @@ def bytes_in_memory(path: Path) -> int:
 
 
 class Stored:
-    """The rows of a file, which answers as an Arrow table does, but holds none."""
+    """The rows of a file, which answers as an Arrow table does, but holds none.
 
-    def __init__(self, path: Path) -> None:
+    Columns of `text` hold that, whatever it looks like.
+    """
+
+    def __init__(self, path: Path, text: Collection[str] = ()) -> None:
         schema = pa.parquet.read_schema(path)
         check_names(path, schema.names)
-        text = [one.name for one in schema if is_text(one.type)]
+        written = [one.name for one in schema if is_text(one.type)]
         self._file = pa.parquet.ParquetFile(
-            path, read_dictionary=text, buffer_size=READ_BYTES, pre_buffer=False
+            path, read_dictionary=written, buffer_size=READ_BYTES, pre_buffer=False
         )
+        self._text = {*written, *text}
         self._name = path.name
         self.column_names: list[str] = list(schema.names)
         self.num_rows: int = self._file.metadata.num_rows
@@ -70,12 +74,14 @@ class Stored:
 
     def is_text(self, name: str) -> bool:
         """Whether a column holds text."""
-        return is_text(self._file.schema_arrow.field(name).type)
+        return name in self._text
 
     def batches(self, rows: int, names: list[str]) -> Iterator[pa.RecordBatch]:
         """Yield the rows, of some columns, so many at a time."""
         try:
-            yield from self._file.iter_batches(rows, columns=names, use_threads=False)
+            some = self._file.iter_batches(rows, columns=names, use_threads=False)
+            for batch in some:
+                yield worded(batch, self._text)
         except UNREADABLE as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"{self._name} cannot be read further: {reason}") from None

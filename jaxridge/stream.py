@@ -79,7 +79,7 @@ def fit_in_passes(request: Request) -> Generator[str, None, Fitted]:
     """Choose λ for a file and fit it, and say what is done to its rows."""
     _refuse_what_needs_rows(request)
     started, path = time.perf_counter(), Path(str(request.data))
-    stored = Stored(path)
+    stored = Stored(path, request.text)
     yield (
         f"{path.name} would fill {bytes_in_memory(path) / 1e9:.2g} GB: read in pieces, "
         "of which sums are kept"
@@ -320,7 +320,8 @@ def _tested(
     path = Path(str(request.test))
     if path.is_file() and is_parquet(path):
         width = len(encoding.features)
-        tables = Stored(path).pieces(encoding.needed(), width, "testing")
+        held = Stored(path, encoding.text)
+        tables = held.pieces(encoding.needed(), width, "testing")
     else:
         tables = iter([(0, read_table(path, text=encoding.text, progress=True))])
     for _, table in tables:

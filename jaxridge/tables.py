@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from jaxridge.kinds import DIGITS, is_text
+from jaxridge.kinds import DIGITS, as_text, is_text
 from jaxridge.progress import bar
 
 PARQUET_MAGIC, PARQUET_NAMES = b"PAR1", (".parquet", ".pq")
@@ -39,7 +39,7 @@ def read_table(
         The file. Parquet is recognised by its first and last bytes, everything else is
         CSV.
     text : collection of str
-        Columns of a CSV file that hold text, whatever it looks like.
+        Columns that hold text, whatever it looks like.
     progress : bool
         Show a bar of bytes read, if standard error is a terminal.
 
@@ -65,7 +65,7 @@ def read_table(
     try:
         if is_parquet(path):
             check_names(path, pa.parquet.read_schema(path).names)
-            table = pa.parquet.read_table(path)
+            table = worded(pa.parquet.read_table(path), text)
         elif path.suffix.lower() in PARQUET_NAMES:
             raise ValueError(f"{path} is not a Parquet file, whatever its name says")
         else:
@@ -76,6 +76,15 @@ def read_table(
     check_names(path, table.column_names)
     if table.num_rows == 0:
         raise ValueError(f"{path} has column names but no rows")
+    return table
+
+
+def worded(table: Any, text: Collection[str]) -> Any:
+    """Return a table, or some rows of one, with some of its columns as text."""
+    for place, column in enumerate(table.schema):
+        if column.name in text and not is_text(column.type):
+            values = as_text(table.column(place)).dictionary_encode()
+            table = table.set_column(place, column.name, values)
     return table
 
 

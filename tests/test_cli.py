@@ -609,6 +609,31 @@ def test_columns_are_dropped_by_any_name(run):
     assert code == 2 and "no column has a name of several lines" in err
 
 
+def test_codes_are_text_if_the_user_says_so(run):
+    codes, y = ["07102", "7102", "07103"], [1.0, -3.0, 2.0]
+    Path("data.csv").write_text(
+        "code,a,y\n"
+        + "".join(f"{codes[i % 3]},{i % 7},{y[i % 3] + 0.01 * i}\n" for i in range(60))
+    )
+    base = ("fit", "data.csv", "--target", "y", "--lambdas", "1e-6,1")
+    base += ("--categorical", "onehot")
+    assert "no column 'codes': did you mean 'code'" in run(*base, "--text", "codes")[2]
+    assert "holds numbers stored as text" in run(*base, "--text", "y")[2]
+    assert "2 columns as 2 features" in run(*base)[1]
+    code, out, err = run(*base, "--text", "code")
+    assert code == 0, err
+    result = json.loads(Path("jaxridge-fit/result.json").read_text())
+    assert sorted(result["features"]) == [
+        "a",
+        *(f"code={one}" for one in sorted(codes)),
+    ]
+    Path("new.csv").write_text("a,code\n3,07102\n3,7102\n3,7103\n")
+    code, _, err = run("predict", "jaxridge-fit", "new.csv", "-o", "p.csv")
+    assert code == 0 and "column 'code': 1 rows have a level" in err
+    one, other = [float(row["prediction"]) for row in read("p.csv")][:2]
+    assert one - other == pytest.approx(4, abs=0.1)
+
+
 def test_nan_in_parquet_is_missing_whatever_the_column_is_for(run):
     columns = numbers()
     text = np.array(["A", "1", "2"])[np.arange(60) % 3]

@@ -74,7 +74,7 @@ def flat(result):
 @pytest.mark.parametrize(
     "options",
     [
-        ("--cv", "gcv", "--drop", "who", "--weight", "w"),
+        ("--cv", "gcv", "--drop", "who", "--weight", "w", "--text", "code"),
         ("--cv", "evidence", "--drop", "who,w", "--no-standardize"),
         ("--cv", "3", "--time-ordered", "--drop", "who,w", "--test", "0.25"),
         ("--cv", "gcv", "--drop", "who,w", "--no-intercept", "--test", "same.parquet"),
@@ -82,7 +82,7 @@ def flat(result):
     ids=lambda options: options[1],
 )
 def test_a_fit_in_pieces_is_that_of_rows(run, options):
-    shutil.copy(write(), "same.parquet")
+    shutil.copy(write(code=np.arange(M) ** 2 % 11), "same.parquet")
     assert run(*FIT, *options, "--out", "rows")[0] == 0
     code, out, err = run(*FIT, *options, *PIECES, "--out", "pieces")
     assert code == 0 and "read in pieces" in out and not err
