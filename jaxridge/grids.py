@@ -36,7 +36,9 @@ from jaxridge.spectrum import Spectrum, condition, of_sums
 
 COUNT, MOST = 100, 10**6
 REMAINDER = 0.01  # degrees of freedom lost at the least penalty, left at the largest
-DECADES = 3  # by which a grid is extended
+# A grid goes on by so many penalties over three decades: of as many each time, so that
+# what XLA compiled for one extension serves all.
+FURTHER = np.geomspace(1, 1e3, 34)[1:]
 GAIN = 1e-3
 TENTH = 0.1  # of the least s² may be rounding
 # What the best at an edge of an automatic grid means.
@@ -231,12 +233,10 @@ def _sharp(
 
 
 def _beyond(lams: np.ndarray, edge: int, dtype: Any) -> np.ndarray:
-    """Return three decades beyond an edge of an increasing grid, as dense as it is."""
+    """Return three decades beyond an edge of an increasing grid."""
     limits = jnp.finfo(dtype)
-    step = np.log(lams[-1] / lams[0]) / (len(lams) - 1)
-    steps = step * np.arange(1, 1 + max(1, round(DECADES * np.log(10) / step)))
     with np.errstate(over="ignore", under="ignore"):
-        found = lams[-1] * np.exp(steps) if edge else lams[0] * np.exp(-steps[::-1])
+        found = lams[-1] * FURTHER if edge else lams[0] / FURTHER[::-1]
     return found[(found > float(limits.tiny)) & (found < float(limits.max))]
 
 
