@@ -27,6 +27,7 @@ from jaxridge.data import (
     mean_square,
     weighted_mean,
 )
+from jaxridge.excerpt import where_known
 from jaxridge.moments import Moments, about_centre
 from jaxridge.objective import (
     Params,
@@ -68,6 +69,7 @@ class Certificate(NamedTuple):
     condition: Float[Array, ""]
     route: Route
 
+    @where_known
     def __str__(self) -> str:
         """Return one line for each penalty, and the route."""
         rows = list(zip(self.lams, self.autodiff, self.by_hand, strict=True))

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxridge import checks
 from jaxridge.data import in_kind_of_input
-from jaxridge.excerpt import excerpt
+from jaxridge.excerpt import excerpt, where_known
 from jaxridge.programs import quick_if_few
 from jaxridge.routes import Route
 
@@ -49,6 +49,7 @@ class Scores(NamedTuple):
     greater_is_better: Bool[Array, ""]
     route: Route = Route()
 
+    @where_known
     def __str__(self) -> str:
         """Return one line for each penalty, at most twelve spread over the grid."""
         mean, error = (
@@ -83,6 +84,7 @@ class Evidence(NamedTuple):
     noise: Float[Array, "L *t"]
     route: Route = Route()
 
+    @where_known
     def __str__(self) -> str:
         """Return one line for each penalty, at most twelve spread over the grid."""
         return str(Scores(*self[:5]))
@@ -110,6 +112,7 @@ class Choice:
     index: Int[Array, "*t"]
     at_edge: Bool[Array, "*t"]
 
+    @where_known
     def __str__(self) -> str:
         """Return the penalty, or the range of penalties, in words."""
         lam = np.atleast_1d(self.lam)

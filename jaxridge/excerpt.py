@@ -1,12 +1,25 @@
-"""A long table as text: a few of its rows, spread over all of them."""
+"""Results as text: of a long table a few rows, spread over all of them."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
+from jaxridge import checks
+
 ROWS_SHOWN = 12
+
+
+def where_known(tell: Callable[[Any], str]) -> Callable[[Any], str]:
+    """Let a result tell its numbers where they are known, and what it is if traced."""
+
+    @functools.wraps(tell)
+    def told(self: Any) -> str:
+        return repr(self) if checks.any_traced(self) else tell(self)
+
+    return told
 
 
 def excerpt(

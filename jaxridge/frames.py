@@ -31,6 +31,8 @@ def validated(estimator: Any, X: Any, *y: Any, reset: bool = True, **how: Any) -
         is no number, nothing, or missing values, by name.
     """
     checked = {"accept_sparse": SPARSE, "dtype": [np.float64, np.float32]} | how
+    for name, given in (("X", X), *(("y", array) for array in y)):
+        _refuse_traced(name, given)
     try:
         frame = _usable(X)
     except DuplicateError as error:
@@ -70,6 +72,14 @@ def _whole_numbers(given: Any) -> Iterator[np.ndarray]:
     for column in columns:
         if isinstance(column, np.ndarray) and column.dtype in (np.int64, np.uint64):
             yield column
+
+
+def _refuse_traced(name: str, array: Any) -> None:
+    if checks.any_traced(array):
+        raise TypeError(
+            f"`{name}` is being traced, by jit, vmap or grad, and estimators compute "
+            "with NumPy: call `jaxridge.solve` or `path` there"
+        )
 
 
 def _refuse_masked(name: str, array: Any) -> None:
@@ -113,6 +123,7 @@ def sample_weights(weight: Any, X: Any) -> np.ndarray | None:
     """Return a weight for each row of X, in its dtype; None where all are alike."""
     if weight is None:
         return None
+    _refuse_traced("sample_weight", weight)
     if isinstance(weight, list | tuple):
         checks.axes("sample_weight", weight)
     _refuse_masked("sample_weight", weight)

@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from jaxridge import checks
 from jaxridge.data import ArrayLike, in_kind_of_input
+from jaxridge.excerpt import where_known
 from jaxridge.objective import (
     Params,
     cost,
@@ -47,6 +48,7 @@ class GradientCheck(NamedTuple):
     relative_difference: Float[Array, ""]
     central_difference: Float[Array, ""]
 
+    @where_known
     def __str__(self) -> str:
         """Return the gradients side by side, at most ten components of them."""
         columns = [

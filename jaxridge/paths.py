@@ -21,7 +21,7 @@ from jaxridge.data import (
     in_kind_of_input,
     intercept_at,
 )
-from jaxridge.excerpt import excerpt
+from jaxridge.excerpt import excerpt, where_known
 from jaxridge.factors import answer
 from jaxridge.moments import Moments, about_centre, as_one
 from jaxridge.nodes import Nodes, nodes_for
@@ -69,6 +69,7 @@ class Path(NamedTuple):
         """How the coefficients were computed."""
         return self.certificate.route
 
+    @where_known
     def __str__(self) -> str:
         """Return one line for each penalty, at most twelve spread over the grid."""
         coef = np.asarray(self.params.coef).reshape(len(self.lams), -1)

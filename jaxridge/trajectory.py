@@ -18,7 +18,7 @@ from jaxridge import accelerator
 from jaxridge.data import Data, intercept_at
 from jaxridge.derivatives import OF_DESCENT, without_derivative
 from jaxridge.draws import draw
-from jaxridge.excerpt import excerpt
+from jaxridge.excerpt import excerpt, where_known
 from jaxridge.landscape import Landscape, cost_there
 from jaxridge.objective import Params, ParamsPath
 from jaxridge.optimizers import known_to_work, lbfgs, safe_step
@@ -69,6 +69,7 @@ class Descent(NamedTuple):
     converged: Bool[Array, "*lams"]
     gradient_norm: Float[Array, "*lams"]
 
+    @where_known
     def __str__(self) -> str:
         """Return one line for each penalty, at most twelve spread over the grid."""
         columns = (

@@ -411,6 +411,18 @@ def test_jax_arrays_come_in():
     assert model.coef_.dtype == np.float32 and type(model.coef_) is np.ndarray
 
 
+def test_traced_rows_are_refused_in_words():
+    model = Ridge().fit(X, Y[:, 0])
+    for call, name in (
+        (lambda x: Ridge().fit(x, Y).coef_, "X"),
+        (lambda x: Ridge().fit(X, x[:, 0]).coef_, "y"),
+        (lambda x: Ridge().fit(X, Y, sample_weight=x[:, 0]).coef_, "sample_weight"),
+        (model.predict, "X"),
+    ):
+        with pytest.raises(TypeError, match=f"`{name}` is being traced"):
+            jax.jit(call)(X)
+
+
 DAYS = pd.date_range("2020-01-01", periods=M)
 
 

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from helpers import SHAPES, TALL, brute, centred_rows, norm
 
-from jaxridge import Params, ParamsPath, Path, path, solve
+from jaxridge import (
+    Params,
+    ParamsPath,
+    Path,
+    choose,
+    cross_validate,
+    path,
+    solve,
+    sweep,
+)
 
 LAMS = np.array([0.3, 1e6, 0.0, 10.0, 0.3])
 RUNS = [(name, True) for name in SHAPES] + [
@@ -172,6 +181,23 @@ def test_a_path_is_printed_as_a_table():
     assert rows.shape == (12, 3)
     np.testing.assert_allclose(rows[[0, -1], 0], [0.01, 100])
     assert (np.diff(rows, axis=0) * [1, -1, -1] > 0).all()
+
+
+def test_results_that_are_traced_are_printed_as_such():
+    told = []
+
+    @jax.jit
+    def fit(X, y):
+        found = path(X, y, LAMS)
+        told.extend([str(found), str(found.certificate)])
+        scores = cross_validate(X, y, LAMS)
+        told.extend([str(scores), str(choose(scores))])
+        told.append(str(sweep(X, y, LAMS, max_steps=2)))
+        return found
+
+    fit(jnp.asarray(TALL.X), jnp.asarray(TALL.y))
+    names = ("Path", "Certificate", "Scores", "Choice", "Descent")
+    assert [one.split("(")[0] for one in told] == list(names)
 
 
 @pytest.mark.parametrize(
