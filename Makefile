@@ -19,13 +19,16 @@ $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "jaxridge needs Python 3.11 or newer"; exit 1; }
 	$(PYTHON) -m venv .venv
 
+# Of what is installed little is imported, and only that need be compiled.
+PIP := $(BIN)/python -m pip install --quiet --no-compile
+
 .venv/installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable .
+	$(PIP) --editable .
 	@touch $@
 
-.venv/installed-dev: .venv/installed
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
-	@touch $@
+.venv/installed-dev: pyproject.toml | $(BIN)/python
+	$(PIP) --editable ".[dev]"
+	@touch .venv/installed $@
 
 demo: .venv/installed
 	$(BIN)/jaxridge demo --out jaxridge-demo
@@ -33,14 +36,13 @@ demo: .venv/installed
 	$(BIN)/jaxridge fit --test 0.2 --report --out jaxridge-demo/diabetes
 
 .venv/installed-rivals: .venv/installed-dev
-	$(BIN)/python -m pip install --quiet --editable ".[rivals]"
+	$(PIP) --editable ".[rivals]"
 	@touch $@
 
-# What keeps one core busy runs beside its like; the unit tests take both.
+# What keeps one core busy runs beside its like, longest first; the unit tests take both.
 test: lint
-	$(MAKE) -j2 --output-sync types notebooks
+	$(MAKE) -j2 --output-sync notebooks bench-toy types readme
 	$(MAKE) unit
-	$(MAKE) -j2 --output-sync readme bench-toy
 
 lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
@@ -68,7 +70,7 @@ readme: .venv/installed-dev
 	$(BIN)/python -m pytest README.md -q
 
 notebooks: .venv/installed-dev
-	$(BIN)/python -m pytest -n 2 notebooks -q
+	$(BIN)/python -m pytest notebooks -q
 
 bench-toy: .venv/installed-dev
 	$(BIN)/python -m pytest benchmarks --toy -q --benchmark-columns=median
@@ -87,7 +89,7 @@ bench-full: .venv/installed-rivals
 	$(BIN)/python -m benchmarks.show $(RECORDS)/latest/full.json
 
 .venv/installed-gpu: .venv/installed-rivals
-	$(BIN)/python -m pip install --quiet --editable ".[cuda]" torch
+	$(PIP) --editable ".[cuda]" torch
 	@touch $@
 
 bench-gpu: .venv/installed-gpu

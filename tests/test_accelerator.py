@@ -22,29 +22,31 @@ from jaxridge import (
     tiles,
 )
 from jaxridge.moments import Moments
-from jaxridge.routes import Route
 
 LAMS = np.array([0.5, 30.0, 3.0])
 TALL, WIDE = problem(60, 5, 3, weighted=True), problem(11, 30, 3, weighted=True)
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes."
 
 
-@pytest.fixture
-def pretended(monkeypatch):
-    """Let the CPU pass for a GPU, of which plans know the prices."""
+@pytest.fixture(scope="module", autouse=True)
+def on_a_gpu(expected):
+    """Let the CPU pass for a GPU, of which plans know the prices, in all tests here.
+
+    Programs are of the one or the other, so those made before are forgotten.
+    """
     jax.clear_caches()
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(accelerator, "is_used", lambda: True)
         patch.setattr(plans, "place", lambda device: ("gpu", 2**33))
-        yield patch
+        yield
     jax.clear_caches()
 
 
 @pytest.fixture
-def little_room(pretended):
+def little_room(monkeypatch):
     """Let rows be too large for the device, and be sent there a few at a time."""
-    pretended.setattr(accelerator, "free_bytes", lambda device: 1000)
-    pretended.setattr(sent, "TILE_BYTES", 500)
+    monkeypatch.setattr(accelerator, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(sent, "TILE_BYTES", 500)
 
 
 def answers(data):
@@ -79,7 +81,7 @@ def expected():
 @pytest.mark.parametrize(
     ("name", "dtype", "rtol"), [("tall", np.float64, 1e-11), ("wide", np.float32, 1e-4)]
 )
-def test_every_function_answers_as_on_a_cpu(expected, pretended, name, dtype, rtol):
+def test_every_function_answers_as_on_a_cpu(expected, name, dtype, rtol):
     found = answers(DATA[name].astype(dtype))
     for what, value in expected[name].items():
         assert_alike(found[what], value, rtol)
@@ -95,12 +97,12 @@ def noticed(function, shapes):
     return noticing
 
 
-def test_arrays_are_not_copied_back_to_be_checked(pretended):
+def test_arrays_are_not_copied_back_to_be_checked(monkeypatch):
     with jax.enable_x64(True):
         X, y = jnp.asarray(TALL.X), jnp.asarray(TALL.y)
         assert accelerator.holds(X)
         copied = []
-        pretended.setattr(checks.np, "asarray", noticed(np.asarray, copied))
+        monkeypatch.setattr(checks.np, "asarray", noticed(np.asarray, copied))
         jaxridge.cross_validate(X, y, LAMS, 3)
         assert X.shape not in copied
         with pytest.raises(ValueError, match=r"`X` must be finite, got nan at index"):
@@ -149,7 +151,7 @@ def test_values_of_rows_that_stay_outside_are_seen_in_their_sums(
 
 
 @pytest.mark.parametrize("kind", [np.asarray, jnp.asarray], ids=["NumPy", "JAX"])
-def test_batches_are_sent(pretended, kind):
+def test_batches_are_sent(kind):
     with jax.enable_x64(kind is not np.asarray):
         X, Y, weight = map(kind, TALL[:3])
         cuts = (slice(0, 7), slice(7, 7), slice(7, 40), slice(40, None))
@@ -163,7 +165,7 @@ def test_batches_are_sent(pretended, kind):
     assert_alike(found, expected, rtol=1e-11)
 
 
-def test_batches_are_made_under_the_settings_of_whoever_makes_them(pretended):
+def test_batches_are_made_under_the_settings_of_whoever_makes_them():
     seen = []
 
     def batches():
@@ -189,12 +191,12 @@ def test_batches_are_made_under_the_settings_of_whoever_makes_them(pretended):
         ([(TALL.X, TALL.y * np.inf)], ValueError, "`y` must be finite"),
     ],
 )
-def test_batches_that_cannot_be_are_refused(pretended, batches, error, message):
+def test_batches_that_cannot_be_are_refused(batches, error, message):
     with pytest.raises(error, match=message):
         jaxridge.moments_of_batches(batches, 3)
 
 
-def test_a_batch_in_which_no_row_counts_adds_nothing(pretended):
+def test_a_batch_in_which_no_row_counts_adds_nothing():
     X, Y, _ = TALL[:3]
     none = [(X, Y, np.zeros(len(X))), (X, Y)]
     found = jaxridge.moments_of_batches(none, 3)
@@ -249,7 +251,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_tiles_are_smaller_while_a_device_runs_out_of_memory(pretended, name):
+def test_tiles_are_smaller_while_a_device_runs_out_of_memory(monkeypatch, name):
     expected = CALLS[name](TALL.X, TALL.y)
     seen, usual = [], tiles.tile()
 
@@ -263,9 +265,9 @@ def test_tiles_are_smaller_while_a_device_runs_out_of_memory(pretended, name):
         return first_checked
 
     # Whatever is done by products of the rows begins with one of these.
-    pretended.setattr(factors, "by_products", counted(factors.by_products))
+    monkeypatch.setattr(factors, "by_products", counted(factors.by_products))
     for room in (sums, holdout, factors):
-        pretended.setattr(room, "fold_moments", counted(sums.fold_moments))
+        monkeypatch.setattr(room, "fold_moments", counted(sums.fold_moments))
     found = CALLS[name](TALL.X, TALL.y)
     assert seen[:3] == [usual, usual // 2, usual // 4]
     assert tiles.tile() == usual
@@ -296,7 +298,7 @@ def test_out_of_memory_beyond_the_tiles_is_an_error_of_ours(monkeypatch):
         jaxridge.path(TALL.X, TALL.y, LAMS)
 
 
-def test_fast_products_are_a_choice_that_the_route_tells(pretended):
+def test_fast_products_are_a_choice_that_the_route_tells():
     X, Y, weight = TALL.astype(np.float32)
     given = {"weight": weight, "precision": "fast"}
     lams = np.array([100.0, 1000.0])
@@ -318,7 +320,7 @@ def test_fast_products_are_a_choice_that_the_route_tells(pretended):
 
 
 @pytest.mark.parametrize("asked", ["fast", "full"])
-def test_a_descent_multiplies_as_it_is_asked_to(pretended, asked):
+def test_a_descent_multiplies_as_it_is_asked_to(asked):
     X, Y, _ = TALL.astype(np.float32)
     steps = {"learning_rate": 0.01, "max_steps": 20, "tol": 0.9, "precision": asked}
     program = jax.make_jaxpr(lambda X: jaxridge.sweep(X, Y, LAMS, **steps).params)(X)
@@ -331,7 +333,7 @@ def test_a_descent_multiplies_as_it_is_asked_to(pretended, asked):
     assert ("fast" in str(scores.route)) == (asked == "fast")
 
 
-def test_fast_descents_of_float64_are_full_ones(pretended):
+def test_fast_descents_of_float64_are_full_ones():
     fast, full = (
         jaxridge.descend(*TALL[:2], 1.0, precision=precision).params.coef
         for precision in ("fast", "full")
@@ -341,22 +343,14 @@ def test_fast_descents_of_float64_are_full_ones(pretended):
         jaxridge.descend(*TALL[:2], 1.0, precision="half")
 
 
-def test_fast_products_are_full_ones_on_a_cpu():
-    X, Y, _ = TALL.astype(np.float32)
-    fast, full = (
-        jaxridge.cross_validate(X, Y, LAMS, 3, precision=precision)
-        for precision in ("fast", "full")
-    )
-    np.testing.assert_array_equal(fast.per_fold, full.per_fold)
-    assert fast.route == full.route == Route(*vars(full.route).values())
-
-
 @pytest.mark.parametrize("outside", [False, True])
-def test_targets_come_in_tiles_there_too(expected, pretended, request, outside):
+def test_targets_come_in_tiles_there_too(expected, monkeypatch, request, outside):
     if outside:
         request.getfixturevalue("little_room")
     in_twos = partial(replace, target_tile=2)
-    pretended.setattr(fold_scores, "plan", lambda *a, **k: in_twos(plans.plan(*a, **k)))
+    monkeypatch.setattr(
+        fold_scores, "plan", lambda *a, **k: in_twos(plans.plan(*a, **k))
+    )
     X, Y, weight = TALL[:3]
     found = jaxridge.cross_validate(X, Y, LAMS, weight=weight)
     np.testing.assert_allclose(found.mean, expected["tall"]["cross_validate"], 1e-9)

@@ -430,13 +430,12 @@ def test_no_dtype_is_promoted_in_silence(shape, dtype):
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=shape).astype(dtype), rng.normal(size=(shape[0], 2))
     lams, given = np.array([0.1, 10.0]), (X, Y.astype(dtype))
-    expected = scores_of_all_kinds(*given, lams)
     with jax.numpy_dtype_promotion("strict"):
         found = scores_of_all_kinds(*given, lams)
         path(*given, lams)
         leave_one_out(*given, "auto", scoring="correlation")
         RidgeCV(lams, intervals=True).fit(*given)
         solve(*given, 1.0)
-    for name, scores in expected.items():
-        np.testing.assert_array_equal(found[name], scores)
-        assert scores.dtype == dtype
+    assert {name: scores.dtype for name, scores in found.items()} == dict.fromkeys(
+        found, dtype
+    )

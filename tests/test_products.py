@@ -116,3 +116,13 @@ def test_powers_of_2_are_exact(dtype):
     part, _ = np.frexp(found)
     assert (part == 0.5).all()
     assert (np.abs(np.log2(sizes / found[:-1])) < 1).all()
+
+
+def test_fast_products_are_full_ones_on_a_cpu():
+    X, Y = RNG.normal(size=(2, 20, 3)).astype(np.float32)
+    fast, full = (
+        jaxridge.cross_validate(X, Y, [0.5, 30.0], 3, precision=precision)
+        for precision in ("fast", "full")
+    )
+    np.testing.assert_array_equal(fast.per_fold, full.per_fold)
+    assert fast.route == full.route
