@@ -139,7 +139,7 @@ class Ridge(Regressor):
             ready = made_ready(rows)
             fit = along_axes(ready.rows, alpha, self.solver)
             self._keep(ready, fit)
-            self._keep_rows(ready, fit, alpha)
+            self._keep_rows(ready, alpha)
         else:
             self._keep(*fitted(rows, alpha, self.solver))
         self.solver_, self.n_iter_ = solver_of(self.certificate_.route)
@@ -297,7 +297,7 @@ class RidgeCV(Regressor, Choosing):
         per_target = checks.flag("alpha_per_target", self.alpha_per_target)
         asked = Asked(cv, groups, scoring, per_target and rows.y.shape[1:] > (1,))
         self._kept = self._columns = None
-        ready, fit = self._choose(rows, asked)
+        ready = self._choose(rows, asked)
         if self.intervals:
-            self._keep_rows(ready, fit, self.alpha_)
+            self._keep_rows(ready, self.alpha_)
         return self

@@ -26,7 +26,7 @@ from jaxridge.study import study
 from jaxridge.tables import read_table
 from jaxridge.tested import grouped, split_table
 from jaxridge.trial import Trial
-from jaxridge.unseen import errors_on, kept_for, unseen_rows
+from jaxridge.unseen import errors_on, kept_of_study, unseen_rows
 
 
 def fit_in_memory(request: Request) -> Generator[str, None, Fitted]:
@@ -55,7 +55,7 @@ def fit_in_memory(request: Request) -> Generator[str, None, Fitted]:
     found = study(rows.X, rows.Y, rows.weight, task)
     kept = None
     if request.interval is not None or request.report:
-        kept = kept_for(rows, found, task)
+        kept = kept_of_study(rows, found, task)
     errors: Sequence[dict[str, float] | None] = [None] * len(targets)
     if held is not None:
         errors = errors_on(found, held, kept, request.interval)

@@ -28,7 +28,13 @@ from jaxridge.factors import Known, answer, known
 from jaxridge.folds import Folds
 from jaxridge.grids import grid_of_known, on_grid
 from jaxridge.holdout import Question, score_folds
-from jaxridge.leverages import Loss, left_out_losses, left_out_scores, slack
+from jaxridge.leverages import (
+    Loss,
+    left_out_errors_of_each,
+    left_out_losses,
+    left_out_scores,
+    slack,
+)
 from jaxridge.nodes import Nodes, nodes_for
 from jaxridge.plans import plan
 from jaxridge.products import power_of_2
@@ -223,11 +229,30 @@ def left_out_predictions(
 ) -> tuple[Float[Array, "L m t"], Route]:
     """Return what the fit to all other rows says of each row, at each penalty.
 
-    For scores that `leave_one_out` does not know, and for intervals.
+    For scores that `leave_one_out` does not know.
     """
     rows = known(of_two_rows(X, y, weight), fit_intercept)
     grid = as_penalty("lams", lams, rows.data.X.dtype)
     return _pooled(rows, grid, predictions, fit_intercept)
+
+
+def errors_left_out(
+    rows: Known, lam: Float[Array, " t"], fit_intercept: bool
+) -> Float[Array, "m t"]:
+    """Return rows less what all others say of each, each target at its own penalty.
+
+    For intervals; not of rows that do not count.
+    """
+    question = partial(_errors_of_each, fit_intercept=fit_intercept)
+    data, factors = rows.data, rows.factors
+    (errors, slacks), _ = answer(question, data, lam, fit_intercept, factors=factors)
+    hangs = _hanging(rows, slacks, fit_intercept)
+    if not hangs.any():
+        return errors
+    grid, own = np.unique(np.asarray(lam), return_inverse=True)
+    refits = _refitted(data, jnp.asarray(grid), hangs, predictions, fit_intercept)
+    predicted = refits[:, own, 0, np.arange(len(own))]
+    return errors.at[np.flatnonzero(hangs)].set(data.Y[hangs] - predicted)
 
 
 def of_two_rows(X: Any, y: Any, weight: Any) -> Data:
@@ -299,6 +324,17 @@ def _left_out_together(
     scores, least, slacks = left_out_scores(*given)
     left = jnp.minimum(least / jnp.max(unit_of(data, centre)), jnp.min(slacks) ** 2)
     return (scores, slacks), left
+
+
+@partial(compiled, static_argnames="fit_intercept")
+def _errors_of_each(
+    data: Data, centre: Centre, spectrum: Spectrum, lam: Array, fit_intercept: bool
+) -> tuple[tuple[Array, Array], Array]:
+    given = data, centre, spectrum, lam, fit_intercept
+    errors, slacks = left_out_errors_of_each(*given)
+    least = jnp.average(errors**2, axis=0, weights=data.weight)
+    left = jnp.minimum(jnp.min(least / unit_of(data, centre)), jnp.min(slacks) ** 2)
+    return (errors, slacks), left
 
 
 def _spread(

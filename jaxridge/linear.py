@@ -117,8 +117,8 @@ class Choosing(Linear):
         check_is_fitted(self)
         return plan(**self._sizes)
 
-    def _choose(self, rows: Rows, asked: Asked) -> tuple[Ready, FitAlongAxes]:
-        """Choose alpha by the scores asked for, and fit rows at it."""
+    def _choose(self, rows: Rows, asked: Asked) -> Ready:
+        """Choose alpha by the scores asked for, fit rows at it, and return those."""
         standardize = checks.flag("standardize", self.standardize)
         store = checks.flag("store_cv_results", self.store_cv_results)
         ready = made_ready(rows, standardize)
@@ -158,7 +158,7 @@ class Choosing(Linear):
             "dtype": str(rows.X.dtype),
             "asked": "folds" if apart else "leave-one-out",
         }
-        return ready, fit
+        return ready
 
 
 def fitted(rows: Rows, lam: Any, solver: str) -> tuple[Ready, Fit | FitAlongAxes]:

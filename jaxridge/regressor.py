@@ -2,13 +2,15 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from jaxridge import checks
 from jaxridge.columns import Columns
-from jaxridge.fits import FitAlongAxes
+from jaxridge.data import in_kind_of_input
+from jaxridge.fits import FitAlongAxes, fit_along_axes
 from jaxridge.frames import dense, in_dtype_of, sample_weights, validated
 from jaxridge.intervals import (
     Kept,
@@ -18,8 +20,9 @@ from jaxridge.intervals import (
     posterior_interval,
     standard_error,
 )
-from jaxridge.linear import Linear, Ready, along_axes
-from jaxridge.selection import Rows, left_out
+from jaxridge.left_out import errors_left_out
+from jaxridge.linear import Linear, Ready, in_these_names
+from jaxridge.selection import Asked, Rows, asked_once
 
 
 class NothingKeptError(ValueError, AttributeError):
@@ -42,17 +45,11 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
         y, weight = in_dtype_of(X, "y", y), sample_weights(sample_weight, X)
         return Rows(X, y, weight, self.fit_intercept)
 
-    def _keep_rows(self, ready: Ready, fit: FitAlongAxes, lam: Any) -> None:
-        """Keep what intervals need."""
+    def _keep_rows(self, ready: Ready, lam: Any) -> None:
+        """Keep what intervals need, in float64: leverages divide by little."""
         rows = ready.rows
-        if rows.X.dtype == np.float32:  # too few digits for what leverages divide
-            X, y = rows.X.astype(float), rows.y.astype(float)
-            rows = rows._replace(X=X, y=y)
-            fit = along_axes(rows, lam)
-        Y = rows.y.reshape(len(rows.y), -1)
-        each = np.broadcast_to(np.asarray(lam, Y.dtype), Y.shape[1:])
-        given = rows.weight, fit, each, left_out_errors(rows, each)
-        self._kept = kept_of(rows.X, Y, *given, rows.fit_intercept)
+        X, y = (a.astype(float, copy=False) for a in (rows.X, rows.y))
+        self._kept = kept_for(rows._replace(X=X, y=y), lam)
         self._columns = ready.columns
 
     def predict(
@@ -146,15 +143,24 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
         return self._kept
 
 
-def left_out_errors(rows: Rows, each: np.ndarray) -> np.ndarray:
-    """Return the errors (m, t) of predicting each row from all others."""
+def kept_for(rows: Rows, lam: Any) -> Kept:
+    """Return what intervals need of rows, each target at its penalty.
+
+    They are factorised once, for their fit and for what it says of rows left out.
+    """
     Y = rows.y.reshape(len(rows.y), -1)
-    errors = np.empty_like(Y)
-    for one in np.unique(each):
-        some = Y[:, each == one]
-        predicted = left_out(rows._replace(y=some), np.array([one]))
-        errors[:, each == one] = some - predicted[0]
-    return errors
+    each = np.broadcast_to(np.asarray(lam, Y.dtype), Y.shape[1:])
+    with in_these_names():
+        fit, errors = _fit_and_errors(rows, each)
+    return kept_of(rows.X, Y, rows.weight, fit, each, errors, rows.fit_intercept)
+
+
+@in_kind_of_input
+def _fit_and_errors(rows: Rows, lam: Any) -> tuple[FitAlongAxes, Any]:
+    once: Any = asked_once(rows, Asked("loo", None, "mse", per_target=True))
+    given = jnp.asarray(lam), rows.fit_intercept
+    fit = fit_along_axes(once.data, *given, factors=once.factors)
+    return fit, errors_left_out(once, *given)
 
 
 def _level(interval: Any) -> float:

@@ -5,10 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxridge.encoding import Encoded
-from jaxridge.intervals import Kept, jackknife_plus, kept_of
-from jaxridge.linear import along_axes
+from jaxridge.intervals import Kept, jackknife_plus
 from jaxridge.objective import predict
-from jaxridge.regressor import left_out_errors
+from jaxridge.regressor import kept_for
 from jaxridge.selection import Rows
 from jaxridge.study import Study, Task, held_out
 
@@ -41,13 +40,11 @@ def unseen_rows(
     return Unseen(rows.Y, predicted, f"rows held out by {task.trial.words}")
 
 
-def kept_for(rows: Encoded, found: Study, task: Task) -> Kept:
+def kept_of_study(rows: Encoded, found: Study, task: Task) -> Kept:
     """Return what intervals need, of the columns as prepared for the final fit."""
     X = found.columns.applied(_filled(rows.X, found))
     ready = Rows(X, rows.Y, rows.weight, task.fit_intercept)
-    lam = np.asarray(found.choice.lam)
-    given = rows.weight, along_axes(ready, lam), lam, left_out_errors(ready, lam)
-    return kept_of(X, rows.Y, *given, task.fit_intercept)
+    return kept_for(ready, found.choice.lam)
 
 
 def errors_on(

@@ -19,10 +19,13 @@ from jaxridge import (
     cross_validate,
     evidence,
     gcv,
+    left_out,
     moments_of,
     path,
 )
 from jaxridge import leave_one_out as loo
+from jaxridge.data import as_data_to_square
+from jaxridge.factors import known
 
 LAMS = np.array([0.3, 0.0, 1e6, 1e-12, 10.0])
 RNG = np.random.default_rng(3)
@@ -680,6 +683,25 @@ def test_left_out_predictions_are_scored_together(name):
     np.testing.assert_allclose(found.mean, expected, rtol=1e-8)
     with pytest.raises(ValueError, match='`rule` "1se" needs a standard error'):
         choose(found, "1se")
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize(
+    "name", ["tall", "wide", "weights", "duplicate columns", "hangs"]
+)
+def test_each_target_is_left_out_at_its_own_penalty(name, fit_intercept):
+    X, y, weight = SHAPES["tall" if name == "hangs" else name].astype(np.float64)
+    if name == "hangs":
+        X = np.column_stack([X[:, :3], np.arange(len(X)) == 5])
+    y = y.reshape(len(y), -1)[:, 0]
+    Y, lams = np.column_stack([y, y**2, -y, np.exp(y)]), np.array([20.0, 0.5, 1e-9, 20])
+    expected = -errors_left_out(X, Y, weight, fit_intercept, lams)[0]
+    with jax.enable_x64(True):
+        rows = known(as_data_to_square(X, Y, weight), fit_intercept)
+        found = left_out.errors_left_out(rows, jnp.asarray(lams), fit_intercept)
+    each, there = np.arange(len(lams)), weights_of(X, weight) > 0
+    own, size = expected[each, :, each].T, np.abs(Y).max()
+    np.testing.assert_allclose(found[there], own, rtol=1e-7, atol=1e-9 * size)
 
 
 @pytest.mark.parametrize(("dtype", "lam"), [(np.float32, 1e8), (np.float64, 1e18)])
