@@ -40,7 +40,7 @@ demo: .venv/installed
 	@touch $@
 
 # What keeps one core busy runs beside its like, longest first; the unit tests take both.
-test: lint
+test: lint .venv/xla-flags
 	$(MAKE) -j2 --output-sync notebooks bench-toy types readme
 	$(MAKE) unit
 
@@ -55,8 +55,11 @@ types: .venv/installed-dev
 # that this XLA knows, and let the two workers have a core each.
 QUICK := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true \
 	--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
-unit readme notebooks bench-toy: export XLA_FLAGS = $(shell XLA_FLAGS="$(QUICK)" $(BIN)/python -c \
-	'import jax; jax.devices()' > /dev/null 2>&1 && echo "$(QUICK)")
+.venv/xla-flags: .venv/installed-dev
+	XLA_FLAGS="$(QUICK)" $(BIN)/python -c 'import jax; jax.devices()' > /dev/null 2>&1 \
+		&& echo "$(QUICK)" > $@ || touch $@
+unit readme notebooks bench-toy: .venv/xla-flags
+unit readme notebooks bench-toy: export XLA_FLAGS = $(shell cat .venv/xla-flags 2> /dev/null)
 # What one worker or run has compiled, the other and the next need not.
 unit readme notebooks bench-toy: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/.pytest_cache/compiled
 unit readme notebooks bench-toy: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0

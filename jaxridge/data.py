@@ -10,7 +10,8 @@ keeps a target as it comes.
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
@@ -64,13 +65,14 @@ def in_kind_of_input(function: Callable[P, R]) -> Callable[P, R]:
         given |= given.pop("options", {})
         data = {name: value for name, value in given.items() if name not in NOT_DATA}
         try:
-            if jax_is_in(data) or checks.is_traced(given.get("key")):
-                return jax.tree.map(_as_jax, function(*args, **kwargs))
-            # Computed now, also where a traced function knows these numbers.
-            with jax.enable_x64(True), jax.core.eval_context():
-                found = function(*args, **kwargs)
-                # A copy, as views of JAX arrays are read-only; [()] makes scalars.
-                return jax.tree.map(lambda a: np.array(a)[()], found)
+            with promoting():
+                if jax_is_in(data) or checks.is_traced(given.get("key")):
+                    return jax.tree.map(_as_jax, function(*args, **kwargs))
+                # Computed now, also where a traced function knows these numbers.
+                with jax.enable_x64(True), jax.core.eval_context():
+                    found = function(*args, **kwargs)
+                    # A copy, as views of JAX arrays are read-only; [()] makes scalars.
+                    return jax.tree.map(lambda a: np.array(a)[()], found)
         except jax.errors.JaxRuntimeError as error:
             if not accelerator.ran_out_of_memory(error):
                 raise
@@ -80,6 +82,16 @@ def in_kind_of_input(function: Callable[P, R]) -> Callable[P, R]:
         )
 
     return face
+
+
+@contextmanager
+def promoting() -> Iterator[None]:
+    """Promote ranks and dtypes as JAX does by default, whatever its user wants of them.
+
+    What is asked of one's own code is not asked of ours, nor of optax's.
+    """
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 def jax_is_in(tree: Any) -> bool:

@@ -25,7 +25,12 @@ from jaxridge.columns import (
     scaled,
     standardized,
 )
-from jaxridge.data import as_data_to_square, as_penalty, in_kind_of_input
+from jaxridge.data import (
+    as_data_to_square,
+    as_penalty,
+    in_kind_of_input,
+    promoting,
+)
 from jaxridge.factors import Known
 from jaxridge.fits import ONE_CHOLESKY, Fit, FitAlongAxes, fit_along_axes, fit_at_once
 from jaxridge.objective import Params
@@ -125,7 +130,7 @@ class Choosing(Linear):
         # Folds learn scales of their own.
         apart = not isinstance(asked.cv, str)
         grid, of_targets = grid_asked(self.alphas), asked.per_target
-        with jax.enable_x64(True), in_these_names():
+        with promoting(), jax.enable_x64(True), in_these_names():
             once = asked_once(ready.rows, asked)
             if apart and standardize:
                 raw = rows._replace(prepare=learner_of(rows))

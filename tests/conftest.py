@@ -26,8 +26,9 @@ UNCOUNTED = (
     "test_criteria",
     "test_digits",
     "test_exact",
-    "test_nodes",
+    "test_grids",
     "test_scikit_learn_checks",
+    "test_solvers",
     "test_spectrum",
 )
 

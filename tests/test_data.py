@@ -23,15 +23,19 @@ from jaxridge import (
     check_gradient,
     cost,
     cross_validate,
+    data,
     descend,
     gradient,
     gradient_by_hand,
     leave_one_out,
+    linear,
+    moments_of,
     path,
     predict,
     solve,
     sweep,
 )
+from jaxridge.columns import standardized
 from jaxridge.data import as_floats
 
 # The quickest to compile and to converge.
@@ -426,16 +430,30 @@ def test_weights_without_a_sum_are_refused(name, scale):
 @pytest.mark.filterwarnings("ignore:the best alpha")
 @pytest.mark.parametrize("shape", [(12, 4), (5, 9)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_no_dtype_is_promoted_in_silence(shape, dtype):
+def test_no_dtype_is_promoted_in_silence(shape, dtype, monkeypatch):
+    for file in (data, linear):
+        strictly = partial(jax.numpy_dtype_promotion, "strict")
+        monkeypatch.setattr(file, "promoting", strictly)
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=shape).astype(dtype), rng.normal(size=(shape[0], 2))
     lams, given = np.array([0.1, 10.0]), (X, Y.astype(dtype))
-    with jax.numpy_dtype_promotion("strict"):
-        found = scores_of_all_kinds(*given, lams)
-        path(*given, lams)
-        leave_one_out(*given, "auto", scoring="correlation")
-        RidgeCV(lams, intervals=True).fit(*given)
-        solve(*given, 1.0)
+    found = scores_of_all_kinds(*given, lams)
+    path(*given, lams)
+    leave_one_out(*given, "auto", scoring="correlation")
+    RidgeCV(lams, intervals=True).fit(*given)
+    solve(*given, 1.0)
     assert {name: scores.dtype for name, scores in found.items()} == dict.fromkeys(
         found, dtype
     )
+
+
+@pytest.mark.filterwarnings("ignore:the best alpha")
+def test_what_is_asked_of_ones_own_promotions_is_not_asked_of_ours():
+    lams, steps = [0.1, 10.0], {"max_steps": 3, "tol": 1e9}
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        cost(GOOD["params"], X, y, 1.0)
+        sweep(X, y, lams, **steps)
+        cross_validate(X, y, lams, method="descent", **steps)
+        cross_validate(X, y, lams, prepare=standardized)
+        RidgeCV(lams, standardize=True).fit(X, y)
+        moments_of(X, y) + moments_of(X, y)
