@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxridge import accelerator
 from jaxridge.data import weighted_mean
+from jaxridge.divisors import inverse, or_one
 from jaxridge.folds import Held
 from jaxridge.held import Scored
 from jaxridge.nodes import Nodes, by_rows_at_nodes, nodes_for
@@ -80,11 +81,10 @@ def scored(
     root = jnp.sqrt(weight)[:, None]
     middle = weighted_mean(Y, weight) if fit_intercept else jnp.zeros_like(Y[0])
     along = matmul(kernel.left.T, root * (Y - middle))  # UᵀB
-    unit = jnp.where(root > 0, root, 1)[held.rows]
+    unit = or_one(root)[held.rows]
     y, w = Y[held.rows] - middle, jnp.where(held.counts, weight[held.rows], 0)
     U = jnp.where(held.counts[..., None], kernel.left[held.rows], 0)
-    square = jax.vmap(squared_error)(y, jnp.zeros_like(y), w)
-    square = jnp.where(square > 0, square, 1)
+    square = or_one(jax.vmap(squared_error)(y, jnp.zeros_like(y), w))
 
     def one_fold(fold: tuple[Array, ...]) -> tuple[Array, Array]:
         U, counts, y, w, unit, square = fold
@@ -130,10 +130,9 @@ def _missed_by(
     lam: Float[Array, ""],
 ) -> Float[Array, "h r"]:
     """Return rows whose products with UᵀB are the errors of a block."""
-    damped = values + lam
-    inverse = jnp.where(damped > 0, 1 / jnp.where(damped > 0, damped, 1), 0)
+    gains = inverse(values + lam)
     # Rows that only pad stand apart, with error 0.
-    Q = matmul(U * inverse, U.T) + jnp.diag(jnp.where(counts, 0, inverse[0]))
+    Q = matmul(U * gains, U.T) + jnp.diag(jnp.where(counts, 0, gains[0]))
     # Inverted first: a GPU is slow at triangular systems of many columns, side by side.
     factor, one = (jnp.linalg.cholesky(Q), True), jnp.eye(len(Q), dtype=Q.dtype)
-    return matmul(cho_solve(factor, one), U * inverse) / unit
+    return matmul(cho_solve(factor, one), U * gains) / unit

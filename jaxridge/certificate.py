@@ -27,6 +27,7 @@ from jaxridge.data import (
     mean_square,
     weighted_mean,
 )
+from jaxridge.divisors import or_one
 from jaxridge.excerpt import where_known
 from jaxridge.moments import Moments, about_centre
 from jaxridge.objective import (
@@ -269,7 +270,7 @@ def relative(
         return tuple(gradient_norm(g, fit_intercept) for g in slope(*fit))
 
     autodiff, by_hand = (
-        found[1:] / jnp.where(found[0] > 0, found[0], 1)
+        found[1:] / or_one(found[0])
         for found in jax.lax.map(norms, all_, batch_size=FITS_AT_ONCE)
     )
     return autodiff, by_hand
@@ -278,4 +279,4 @@ def relative(
 def signs_of(deviation: Float[Array, " t"]) -> Float[Array, " t"]:
     """Return a sign for each target, over its deviation."""
     each = probes.signs(len(deviation), deviation.dtype)
-    return each / jnp.where(deviation > 0, deviation, 1)
+    return each / or_one(deviation)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxridge.data import Data
+from jaxridge.divisors import or_one
 from jaxridge.objective import Params
 from jaxridge.programs import compiled
 from jaxridge.tiles import column_sums, fold
@@ -57,14 +58,14 @@ def standardized(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
     keeps its unit.
     """
     mean, deviation = _moments(X, weight)
-    return Columns(mean, mean, _or_one(deviation))
+    return Columns(mean, mean, or_one(deviation))
 
 
 @compiled
 def scaled(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
     """Learn to give each column mean square 1 about 0, for models without intercept."""
     mean, deviation = _moments(X, weight)
-    return Columns(mean, jnp.zeros_like(mean), _or_one(jnp.hypot(deviation, mean)))
+    return Columns(mean, jnp.zeros_like(mean), or_one(jnp.hypot(deviation, mean)))
 
 
 def prepared(columns: Columns, X: Float[Array, "m n"]) -> Float[Array, "m n"]:
@@ -99,7 +100,7 @@ def _moments(X: Array, weight: Array) -> tuple[Array, Array]:
     Squares are taken in units of the largest, so that none leaves the dtype's range.
     """
     total = column_sums(lambda x: ~jnp.isnan(x), weight, X)
-    total = jnp.where(total > 0, total, 1)
+    total = or_one(total)
     # About a value that is there: exact for a constant column, sharp for a large mean.
     nowhere = jnp.full(X.shape[1], jnp.nan, X.dtype)
     origin = jnp.nan_to_num(fold(_first_there, nowhere, weight, X))
@@ -112,7 +113,7 @@ def _moments(X: Array, weight: Array) -> tuple[Array, Array]:
         weight,
         X,
     )
-    unit = _or_one(largest)
+    unit = or_one(largest)
     squares = column_sums(lambda x: (_apart(x, mean) / unit) ** 2, weight, X)
     return mean, unit * jnp.sqrt(squares / jnp.sum(weight))
 
@@ -128,7 +129,3 @@ def _first_there(found: Array, weight: Array, X: Array) -> Array:
 def _apart(X: Array, origin: Array) -> Array:
     """Return differences from `origin`, 0 where a value is missing."""
     return jnp.where(jnp.isnan(X), 0, X - origin)
-
-
-def _or_one(scale: Array) -> Array:
-    return jnp.where(scale > 0, scale, 1)

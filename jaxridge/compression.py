@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 
 from jaxridge import accelerator
 from jaxridge.data import Centre, Data, weighted_rows
+from jaxridge.divisors import or_one
 from jaxridge.products import matmul, mirrored, plus_gram
 from jaxridge.tiles import (
     View,
@@ -115,7 +116,7 @@ def _root(products: Float[Array, "c c"]) -> Float[Array, "c c"]:
     part of each column's own length makes up for.
     """
     lengths = jnp.sqrt(jnp.diagonal(products))
-    unit = jnp.where(lengths > 0, lengths, 1)
+    unit = or_one(lengths)
     noise = 4 * len(products) * jnp.finfo(products.dtype).eps
     alike = products / unit / unit[:, None] + noise * jnp.eye(len(products))
     return jnp.linalg.cholesky(alike).T * lengths

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxridge.costs import LEFT, MOST_STEPS
+from jaxridge.divisors import or_one
 
 Columns = Float[Array, "n c"]
 # The least that a fold's system may have of that of all rows, in any direction.
@@ -81,7 +82,7 @@ def conjugate_gradients(
         rate = jnp.where(there, curved / jnp.where(there, state.size, 1), 0)
         length = jnp.where(there, 1 / jnp.where(there, rate, 1), 0)
         carried = state.turn * state.rate
-        below = jnp.where(state.pivot > 0, state.pivot, 1)
+        below = or_one(state.pivot)
         pivot = rate + carried - least - carried * state.rate / below
         seen = (curved > 0) & (pivot > 0)
         alike = state.alike & (seen | (state.size <= enough))

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from jaxridge import checks, probes
 from jaxridge.data import Centre, Data, on_device, weighted_rows
 from jaxridge.devices import place
+from jaxridge.divisors import or_one
 from jaxridge.moments import Moments, about_centre, total
 from jaxridge.plans import plan
 from jaxridge.precision import LOSS, SINGLE, by_cheapest, is_kept, is_lost
@@ -129,11 +130,8 @@ def _largest_distance(
     centre: Centre, spectrum: Spectrum, weight: Float[Array, " m"]
 ) -> Float[Array, ""]:
     square = matmul(spectrum.right**2, spectrum.values) / jnp.sum(weight)
-    there = square > 0
-    return jnp.max(
-        jnp.where(there, jnp.abs(centre.x) / jnp.sqrt(jnp.where(there, square, 1)), 0),
-        initial=0,
-    )
+    distance = jnp.abs(centre.x) / jnp.sqrt(or_one(square))
+    return jnp.max(jnp.where(square > 0, distance, 0), initial=0)
 
 
 def _misses_something(

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge.columns import Columns, Learner, imputed, scaled, standardized
+from jaxridge.divisors import or_one
 from jaxridge.moments import Moments
 from jaxridge.products import matmul
 
@@ -75,7 +76,7 @@ def columns_of(sums: Moments, holed: Holed, learner: Learner) -> Columns:
         deviation, origin = jnp.hypot(deviation, fill), none
     else:
         origin = fill
-    return Columns(fill, origin, jnp.where(deviation > 0, deviation, 1))
+    return Columns(fill, origin, or_one(deviation))
 
 
 def filled(sums: Moments, holed: Holed, columns: Columns) -> Moments:
@@ -113,5 +114,5 @@ def _means(sums: Moments, holed: Holed) -> Float[Array, " h"]:
     Where nothing is there the mean is 0, as it is of rows.
     """
     there = 1 - sums.x[len(holed.offset) :]
-    means = sums.x[holed.holes] / jnp.where(there > 0, there, 1)
+    means = sums.x[holed.holes] / or_one(there)
     return jnp.where(there > 0, means, -holed.offset[holed.holes])

@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from jaxridge import checks
 from jaxridge.data import ArrayLike, in_kind_of_input
+from jaxridge.divisors import or_one
 from jaxridge.excerpt import where_known
 from jaxridge.objective import (
     Params,
@@ -134,7 +135,7 @@ def _checked(
             Params(g.coef, none) for g in (autodiff, by_hand, central)
         )
     size = largest(by_hand)
-    scale = jnp.where(size > 0, size, 1)
+    scale = or_one(size)
     apart = largest(jax.tree.map(jnp.subtract, autodiff, by_hand))
     from_central = largest(jax.tree.map(jnp.subtract, autodiff, central))
     return GradientCheck(

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxridge.data import Centre, Data
+from jaxridge.divisors import or_one
 from jaxridge.moments import Moments
 from jaxridge.nodes import Few, by_few
 from jaxridge.products import matmul
@@ -85,7 +86,7 @@ def from_rows(
     # About the centre, so that a large mean of the targets costs no digits.
     dy = held.Y - fit.centre.y
     square = squared_error(dy, jnp.zeros_like(dy), held.weight)
-    square = jnp.where(square > 0, square, 1)
+    square = or_one(square)
 
     def judged(prediction: Array, dy: Array, square: Array, middle: Array) -> Judged:
         left = squared_error(dy, prediction, held.weight) / square
@@ -141,7 +142,7 @@ def from_sums(
         errors = jax.lax.map(one, each, batch_size=at_once(C.size))
     # A target that is 0 leaves nothing, and there is nothing to lose.
     left = jnp.where(square > 0, jnp.min(errors, axis=0) / square, 1)
-    square = jnp.where(square > 0, square, 1)
+    square = or_one(square)
     left = _beside_means(left, fit.centre, spread, square / part.weight)
     return OF_SUMS[score](errors, part.weight, part.yy), left
 

@@ -24,6 +24,7 @@ from jaxridge.data import (
     mean_square,
     weighted_mean,
 )
+from jaxridge.divisors import or_one
 from jaxridge.factors import Known, answer, known
 from jaxridge.folds import Folds
 from jaxridge.grids import grid_of_known, on_grid
@@ -194,8 +195,7 @@ def _mean_and_error(
     mean, error = spread.mean, standard_error_of_mean(spread)
     if square is None:
         return mean * loss(unit), error * loss(unit)
-    there = square > 0
-    safe = jnp.where(there, square, 1)
+    there, safe = square > 0, or_one(square)
     return jnp.where(there, 1 - mean / safe, jnp.nan), jnp.where(there, error / safe, 0)
 
 

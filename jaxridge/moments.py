@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 
 from jaxridge import checks
 from jaxridge.data import Centre, in_kind_of_input
+from jaxridge.divisors import or_one
 from jaxridge.programs import compiled
 
 # The part of everything that must remain for sums to be taken away.
@@ -140,7 +141,7 @@ def _keeps_its_digits(sums: Moments) -> None:
 
 
 def _moved(one: Moments, other: Moments, weight: Array, sign: int) -> Moments:
-    part = sign * other.weight / jnp.where(weight > 0, weight, 1)
+    part = sign * other.weight / or_one(weight)
     dx, dy = other.x - one.x, other.y - one.y
     pulled = _like(one.weight * part, dx) * dx
     return Moments(

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from jaxridge import checks
 from jaxridge.data import ArrayLike, as_floats, as_penalty, in_kind_of_input
+from jaxridge.divisors import or_one
 from jaxridge.products import matmul
 
 
@@ -316,7 +317,7 @@ def gradient_norm(derivative: Params, fit_intercept: bool) -> Float[Array, ""]:
         derivative = derivative._replace(intercept=none)
     # In units of its largest component, so that no square leaves the dtype's range.
     size = largest(derivative)
-    unit = jnp.where(size > 0, size, 1)
+    unit = or_one(size)
     squares = jax.tree.map(lambda g: jnp.sum((g / unit) ** 2), derivative)
     return unit * jnp.sqrt(squares.coef + squares.intercept)
 

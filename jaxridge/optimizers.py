@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from jaxridge.divisors import or_one
+
 LBFGS_MEMORY = 10
 
 
@@ -53,7 +55,7 @@ def safe_step(
     is flat, any step will do.
     """
     largest = curvature + lam / m
-    return jnp.where(largest > 0, 1 / jnp.where(largest > 0, largest, 1), 1)
+    return 1 / or_one(largest)
 
 
 def known_to_work(

@@ -11,6 +11,7 @@ from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float
 
 from jaxridge import probes
+from jaxridge.divisors import or_one
 from jaxridge.products import matmul
 
 STEPS = 8
@@ -24,7 +25,7 @@ def grown(
 
     def step(_: Array, v: Array) -> Array:
         size = _norm(v)
-        return product(v / jnp.where(size > 0, size, 1))
+        return product(v / or_one(size))
 
     return _norm(jax.lax.fori_loop(0, STEPS, step, start))
 
@@ -32,7 +33,7 @@ def grown(
 def _norm(v: Float[Array, " n"]) -> Float[Array, ""]:
     """Return ‖v‖, of numbers whose squares may leave the range."""
     size = jnp.max(jnp.abs(v))
-    unit = jnp.where(size > 0, size, 1)
+    unit = or_one(size)
     return unit * jnp.linalg.norm(v / unit)
 
 

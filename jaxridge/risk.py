@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxridge.data import Centre, Data, mean_square, weighted_rows
+from jaxridge.divisors import or_one
 from jaxridge.products import matmul
 from jaxridge.spectrum import Spectrum, coef_at, gain, root_inverse
 from jaxridge.tiles import fold
@@ -77,8 +78,8 @@ def residual_of_sums(
 
 def part_left(rest: Residual, square: Float[Array, " t"]) -> Float[Array, ""]:
     """Return the least that fits leave of targets whose squares add up to `square`."""
-    there = square > 0  # of a target that is 0 there is nothing to lose
-    return jnp.min(jnp.where(there, rest.squares / jnp.where(there, square, 1), 1))
+    part = rest.squares / or_one(square)
+    return jnp.min(jnp.where(square > 0, part, 1))  # of a target that is 0, all
 
 
 def training_error(
@@ -173,7 +174,7 @@ def log_evidence(
 def unit_of(data: Data, centre: Centre) -> Float[Array, " t"]:
     """Return the mean square of the targets about their centre, 1 where it is 0."""
     square = mean_square(data.Y, centre.y, data.weight)
-    return jnp.where(square > 0, square, 1)
+    return or_one(square)
 
 
 def interpolates(data: Data, spectrum: Spectrum, fit_intercept: bool) -> Array:

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from jaxridge import accelerator
 from jaxridge.data import Centre, Data, weighted_rows
+from jaxridge.divisors import or_one
 from jaxridge.folds import Held
 from jaxridge.moments import Moments
 from jaxridge.products import matmul, mirrored, plus_gram
@@ -95,7 +96,7 @@ def _moments(data: Data, rows: Held, how: How) -> Moments:
     sums = mirrored(_over_blocks(add, start, data, rows, dtype, how).value())
     total = jnp.sum(_weight(data, rows))
     counted = sums[-1, -1]  # the same, with the rounding of these sums
-    away = sums[-1, :-1] / jnp.where(counted > 0, counted, 1)
+    away = sums[-1, :-1] / or_one(counted)
     scatter = sums[:-1, :-1] - counted * jnp.outer(away, away)
     x = jnp.where(total > 0, near.x + away[:n], 0)
     y = jnp.where(total > 0, near.y + away[n:], 0)
@@ -160,7 +161,7 @@ def _mean(data: Data, rows: Held, total: Array, how: How) -> Float[Array, " t"]:
 
     start = zeros(origin.shape, dtype)
     sums = _over_blocks(add, start, targets, rows, dtype, how).value()
-    mean = origin + sums / jnp.where(total > 0, total, 1)
+    mean = origin + sums / or_one(total)
     return jnp.where(total > 0, mean, 0).astype(origin.dtype)
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxridge import checks
 from jaxridge.data import weighted_mean
+from jaxridge.divisors import or_one
 from jaxridge.products import matmul
 
 Score = Callable[
@@ -45,7 +46,7 @@ def correlation(y: Array, prediction: Array, weight: Array) -> Array:
     dy, dp = (a - weighted_mean(a, weight) for a in (y, prediction))
     yy, pp, yp = (_mean(a, weight) for a in (dy * dy, dp * dp, dy * dp))
     there = (yy > 0) & (pp > 0)
-    root = jnp.sqrt(jnp.where(there, yy, 1)) * jnp.sqrt(jnp.where(there, pp, 1))
+    root = jnp.sqrt(or_one(yy)) * jnp.sqrt(or_one(pp))
     return jnp.where(yy > 0, jnp.where(there, yp / root, 0), jnp.nan)
 
 
@@ -59,8 +60,7 @@ def _mean_of_sums(error: Array, weight: Array, spread: Array) -> Array:
 
 
 def _r2_of_sums(error: Array, weight: Array, spread: Array) -> Array:
-    there = spread > 0
-    return jnp.where(there, 1 - error / jnp.where(there, spread, 1), jnp.nan)
+    return jnp.where(spread > 0, 1 - error / or_one(spread), jnp.nan)
 
 
 def score_about(

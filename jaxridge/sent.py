@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxridge import checks
 from jaxridge.data import Data
+from jaxridge.divisors import or_one
 from jaxridge.folds import numbered
 from jaxridge.moments import Moments, added
 from jaxridge.programs import compiled
@@ -108,7 +109,7 @@ def _with_part(sums: Moments, part: Moments, folds: Array) -> Moments:
 def _sizes(rows: Data) -> Float[Array, "2 2"]:
     """Return the largest number in X and in Y, and the sum of squares of each."""
     most = jnp.max(rows.weight)
-    most = jnp.where(most > 0, most, 1)
+    most = or_one(most)
     each = rows.X, rows.Y
     return jnp.array(
         [[jnp.max(jnp.abs(a), initial=0), jnp.sum(a**2) * most] for a in each]

@@ -28,6 +28,7 @@ from jaxridge.data import (
     in_kind_of_input,
     intercept_at,
 )
+from jaxridge.divisors import inverse, or_one
 from jaxridge.objective import Params
 from jaxridge.power import condition_of
 from jaxridge.precision import SINGLE, in_float64
@@ -258,7 +259,7 @@ def _by_cholesky(factor: Array, X: Array, Y: Array) -> Array:
 def _by_svd(X: Array, Y: Array, lam: Array, rounding: float | None) -> Array:
     U, s, V = graded_svd(X, rounding)
     # s/(s² + λ), of which no square can leave the range.
-    safe = jnp.where(s > 0, s, 1)
+    safe = or_one(s)
     gain = jnp.where(s > 0, 1 / (safe + lam / safe), 0)[:, None]
     across, along = matmul(U.T, X), matmul(U.T, Y)
     coef = matmul(V, gain * along)
@@ -286,7 +287,7 @@ def _inverse_by_rows(
     counts = D > 0
     safe = jnp.where(counts, D, 1)
     U, s, _ = graded_svd(D * X)
-    beyond = jnp.where(lam > 0, 1 / jnp.where(lam > 0, lam, 1), 0)
+    beyond = inverse(lam)
 
     def solved(b: Array) -> Array:
         return matmul(U, _damped(s, lam) * matmul(U.T, jnp.where(counts, b, 0)))
@@ -303,4 +304,4 @@ def _inverse_by_rows(
 def _damped(s: Array, lam: Array) -> Array:
     """Return 1/(s² + λ) as a column, 0 where that is no number."""
     square = (s**2 + lam)[:, None]
-    return jnp.where(square > 0, 1 / jnp.where(square > 0, square, 1), 0)
+    return inverse(square)

@@ -22,6 +22,7 @@ from jaxridge import accelerator
 from jaxridge.compression import compress, is_worthwhile
 from jaxridge.data import Centre, Data, centre_of, weighted_rows
 from jaxridge.derivatives import OF_AXES, without_derivative
+from jaxridge.divisors import or_one
 from jaxridge.precision import BEARABLE, LOSS
 from jaxridge.products import matmul, mirrored, plus_gram
 from jaxridge.programs import compiled
@@ -242,8 +243,7 @@ def gain(
 
 def root_inverse(values: Float[Array, " r"]) -> Float[Array, " r"]:
     """Return 1/s, and 0 along directions without extent."""
-    there = values > 0
-    return jnp.where(there, 1 / jnp.sqrt(jnp.where(there, values, 1)), 0)
+    return jnp.where(values > 0, 1 / jnp.sqrt(or_one(values)), 0)
 
 
 def coef_at(spectrum: Spectrum, lam: Float[Array, "*t"]) -> Float[Array, "n t"]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxridge.divisors import or_one
 from jaxridge.programs import compiled
 
 
@@ -24,7 +25,7 @@ class Spread(NamedTuple):
 def standard_error_of_mean(spread: Spread) -> Float[Array, "L t"]:
     """Return std(ddof=1)/√rows of the losses, weighted as their mean is."""
     variance = spread.scatter / spread.weight / jnp.maximum(spread.rows - 1, 1)
-    safe = jnp.where(variance > 0, variance, 1)
+    safe = or_one(variance)
     return jnp.where(variance > 0, jnp.sqrt(safe), 0)
 
 
@@ -42,7 +43,7 @@ def scatter_of(
     """Return the mean of losses over rows of these weights, and their scatter."""
     total, w = jnp.sum(weight), weight[:, None]
     losses = jnp.where(w > 0, losses, 0)
-    mean = jnp.sum(w * losses, axis=0) / jnp.where(total > 0, total, 1)
+    mean = jnp.sum(w * losses, axis=0) / or_one(total)
     return mean, jnp.sum(w * (losses - mean) ** 2, axis=0)
 
 
@@ -50,7 +51,7 @@ def scatter_of(
 def joined(a: Spread, b: Spread) -> Spread:
     """Return the spread of two sets of rows together (Chan, Golub, LeVeque 1979)."""
     weight = a.weight + b.weight
-    part = b.weight / jnp.where(weight > 0, weight, 1)
+    part = b.weight / or_one(weight)
     apart = b.mean - a.mean
     return Spread(
         weight,

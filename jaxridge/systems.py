@@ -21,6 +21,7 @@ from jaxridge import accelerator, probes
 from jaxridge.anchors import Anchors, anchors_of, solved_near
 from jaxridge.conjugate import ALIKE, PROBES, conjugate_gradients
 from jaxridge.costs import BATCHED, STEPS_UNAIDED
+from jaxridge.divisors import inverse, or_one
 from jaxridge.held import FoldFit
 from jaxridge.moments import Moments, about_centre
 from jaxridge.nodes import Nodes, few_of
@@ -239,7 +240,7 @@ def _unaided(_: Any, sums: Moments, lams: Array, fit_intercept: bool) -> Coefs:
     smallest = diagonal + jnp.min(lams)
     there = jnp.all(smallest > 0)
     # The largest sum of a row is no less than the largest eigenvalue (Gershgorin 1931).
-    unit = jnp.sqrt(jnp.where(smallest > 0, smallest, 1))
+    unit = jnp.sqrt(or_one(smallest))
     largest = 1 + jnp.max(matmul(jnp.abs(xx), 1 / unit) / unit)
     spread = jnp.max(smallest) / jnp.where(there, jnp.min(smallest), 1)
     return Coefs(coefs, jnp.where(there, largest * spread / alike, jnp.inf), holds)
@@ -262,7 +263,7 @@ def _by_steps(
     right = jnp.concatenate([jnp.tile(xy, (1, len(lams))), mixed], axis=1)
     shift = jnp.append(jnp.repeat(lams, t), jnp.repeat(least, mixed.shape[1]))
     there = values[:, None] + shift
-    gains = jnp.where(there > 0, 1 / jnp.where(there > 0, there, 1), 0)
+    gains = inverse(there)
 
     def nearly_inverse(z: Array) -> Array:
         if axes is None:
