@@ -17,18 +17,11 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from jaxridge import checks
+from jaxridge.alphas import given_alpha, in_these_names, refuse_positive
+from jaxridge.choosing import Choosing
 from jaxridge.folds import split
 from jaxridge.frames import in_dtype_of, sample_weights, validated
-from jaxridge.linear import (
-    SOLVERS,
-    Choosing,
-    Linear,
-    fitted,
-    given_alpha,
-    in_these_names,
-    refuse_positive,
-    solver_of,
-)
+from jaxridge.linear import SOLVERS, Linear, fitted, solver_of
 from jaxridge.selection import Asked, Judge, Rows, asked_cv, scoring_asked
 
 

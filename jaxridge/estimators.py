@@ -7,16 +7,9 @@ there, and is that of ``J = (Σ w (X @ coef + intercept − y)² + λ ‖coef‖
 from typing import Any, Self
 
 from jaxridge import checks
-from jaxridge.linear import (
-    SOLVERS,
-    Choosing,
-    along_axes,
-    fitted,
-    given_alpha,
-    made_ready,
-    refuse_positive,
-    solver_of,
-)
+from jaxridge.alphas import given_alpha, refuse_positive
+from jaxridge.choosing import Choosing
+from jaxridge.linear import SOLVERS, along_axes, fitted, made_ready, solver_of
 from jaxridge.regressor import Regressor
 from jaxridge.selection import Asked, asked_cv, scoring_asked
 

@@ -8,6 +8,7 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from jaxridge import checks
+from jaxridge.alphas import in_these_names
 from jaxridge.columns import Columns
 from jaxridge.data import in_kind_of_input
 from jaxridge.fits import FitAlongAxes, fit_along_axes
@@ -21,7 +22,7 @@ from jaxridge.intervals import (
     standard_error,
 )
 from jaxridge.left_out import errors_left_out
-from jaxridge.linear import Linear, Ready, in_these_names
+from jaxridge.linear import Linear, Ready
 from jaxridge.selection import Asked, Rows, asked_once
 
 

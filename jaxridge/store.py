@@ -16,12 +16,12 @@ from safetensors.numpy import save_file
 from sklearn.utils.validation import check_is_fitted
 
 from jaxridge.certificate import Certificate
+from jaxridge.choosing import Choosing
 from jaxridge.classifiers import RidgeClassifier, RidgeClassifierCV
 from jaxridge.columns import Columns
 from jaxridge.estimators import Ridge, RidgeCV
 from jaxridge.files import written_aside
 from jaxridge.intervals import Kept
-from jaxridge.linear import Choosing
 from jaxridge.regressor import Regressor
 from jaxridge.routes import Route
 from jaxridge.version import __version__

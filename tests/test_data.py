@@ -21,6 +21,7 @@ from jaxridge import (
     Params,
     RidgeCV,
     check_gradient,
+    choosing,
     cost,
     cross_validate,
     data,
@@ -28,7 +29,6 @@ from jaxridge import (
     gradient,
     gradient_by_hand,
     leave_one_out,
-    linear,
     moments_of,
     path,
     predict,
@@ -431,7 +431,7 @@ def test_weights_without_a_sum_are_refused(name, scale):
 @pytest.mark.parametrize("shape", [(12, 4), (5, 9)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_no_dtype_is_promoted_in_silence(shape, dtype, monkeypatch):
-    for file in (data, linear):
+    for file in (data, choosing):
         strictly = partial(jax.numpy_dtype_promotion, "strict")
         monkeypatch.setattr(file, "promoting", strictly)
     rng = np.random.default_rng(0)
