@@ -27,7 +27,7 @@ from jaxridge.data import Data, as_data
 from jaxridge.fold_scores import held_out_predictions
 from jaxridge.left_out import leave_one_out
 from jaxridge.objective import Params, ParamsPath
-from jaxridge.paths import path_of
+from jaxridge.paths import Path, path_of
 from jaxridge.progress import bar
 from jaxridge.routes import DESCENT, Route
 from jaxridge.rules import RuleOptions
@@ -57,6 +57,14 @@ class Task(NamedTuple):
         if not self.standardize:
             return imputed
         return standardized if self.fit_intercept else scaled
+
+
+class Fits(NamedTuple):
+    """The fits to all rows at every penalty: which converged, and how well."""
+
+    params: ParamsPath
+    converged: Array
+    certificate: Certificate
 
 
 class Study(NamedTuple):
@@ -150,27 +158,39 @@ def study(
         grid = "auto" if task.lams is None else jnp.asarray(task.lams)
         given = data.X, grid, task.learner, fit_intercept
         scores = scored(*given, method=task.method, **steps)
-        choice, lams = choose(scores, task.rule, per_target=True), scores.lams
-        zero, none = jnp.zeros_like(lams[:1]), jnp.zeros_like(data.X[:, :1])
+        zero, none = jnp.zeros_like(scores.lams[:1]), jnp.zeros_like(data.X[:, :1])
         mean_only = baseline(none, imputed, True)
         unpenalized = baseline(data.X, task.learner, fit_intercept)
         shown.update()
-        params, converged, certificate = _final_fits(data, lams, task, steps)
+        fits = _final_fits(data, scores.lams, task, steps)
         columns = task.learner(data.X, data.weight)
-        chosen = params.at(choice.index)
-        found = Study(
-            scores,
-            choice,
-            columns,
-            params,
-            chosen,
-            original_units(columns, chosen),
-            converged,
-            mean_only,
-            unpenalized,
-            certificate,
-        )
-        return jax.tree.map(lambda a: np.asarray(a)[()], found)
+        return told(scores, fits, columns, mean_only, unpenalized, task.rule)
+
+
+def told(
+    scores: Scores,
+    fits: Fits,
+    columns: Columns,
+    mean_only: Array,
+    unpenalized: Array,
+    rule: str,
+) -> Study:
+    """Return a study in NumPy's arrays, of scores and the fits to all rows."""
+    choice = choose(scores, rule, per_target=True)
+    chosen = fits.params.at(choice.index)
+    found = Study(
+        scores,
+        choice,
+        columns,
+        fits.params,
+        chosen,
+        original_units(columns, chosen),
+        fits.converged,
+        mean_only,
+        unpenalized,
+        fits.certificate,
+    )
+    return jax.tree.map(lambda a: np.asarray(a)[()], found)
 
 
 def held_out(
@@ -184,10 +204,11 @@ def held_out(
 
     NaN where none holds it out.
     """
+    grid, own = np.unique(lams, return_inverse=True)
     found, _ = held_out_predictions(
         X,
         Y,
-        lams,
+        grid,
         task.trial.folds,
         groups=task.trial.groups,
         weight=weight,
@@ -196,17 +217,15 @@ def held_out(
     )
     predicted, each = np.full(Y.shape, np.nan), np.arange(len(lams))
     for rows, at_every_lam in found:
-        predicted[rows] = np.asarray(at_every_lam)[each, :, each].T
+        predicted[rows] = np.asarray(at_every_lam)[own, :, each].T
     return predicted
 
 
-def _final_fits(
-    data: Data, lams: Array, task: Task, steps: RuleOptions
-) -> tuple[ParamsPath, Array, Certificate]:
-    """Return the fits to all rows; which of them converged; and how well."""
+def _final_fits(data: Data, lams: Array, task: Task, steps: RuleOptions) -> Fits:
+    """Return the fits to all rows."""
     if task.method == "exact":
         found = path_of(ready(data, task.learner), lams, task.fit_intercept)
-        return found.params, jnp.ones(lams.shape, bool), found.certificate
+        return exact(found)
     # A fold that holds nothing out.
     trained = train(
         data,
@@ -227,4 +246,10 @@ def _final_fits(
     route = Route("", DESCENT, str(data.X.dtype))
     nothing = jnp.full((), jnp.nan)
     made = Certificate(lams[some], autodiff, by_hand, nothing, route)
-    return fits, converged, made
+    return Fits(fits, converged, made)
+
+
+def exact(found: Path) -> Fits:
+    """Return fits in closed form."""
+    there = jnp.ones(found.lams.shape, bool)
+    return Fits(found.params, there, found.certificate)

@@ -5,17 +5,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
-from jaxridge.choice import choose
-from jaxridge.columns import original_units
 from jaxridge.criteria import evidence, gcv
 from jaxridge.filled import UNTOUCHED, Holed, columns_of, filled, filling
 from jaxridge.fold_scores import scores_of_moments
 from jaxridge.moments import Moments, as_one, left_for_later, left_out
 from jaxridge.paths import path_of_sums
-from jaxridge.study import Study, Task
+from jaxridge.study import Study, Task, exact, told
 
 CRITERIA: dict[Any, Any] = {"gcv": gcv, "evidence": evidence}
 
@@ -52,25 +49,11 @@ def study_of_sums(parts: Moments, holed: Holed, task: Task) -> Study:
         prepare = filling(holed, task.learner)
         grid = "auto" if task.lams is None else jnp.asarray(task.lams)
         scores = scored(parts, grid, prepare, mean)
-        choice = choose(scores, task.rule, per_target=True)
         # Without columns there are no digits to lose.
         mean_only = baseline(_without_columns(parts), UNTOUCHED, True, True)
         unpenalized = baseline(parts, prepare, mean)
-        fits = path_of_sums(sums, scores.lams, mean)
-        chosen = fits.params.at(choice.index)
-        found = Study(
-            scores,
-            choice,
-            columns,
-            fits.params,
-            chosen,
-            original_units(columns, chosen),
-            jnp.ones(scores.lams.shape, bool),
-            mean_only,
-            unpenalized,
-            fits.certificate,
-        )
-        return jax.tree.map(lambda a: np.asarray(a)[()], found)
+        fits = exact(path_of_sums(sums, scores.lams, mean))
+        return told(scores, fits, columns, mean_only, unpenalized, task.rule)
 
 
 def _without_columns(parts: Moments) -> Moments:
