@@ -147,6 +147,20 @@ def have_squares(dtype: Any, total: Any) -> Any:
     return (least <= total) & (total <= 1 / least)
 
 
+def have_products(X: Any, Y: Any) -> None:
+    """Refuse rows and targets so small that their products are lost below the range."""
+    if any_traced(X, Y):
+        return
+    size, of_targets = (max(map(abs, _ends(array))) for array in (X, Y))
+    limits = np.finfo(X.dtype)
+    if size and of_targets and size * of_targets < limits.tiny / limits.eps:
+        raise ValueError(
+            f"`X` reaches {size:.3g} and `y` {of_targets:.3g}, and products of those "
+            f"are below the range of {X.dtype}: rescale them"
+            + ("" if X.dtype == np.float64 else ", or pass float64")
+        )
+
+
 def _sum(array: Any) -> float:
     """Return the sum of the elements, found where they are."""
     if accelerator.holds(array):

@@ -65,7 +65,7 @@ def compress(
     """
     n = data.X.shape[1]
     m = jnp.sum(data.weight)
-    R = _triangle(data, centre, view)
+    R = triangle(data, centre, fit_intercept, view)
     rest = jnp.sum(R[n:, n:] ** 2)
     rows = R[:n]
     if fit_intercept:
@@ -76,32 +76,48 @@ def compress(
     return Compressed(Data(rows[:, :n], rows[:, n:], weight), rest)
 
 
-def _triangle(data: Data, centre: Centre, view: View) -> Float[Array, "c c"]:
-    """Return R of √w (X − x̄, Y − ȳ) = QR, the rows stacked tile after tile."""
-    columns, dtype = data.X.shape[1] + data.Y.shape[1], data.X.dtype
+def triangle(
+    data: Data, centre: Centre, fit_intercept: bool, view: View = as_stored
+) -> Float[Array, "c c"]:
+    """Return R of √w (X − x̄, Y − ȳ) = QR, the rows stacked tile after tile.
+
+    With an intercept, √w comes before the columns, and its row of R is left out: the
+    mean of a column far from 0 is rounded, and what that leaves along √w, a direction
+    of its own in columns that depend on each other, is no part of the scatter.
+    """
+    mean, dtype = int(fit_intercept), data.X.dtype
+    columns = mean + data.X.shape[1] + data.Y.shape[1]
     if summed_in(dtype) != dtype:
-        return _root(_products(data, centre, view)).astype(dtype)
+        products = _products(data, centre, fit_intercept, view)
+        return _root(products).astype(dtype)[mean:, mean:]
 
     def absorb(R: Array, weight: Array, X: Array, Y: Array) -> Array:
-        rows = _joined_rows(Data(X, Y, weight), centre, view)
+        rows = _joined_rows(Data(X, Y, weight), centre, fit_intercept, view)
         return jnp.linalg.qr(jnp.concatenate([R, rows]), mode="r")
 
     empty, rows = jnp.zeros((columns, columns), dtype), (data.X, data.Y)
     room = max(TILE_BYTES, 8 * tile()) if accelerator.is_used() else TILE_BYTES
-    return fold(absorb, empty, data.weight, *rows, least=4 * columns, room=room)
+    found = fold(absorb, empty, data.weight, *rows, least=4 * columns, room=room)
+    return found[mean:, mean:]
 
 
-def _joined_rows(data: Data, centre: Centre, view: View) -> Float[Array, "m c"]:
-    """Return √w (X − x̄, Y − ȳ)."""
-    return jnp.concatenate(weighted_rows(data, centre, view), axis=1)
+def _joined_rows(
+    data: Data, centre: Centre, fit_intercept: bool, view: View
+) -> Float[Array, "m c"]:
+    """Return √w (1, X − x̄, Y − ȳ), or without the first."""
+    ones = [jnp.sqrt(data.weight)[:, None]] * fit_intercept
+    return jnp.concatenate([*ones, *weighted_rows(data, centre, view)], axis=1)
 
 
-def _products(data: Data, centre: Centre, view: View) -> Float[Array, "c c"]:
-    """Return AᵀA in the dtype that sums are made in."""
-    columns, dtype = data.X.shape[1] + data.Y.shape[1], summed_in(data.X.dtype)
+def _products(
+    data: Data, centre: Centre, fit_intercept: bool, view: View
+) -> Float[Array, "c c"]:
+    """Return the products of those columns in the dtype that sums are made in."""
+    columns = int(fit_intercept) + data.X.shape[1] + data.Y.shape[1]
+    dtype = summed_in(data.X.dtype)
 
     def add(sums: Twofold, weight: Array, X: Array, Y: Array) -> Twofold:
-        rows = _joined_rows(Data(X, Y, weight), centre, view)
+        rows = _joined_rows(Data(X, Y, weight), centre, fit_intercept, view)
         return plus_gram(sums, rows.astype(dtype))
 
     start, rows = zeros((columns, columns), dtype), (data.weight, data.X, data.Y)

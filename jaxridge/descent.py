@@ -203,6 +203,7 @@ def sweep(
 def _descended(X: Any, y: Any, lam: Any, options: DescentOptions) -> Descent:
     """Check, train, and refuse to return a descent that went up."""
     data = as_data(X, y, options.get("weight"))
+    checks.have_products(data.X, data.Y)
     rule = rule_for(data, options, options.get("fit_intercept", True))
     start = start_for(data, y, lam, rule, options)
     if options.get("progress") and not checks.any_traced(data, start):

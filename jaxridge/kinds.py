@@ -74,6 +74,12 @@ def is_text(of: pa.DataType) -> bool:
     return pa.types.is_string(of) or pa.types.is_large_string(of)
 
 
+def is_wordable(of: pa.DataType) -> bool:
+    """Whether values of a type are none of text, and can be written as such."""
+    of = type_of(of)
+    return pa.types.is_temporal(of) or any(is_number(of) for is_number in NUMBERS)
+
+
 def kind_of(name: str, values: pa.ChunkedArray) -> str:
     """Return "number", "text" or "dates"; refuse everything else."""
     of = type_of(values.type)

@@ -14,6 +14,7 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxridge.divisors import or_one
+from jaxridge.products import power_of_2
 
 LBFGS_MEMORY = 10
 
@@ -24,26 +25,35 @@ def exact_line_search() -> optax.GradientTransformationExtraArgs:
     J(θ + s d) = J + s g·d + s²/2 dᵀHd is a parabola in s with its minimum at
     s = −g·d / dᵀHd, and Hd is the derivative of the gradient along d: one more
     evaluation, no trial steps. L-BFGS with this search is as good as conjugate
-    gradients on J (Nocedal and Wright 2006, section 7.2).
+    gradients on J (Nocedal and Wright 2006, section 7.2). How long d is does not
+    matter; near 1, its squares stay in range whatever the units of the data.
     """
 
     def update(
         updates: Any, state: Any, params: Any, *, grad: Any, value_fn: Any, **_: Any
     ) -> tuple[Any, Any]:
-        curved = jax.jvp(jax.grad(value_fn), (params,), (updates,))[1]
-        curvature = optax.tree.vdot(updates, curved)
+        unit = power_of_2(optax.tree.norm(updates, ord=jnp.inf))
+        along = optax.tree.scale(1 / unit, updates)
+        curved = jax.jvp(jax.grad(value_fn), (params,), (along,))[1]
+        curvature = optax.tree.vdot(along, curved)
         flat = curvature <= 0  # only where the direction is 0, as J is convex
-        step = -optax.tree.vdot(grad, updates) / jnp.where(flat, 1, curvature)
-        return optax.tree.scale(jnp.where(flat, 0, step), updates), state
+        step = -optax.tree.vdot(grad, along) / jnp.where(flat, 1, curvature)
+        return optax.tree.scale(jnp.where(flat, 0, step), along), state
 
     return optax.GradientTransformationExtraArgs(
         lambda params: optax.EmptyState(), update
     )
 
 
-def lbfgs() -> optax.GradientTransformationExtraArgs:
-    """L-BFGS (Liu and Nocedal 1989) with an exact line search."""
-    return optax.lbfgs(memory_size=LBFGS_MEMORY, linesearch=exact_line_search())
+def lbfgs(slope: Float[Array, ""]) -> optax.GradientTransformationExtraArgs:
+    """L-BFGS (Liu and Nocedal 1989) with an exact line search.
+
+    It sees gradients in units of a `slope`, so that their squares stay in range.
+    """
+    return optax.chain(
+        optax.scale(1 / power_of_2(slope)),
+        optax.lbfgs(memory_size=LBFGS_MEMORY, linesearch=exact_line_search()),
+    )
 
 
 def safe_step(

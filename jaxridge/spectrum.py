@@ -19,7 +19,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from jaxridge import accelerator
-from jaxridge.compression import compress, is_worthwhile
+from jaxridge.compression import is_worthwhile, triangle
 from jaxridge.data import Centre, Data, centre_of, weighted_rows
 from jaxridge.derivatives import OF_AXES, without_derivative
 from jaxridge.divisors import or_one
@@ -28,6 +28,10 @@ from jaxridge.products import matmul, mirrored, plus_gram
 from jaxridge.programs import compiled
 from jaxridge.tiles import View, as_stored, fold, fold_blocks, summed_in, terms_at_once
 from jaxridge.twofold import Twofold, zeros
+
+# What rounding leaves, in the triangular factor of m rows, of a direction that they do
+# not have: at most this times √m eps of its terms, where 0.9 √m has been seen.
+TALL_NOISE = 4
 
 
 class Spectrum(NamedTuple):
@@ -60,7 +64,7 @@ def of_data(
     if route == "primal":
         return centre, _of_many_rows(data, centre, view)
     if route == "svd" and is_worthwhile(data):
-        return centre, _of_few_rows(data, centre, view, rounding)
+        return centre, _of_few_rows(data, centre, fit_intercept, view, rounding)
     A, B = weighted_rows(data, centre, view)
     across = None
     if fit_intercept:
@@ -147,15 +151,20 @@ def _of_many_rows(data: Data, centre: Centre, view: View) -> Spectrum:
 
 
 def _of_few_rows(
-    data: Data, centre: Centre, view: View, rounding: float | None
+    data: Data,
+    centre: Centre,
+    fit_intercept: bool,
+    view: View,
+    rounding: float | None,
 ) -> Spectrum:
     """Factorise tall A by the singular values of its triangular factor.
 
-    A is never formed: its rows are read tile by tile, as `compress` does.
+    A is never formed: its rows are read tile by tile.
     """
-    few = compress(data, centre, False, view).data
-    root = jnp.sqrt(few.weight)[:, None]
-    return _by_svd(root * few.X, root * few.Y, rounding)._replace(left=None)
+    m, n = data.X.shape
+    R = triangle(data, centre, fit_intercept, view)[:n]
+    found = _by_svd(R[:, :n], R[:, n:], rounding, noise=TALL_NOISE * m**0.5)
+    return found._replace(left=None)
 
 
 def eigh_across(
@@ -197,9 +206,10 @@ def _by_svd(
     B: Float[Array, "m t"],
     rounding: float | None,
     across: Float[Array, " m"] | None = None,
+    noise: float = 0.0,
 ) -> Spectrum:
     A = without_derivative(A, OF_AXES)
-    left, s, right = graded_svd(A, rounding)
+    left, s, right = graded_svd(A, rounding, noise)
     if across is not None:  # of which small values have a part, by rounding
         left -= jnp.outer(across, matmul(across, left))
     turned = matmul(left.T, A)
@@ -207,7 +217,7 @@ def _by_svd(
 
 
 def graded_svd(
-    A: Float[Array, "m n"], rounding: float | None = None
+    A: Float[Array, "m n"], rounding: float | None = None, noise: float = 0.0
 ) -> tuple[Float[Array, "m r"], Float[Array, " r"], Float[Array, "n r"]]:
     """Return U, S and V, small values as exact as large ones, 0 where they are noise.
 
@@ -217,7 +227,8 @@ def graded_svd(
     downwards and the QR iteration keeps the digits of every value (Drmač and Veselić
     2008 prove it of Jacobi's, which starts in this way).
 
-    A value is noise where Av cancels: at the rounding of its terms, maxⱼ |vⱼ|‖aⱼ‖.
+    A value is noise where Av cancels: at the rounding of its terms, maxⱼ |vⱼ|‖aⱼ‖, as
+    often as A has rows or columns; or, in units of eps, at the `noise` of making A.
     """
     sizes = jnp.linalg.norm(A, axis=0)
     order = jnp.argsort(-sizes)
@@ -228,9 +239,10 @@ def graded_svd(
     left, s, right = jax.lax.linalg.svd(R, full_matrices=False, algorithm=by_steps)
     left = matmul(first, matmul(third, left))
     right = matmul(second, right.T)[jnp.argsort(order)]
-    eps = jnp.finfo(s.dtype).eps if rounding is None else rounding
+    eps = float(jnp.finfo(s.dtype).eps)
+    least = max(max(A.shape) * (eps if rounding is None else rounding), noise * eps)
     terms = jnp.max(jnp.abs(right) * sizes[:, None], axis=0)
-    return left, jnp.where(s > eps * max(A.shape) * terms, s, 0), right
+    return left, jnp.where(s > least * terms, s, 0), right
 
 
 def gain(

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from jaxridge.kinds import DIGITS, as_text, is_text
+from jaxridge.kinds import DIGITS, as_text, is_text, is_wordable
 from jaxridge.progress import bar
 
 PARQUET_MAGIC, PARQUET_NAMES = b"PAR1", (".parquet", ".pq")
@@ -82,7 +82,7 @@ def read_table(
 def worded(table: Any, text: Collection[str]) -> Any:
     """Return a table, or some rows of one, with some of its columns as text."""
     for place, column in enumerate(table.schema):
-        if column.name in text and not is_text(column.type):
+        if column.name in text and is_wordable(column.type):
             values = as_text(table.column(place)).dictionary_encode()
             table = table.set_column(place, column.name, values)
     return table

@@ -80,7 +80,14 @@ class Descent(NamedTuple):
             np.where(np.atleast_1d(self.converged), "yes", "no"),
             np.atleast_1d(self.gradient_norm),
         )
-        headers = ["lam", "first J", "last J", "steps", "converged", "gradient norm"]
+        headers = [
+            "lam",
+            "J at first step",
+            "J at last step",
+            "steps",
+            "converged",
+            "gradient norm",
+        ]
         return excerpt(columns, headers, ("g", ".6g", ".6g", "", "", ".1e"))
 
 
@@ -273,7 +280,10 @@ def _finish(
     # Of a fit through every row, J is rounding of the targets from the start.
     data = rows.data
     square = jnp.sum(data.weight[:, None] * (eps * data.Y) ** 2)
-    went_up = ~(last <= (1 + slack) * first + square / jnp.sum(data.weight))
+    m = jnp.sum(data.weight)
+    # Nor is a step or two from a good start, which a rule such as Adam makes long.
+    none = (jnp.sum(data.weight[:, None] * data.Y**2) + rows.rest) / (2 * m)
+    went_up = ~(last <= (1 + slack) * jnp.maximum(first, none) + square / m)
     fit = without_derivative(fit, OF_DESCENT)
     return Outcome(fit, state.blew_up | went_up | vanished)
 
@@ -284,7 +294,7 @@ def _optimizer(
     if isinstance(rule.update, Same):
         return known_to_work(rule.update.optimizer)
     if rule.update == "lbfgs":
-        return lbfgs()
+        return lbfgs(rows.steepness)
     rate = start.learning_rate
     if rule.update == "auto":
         rate = safe_step(rows.curvature, start.lam, jnp.sum(rows.data.weight))

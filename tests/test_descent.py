@@ -208,6 +208,26 @@ def test_units_of_the_target_do_not_matter_in_float32(scale):
     assert_within((fit.params.coef / scale,), (brute(X, y, LAM).coef,), 1e-4)
 
 
+@pytest.mark.parametrize("power", [-14, -7, 0, 12])
+def test_units_of_all_data_do_not_matter_in_float32(power):
+    small = [(a * 10.0**power).astype(np.float32) for a in (X, y)]
+    fit = descend(*small, 0.0)
+    assert fit.converged and fit.steps <= 2 * X.shape[1]
+    assert_within((fit.params.coef,), (brute(X, y, 0.0).coef,), 1e-5)
+
+
+def test_products_below_the_range_are_refused():
+    for dtype, size in ((np.float32, 1e-18), (np.float64, 1e-170)):
+        with pytest.raises(ValueError, match="products of those are below the range"):
+            descend(*((a * size).astype(dtype) for a in (X, y)), 0.0)
+
+
+def test_a_good_start_may_rise_a_little():
+    start = descend(X, y, 1.0).params
+    fit = descend(X, y, 1.01, init=start, optimizer=optax.adam(0.01), max_steps=20)
+    assert fit.steps == 20
+
+
 def test_a_gradient_whose_square_underflows_is_not_taken_for_zero():
     X, y = diabetes(True)
     with pytest.raises(ValueError, match="out of the range of this dtype"):
@@ -754,7 +774,7 @@ def test_a_descent_has_no_derivative(transform):
 def test_a_descent_prints_one_line():
     fit = Descent(1.5, ZERO, np.array([4.0, 3.0, 3.0]), 2, np.True_, 1e-12)
     header, _, line = str(fit).splitlines()
-    assert header.split()[:5] == ["lam", "first", "J", "last", "J"]
+    assert header.split()[:5] == ["lam", "J", "at", "first", "step"]
     assert line.split() == ["1.5", "4", "3", "2", "yes", "1.0e-12"]
 
 

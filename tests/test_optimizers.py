@@ -83,7 +83,7 @@ def test_line_search_stays_where_the_direction_is_zero():
 @pytest.mark.parametrize("n", [1, 3, 8])
 def test_lbfgs_needs_about_as_many_steps_as_features(n):
     H, b, answer = quadratic(n)
-    end, norm = descended(lbfgs(), H, b, n + 2)
+    end, norm = descended(lbfgs(jnp.linalg.norm(b)), H, b, n + 2)
     assert norm <= 1e-9
     assert np.linalg.norm(end - answer) <= 1e-9 * np.linalg.norm(answer)
 
@@ -91,7 +91,7 @@ def test_lbfgs_needs_about_as_many_steps_as_features(n):
 def test_lbfgs_with_more_features_than_memory_still_beats_plain_descent():
     H, b, _ = quadratic(40)
     plain = optax.with_extra_args_support(optax.sgd(1e-3))
-    assert descended(lbfgs(), H, b, 150)[1] <= 1e-9
+    assert descended(lbfgs(jnp.linalg.norm(b)), H, b, 150)[1] <= 1e-9
     assert descended(plain, H, b, 150)[1] >= 1e-2
 
 

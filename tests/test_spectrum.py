@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from helpers import TOLERANCE
 
-from jaxridge import cross_validate, leave_one_out, moments_of, path, solve
+from jaxridge import (
+    cross_validate,
+    lambda_grid,
+    leave_one_out,
+    moments_of,
+    path,
+    solve,
+)
 
 UNITS = (1e-6, 1e8, 1e16, 1e100)
 
@@ -163,6 +170,20 @@ def test_folds_see_directions_that_products_do_not(m, n, t):
         errors.append(np.mean(((X[mask] - x) @ coef + y - Y[mask]) ** 2, axis=0))
     found = cross_validate(X, Y, [lam], 4).mean[0]
     np.testing.assert_allclose(found, np.mean(errors, axis=0), rtol=1e-9)
+
+
+@pytest.mark.parametrize("m", [200, 4000, 30_000])
+def test_levels_of_a_column_have_a_direction_less_than_there_are(m):
+    rng = np.random.default_rng(0)
+    levels = np.eye(5)[rng.integers(0, 5, m)]
+    X = (levels - levels.mean(axis=0)) / levels.std(axis=0) + 1e3
+    y = levels @ rng.normal(size=5) + rng.normal(size=m)
+    A = X - X.mean(axis=0)
+    expected = np.linalg.lstsq(A, y - y.mean(), rcond=1e-8)[0]
+    fit = path(X, y, [0.0])
+    np.testing.assert_allclose(fit.params.coef[0], expected, rtol=1e-9)
+    np.testing.assert_allclose(fit.df, 5, rtol=1e-9)
+    assert lambda_grid(X)[0] > 1e-3 * m
 
 
 def test_a_mean_far_from_0_is_no_direction():

@@ -147,6 +147,13 @@ def test_text_that_looks_like_numbers_is_read_as_text_if_asked(tmp_path):
     assert table.column("b").to_pylist() == ["True", "False"]
 
 
+def test_what_is_no_text_and_cannot_be_written_as_such_stays(tmp_path):
+    columns = {"a": [7102, None], "b": [[1], [2]], "c": [0.5, 1.0]}
+    pa.parquet.write_table(pa.table(columns), tmp_path / "data.parquet")
+    table = read_table(tmp_path / "data.parquet", text=["a", "b"])
+    assert table.to_pydict() == columns | {"a": ["7102", None]}
+
+
 def test_a_file_that_starts_with_an_empty_line_is_not_called_empty(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text("\na,b\n1,2\n")
