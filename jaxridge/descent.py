@@ -68,7 +68,7 @@ def descend(
     optimizer : optax.GradientTransformation, optional
         Any optax rule (``optax.adam(0.1)``). The same rule built twice compiles once.
         Without one, and without `learning_rate`: L-BFGS with an exact line search,
-        which needs no step size and few steps even on raw, unscaled columns.
+        which needs no step size, and few steps unless columns differ by decades.
     learning_rate : float or "auto", optional
         Plain gradient descent with this step; "auto" is a safe one, 1/(s²/m + lam/m)
         with s the largest singular value of √w times the centred rows.

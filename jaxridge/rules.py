@@ -110,6 +110,7 @@ def rule_for(data: Data, options: RuleOptions, fit_intercept: bool) -> Rule:
         update = "auto"
     else:
         update = "step"
+    checks.flag("progress", options.get("progress", False))
     precision = options.get("precision", FULL)
     checks.one_of("precision", precision, (FULL, FAST))
     batch_size = options.get("batch_size")
@@ -152,9 +153,9 @@ def _batches_are_possible(
 
 
 def _compresses(data: Data, compress: Any, batch_size: int | None) -> bool:
-    if compress is True or compress is False:
-        return compress
-    if compress != "auto":
+    if isinstance(compress, bool | np.bool_):
+        return bool(compress)
+    if not isinstance(compress, str) or compress != "auto":
         raise ValueError(f'`compress` must be True, False or "auto", got {compress!r}')
     return batch_size is None and is_worthwhile(data)
 

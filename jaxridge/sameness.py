@@ -54,7 +54,7 @@ def _contents(cell: CellType) -> Any:
 
 def _recipe(value: Any, seen: frozenset[int] = frozenset()) -> Hashable:
     """Describe what `value` computes, as far as its code and what it reads tell."""
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or type(value) in (bool, int, float, str):
         return type(value), value
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         return _numbers(value)
@@ -72,7 +72,9 @@ def _identity(value: Any) -> Hashable:
     known = not isinstance(value, type | ModuleType) and any(
         isinstance(value, kinds) for kinds, _ in PARTS
     )
-    return None if known or _is_plain(value) else id(value)
+    if known:  # by its parts, unless it holds more beside them
+        return id(value) if getattr(value, "__dict__", None) else None
+    return None if _is_plain(value) else id(value)
 
 
 def _is_plain(value: Any) -> bool:

@@ -59,7 +59,8 @@ class Descent(NamedTuple):
         Whether ``gradient_norm <= tol``.
     gradient_norm : array of shape ([L])
         ‖∇J‖ at the end over ‖∇J‖ at coef = 0, intercept = 0 (its best value where the
-        rule keeps it there). The intercept counts only if fitted.
+        rule keeps it there). The intercept counts only if fitted, and columns that are
+        constant, which keep a coefficient of 0 beside it, do not.
     """
 
     lam: Float[Array, "*lams"]

@@ -216,6 +216,18 @@ def test_units_of_all_data_do_not_matter_in_float32(power):
     assert_within((fit.params.coef,), (brute(X, y, 0.0).coef,), 1e-5)
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"progress": "no"}, TypeError, "`progress` must be True or False"),
+        ({"compress": np.ones(3)}, ValueError, '`compress` must be True, False or "a'),
+    ],
+)
+def test_options_that_are_no_flags_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        descend(X, y, LAM, **options)
+
+
 def test_products_below_the_range_are_refused():
     for dtype, size in ((np.float32, 1e-18), (np.float64, 1e-170)):
         with pytest.raises(ValueError, match="products of those are below the range"):

@@ -460,3 +460,17 @@ def test_what_a_module_within_a_module_holds_is_read_anew():
     assert before == Same(rule)
     module.rate = 0.2
     assert not before == Same(rule)
+
+
+def test_a_list_that_holds_more_than_its_items_is_the_same_as_itself_alone():
+    class Schedule(list):
+        def __call__(self, step):
+            return self.rate
+
+    def made(rate):
+        found = Schedule()
+        found.rate = rate
+        return optax.sgd(found)
+
+    one = made(0.1)
+    assert Same(one) == Same(one) and Same(one) != Same(made(0.2))
