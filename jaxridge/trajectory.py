@@ -113,18 +113,48 @@ class Outcome(NamedTuple):
 
 
 def run(rows: Landscape, start: Start, rule: Rule) -> Outcome:
-    """Descend at each penalty of `start` on each fold of `rows`; either may be one."""
-    return _everywhere(_run, rows, start, rule)
+    """Descend at each penalty of `start` on each fold of `rows`; either may be one.
+
+    A sweep holds back what stands still of the lanes that have stopped. The history, of
+    all steps of all lanes, is no part of that, and is written where it lies: those that
+    still move are all at the same step.
+    """
+
+    def going(carry: tuple[Array, State, Array]) -> Array:
+        return jnp.any(carry[1].running)
+
+    def take(carry: tuple[Array, State, Array]) -> tuple[Array, State, Array]:
+        first, state, history = carry
+        state, values = _everywhere(_block, rows, start, rule, state)
+        return first + BLOCK, state, _written(history, values, first)
+
+    state = _everywhere(_begin, rows, start, rule)
+    carry = jnp.zeros((), jnp.int32), state, _empty_history(state, rule)
+    _, state, history = jax.lax.while_loop(going, take, carry)
+    return _everywhere(_finish, rows, start, rule, state, history)
 
 
 def watch(rows: Landscape, start: Start, rule: Rule) -> Outcome:
     """Descend like `run`, coming back after each block to move a progress bar."""
-    state, history = _watched_begin(rows, start, rule)
+    state, first = _watched_begin(rows, start, rule), 0
+    history = _empty_history(state, rule)
     with bar(rule.max_steps, "descent", "step", wanted=True) as progress:
         while bool(state.running.any()):
-            state, history = _watched_block(rows, start, rule, state, history)
+            state, values = _watched_block(rows, start, rule, state)
+            history = _watched_history(history, values, first)
+            first += BLOCK
             progress.update(int(state.step.max()) - progress.n)
     return _watched_finish(rows, start, rule, state, history)
+
+
+def _empty_history(state: State, rule: Rule) -> Float[Array, "*folds_and_lams steps"]:
+    blocks = -(-rule.max_steps // BLOCK)
+    return jnp.zeros((*state.running.shape, blocks * BLOCK), state.value.dtype)
+
+
+def _written(history: Array, values: Array, first: Any) -> Array:
+    """Return the history with the values of a block of steps."""
+    return jax.lax.dynamic_update_slice_in_dim(history, values, first, axis=-1)
 
 
 def _everywhere(
@@ -151,16 +181,7 @@ def _jitted_everywhere(function: Callable[..., Any]) -> Callable[..., Any]:
     return jitted
 
 
-def _run(rows: Landscape, start: Start, rule: Rule) -> Outcome:
-    state, history = jax.lax.while_loop(
-        lambda carry: carry[0].running,
-        lambda carry: _block(rows, start, rule, *carry),
-        _begin(rows, start, rule),
-    )
-    return _finish(rows, start, rule, state, history)
-
-
-def _begin(rows: Landscape, start: Start, rule: Rule) -> tuple[State, Array]:
+def _begin(rows: Landscape, start: Start, rule: Rule) -> State:
     step = jnp.zeros((), jnp.int32)
     value, gradient = _evaluate(start.init, step, rows, start, rule)
     finite = jnp.isfinite(value)
@@ -169,22 +190,15 @@ def _begin(rows: Landscape, start: Start, rule: Rule) -> tuple[State, Array]:
     else:
         running = finite & (_relative_norm(gradient, rows) > start.tol)
     memory = _optimizer(rows, start, rule).init(start.init)
-    blocks = -(-rule.max_steps // BLOCK)
-    history = jnp.zeros(blocks * BLOCK, value.dtype)
-    state = State(
+    return State(
         step, start.init, memory, value, value, gradient, running, blew_up=~finite
     )
-    return state, history
 
 
 def _block(
-    rows: Landscape, start: Start, rule: Rule, state: State, history: Array
+    rows: Landscape, start: Start, rule: Rule, state: State
 ) -> tuple[State, Array]:
-    """Take up to BLOCK steps.
-
-    The history of a block is small, so that a sweep, which must hold back the lanes
-    that have stopped, copies little in each step; the long one is written once a block.
-    """
+    """Take up to BLOCK steps, and return J at each."""
     first, stride = state.step, _stride(rows)
 
     def step(state: State, _: None) -> tuple[State, Array]:
@@ -203,9 +217,8 @@ def _block(
         state, _ = carry
         return state.running & (state.step - first < BLOCK)
 
-    values = jnp.zeros(BLOCK, history.dtype)
-    state, values = jax.lax.while_loop(going, take, (state, values))
-    return state, jax.lax.dynamic_update_slice_in_dim(history, values, first, 0)
+    values = jnp.zeros(BLOCK, state.value.dtype)
+    return jax.lax.while_loop(going, take, (state, values))
 
 
 def _step(rows: Landscape, start: Start, rule: Rule, state: State) -> State:
@@ -343,4 +356,6 @@ def _relative_norm(gradient: Params, rows: Landscape) -> Array:
 
 _watched_begin = _jitted_everywhere(_begin)
 _watched_block = _jitted_everywhere(_block)
+# Where it lies: what is given away need not be copied.
+_watched_history = compiled(_written, donate_argnums=0)
 _watched_finish = _jitted_everywhere(_finish)
