@@ -239,10 +239,15 @@ def graded_svd(
     left, s, right = jax.lax.linalg.svd(R, full_matrices=False, algorithm=by_steps)
     left = matmul(first, matmul(third, left))
     right = matmul(second, right.T)[jnp.argsort(order)]
-    eps = float(jnp.finfo(s.dtype).eps)
-    least = max(max(A.shape) * (eps if rounding is None else rounding), noise * eps)
+    eps, size = float(jnp.finfo(s.dtype).eps), max(A.shape)
     terms = jnp.max(jnp.abs(right) * sizes[:, None], axis=0)
-    return left, jnp.where(s > least * terms, s, 0), right
+    least = max(size, noise) * eps * terms
+    if rounding is not None:
+        if not noise:  # A row that u has no part in, huge as it may be, rounds no s.
+            rounded = matmul(jnp.abs(A), jnp.abs(right))
+            terms = jnp.minimum(terms, jnp.sum(jnp.abs(left) * rounded, axis=0))
+        least = jnp.maximum(least, size * rounding * terms)
+    return left, jnp.where(s > least, s, 0), right
 
 
 def gain(

@@ -172,6 +172,21 @@ def test_folds_see_directions_that_products_do_not(m, n, t):
     np.testing.assert_allclose(found, np.mean(errors, axis=0), rtol=1e-9)
 
 
+@pytest.mark.parametrize("shape", [(8, 12), (20, 12)])
+@pytest.mark.parametrize("size", [1e4, 1e6, 1e8])
+def test_a_huge_row_hides_no_other_in_float32(shape, size):
+    rng = np.random.default_rng(2)
+    X = rng.normal(size=shape).astype(np.float32)
+    y = X[:, 0] + rng.normal(size=shape[0]).astype(np.float32)
+    X[3] *= np.float32(size)
+    wide = X.astype(float)
+    for lam in (0.1, 10.0):
+        K = wide @ wide.T + lam * np.eye(shape[0])
+        expected = wide.T @ np.linalg.solve(K, y.astype(float))
+        fit = path(X, y, [lam], fit_intercept=False)
+        np.testing.assert_allclose(fit.params.coef[0], expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("m", [200, 4000, 30_000])
 def test_levels_of_a_column_have_a_direction_less_than_there_are(m):
     rng = np.random.default_rng(0)
