@@ -80,8 +80,8 @@ def descend(
     batch_size : int, optional
         Rows drawn for each step, with replacement, in proportion to their weights, so
         that each batch's gradient is right on average. Every step is then taken, and
-        `tol` judges the end; J may end up to a tenth above its first value and is not
-        refused, as batches are noisy.
+        `tol` judges the end; J may end up to a tenth above its value at the start, or
+        at 0, and is not refused, as batches are noisy.
         Needs `key` and an optimizer or a numeric learning rate.
     key : jax.random key or int, optional
         Decides the batches: the same key, the same batches.

@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 
 from jaxridge import checks
 from jaxridge.choice import Scores, scores_of_all
-from jaxridge.columns import untouched
 from jaxridge.costs import flop_of_each
 from jaxridge.data import (
     ArrayLike,
@@ -26,18 +25,15 @@ from jaxridge.data import (
 )
 from jaxridge.divisors import or_one
 from jaxridge.factors import Known, answer, known
-from jaxridge.folds import Folds
 from jaxridge.grids import grid_of_known, on_grid
-from jaxridge.holdout import Question, score_folds
+from jaxridge.hanging import SLACK, hanging, refitted, slacks_of
 from jaxridge.leverages import (
     Loss,
     left_out_errors_of_each,
     left_out_losses,
     left_out_scores,
-    slack,
 )
 from jaxridge.nodes import Nodes, nodes_for
-from jaxridge.plans import plan
 from jaxridge.products import power_of_2
 from jaxridge.programs import compiled
 from jaxridge.risk import unit_of
@@ -54,9 +50,6 @@ from jaxridge.scoring import (
 )
 from jaxridge.spectrum import Spectrum
 from jaxridge.spread import Spread, joined, spread_of, standard_error_of_mean
-
-# Rows of a smaller 1 − h, a difference of numbers near 1, have lost half their digits.
-SLACK = 1e-5
 
 
 @in_kind_of_input
@@ -217,7 +210,7 @@ def _pooled(
     )
     if score is predictions:
         return _mended(rows, lams, scores, slacks, fit_intercept), route
-    if not _hanging(rows, slacks, fit_intercept).any():
+    if not hanging(rows, slacks, fit_intercept).any():
         return scores, route
     predicted, _ = _pooled(rows, lams, predictions, fit_intercept)
     return jax.vmap(lambda p: score(data.Y, p, data.weight))(predicted), route
@@ -246,11 +239,11 @@ def errors_left_out(
     question = partial(_errors_of_each, fit_intercept=fit_intercept)
     data, factors = rows.data, rows.factors
     (errors, slacks), _ = answer(question, data, lam, fit_intercept, factors=factors)
-    hangs = _hanging(rows, slacks, fit_intercept)
+    hangs = hanging(rows, slacks, fit_intercept)
     if not hangs.any():
         return errors
     grid, own = np.unique(np.asarray(lam), return_inverse=True)
-    refits = _refitted(data, jnp.asarray(grid), hangs, predictions, fit_intercept)
+    refits = refitted(data, jnp.asarray(grid), hangs, predictions, fit_intercept)
     predicted = refits[:, own, 0, np.arange(len(own))]
     return errors.at[np.flatnonzero(hangs)].set(data.Y[hangs] - predicted)
 
@@ -270,45 +263,12 @@ def _mended(
     rows: Known, lams: Array, predicted: Array, slacks: Any, fit_intercept: bool
 ) -> Float[Array, "L m t"]:
     """Return the predictions, those of rows that a fit hangs on from refits."""
-    hangs = _hanging(rows, slacks, fit_intercept)
+    hangs = hanging(rows, slacks, fit_intercept)
     if not hangs.any():
         return predicted
-    refits = _refitted(rows.data, lams, hangs, predictions, fit_intercept)
+    refits = refitted(rows.data, lams, hangs, predictions, fit_intercept)
     which = np.flatnonzero(hangs)
     return predicted.at[:, which].set(refits[:, :, 0].swapaxes(0, 1))  # (L, rows, t)
-
-
-def _hanging(rows: Known, slacks: Any, fit_intercept: bool) -> np.ndarray:
-    """Return which rows the fit hangs on alone, as far as the data are known.
-
-    Where only the penalties are being traced, those are meant that do at λ = 0.
-    """
-    if checks.any_traced(rows.data):
-        return np.zeros(len(rows.data.weight), bool)
-    if checks.is_traced(slacks):
-        with jax.ensure_compile_time_eval():
-            none = jnp.zeros(1, rows.data.X.dtype)
-            slacks = _slacks(rows, none, fit_intercept)
-    return np.asarray(slacks) < SLACK
-
-
-def _slacks(rows: Known, lams: Array, fit_intercept: bool) -> Float[Array, " m"]:
-    """Return each row's 1 − h at the smallest penalty."""
-    question = partial(_slack_at_least, fit_intercept=fit_intercept)
-    given = rows.data, lams, fit_intercept
-    return answer(question, *given, factors=rows.factors)[0]
-
-
-def _refitted(
-    data: Data, lams: Array, hangs: np.ndarray, score: Score, fit_intercept: bool
-) -> Float[Array, "rows L *score"]:
-    """Return the scores of some rows, each by a fit to all others."""
-    alone = np.flatnonzero(hangs)[:, None] == np.arange(len(hangs))
-    (m, n), t = data.X.shape, data.Y.shape[1]
-    made = plan(m, n, t, len(lams), 2, data.X.dtype)
-    folds = Folds(~alone, alone)
-    question = Question(folds, lams, score, untouched, fit_intercept, made)
-    return score_folds(data, question)[0]
 
 
 @partial(compiled, many_steps=True, static_argnames=("score", "fit_intercept"))
@@ -358,12 +318,12 @@ def _spread(
     (spread, least), route = answer(asked, data, lams, fit_intercept, factors=factors)
     if checks.any_traced(data) or not (checks.is_traced(least) or float(least) < SLACK):
         return spread, route
-    hangs = _hanging(rows, _slacks(rows, lams, fit_intercept), fit_intercept)
+    hangs = hanging(rows, slacks_of(rows, lams, fit_intercept), fit_intercept)
     if not hangs.any():
         return spread, route
     score = squared_error if loss is jnp.square else absolute_error
     in_unit = data._replace(Y=data.Y / unit)
-    losses = _refitted(in_unit, lams, hangs, score, fit_intercept)
+    losses = refitted(in_unit, lams, hangs, score, fit_intercept)
     asked = question(jnp.where(hangs, 0, data.weight))
     (others, _), _ = answer(asked, data, lams, fit_intercept, factors=factors)
     losses = losses.swapaxes(0, 1)
@@ -395,11 +355,3 @@ def _left_out(
     left = left if loss is jnp.square else left**2
     # A row's residual is the part 1 − h of its error.
     return (spread, least), jnp.minimum(left, least**2)
-
-
-@partial(compiled, static_argnames="fit_intercept")
-def _slack_at_least(
-    data: Data, centre: Centre, spectrum: Spectrum, lams: Array, fit_intercept: bool
-) -> tuple[Array, Array]:
-    found = slack(data, centre, spectrum, jnp.min(lams), fit_intercept)
-    return found, jnp.ones(())

@@ -10,7 +10,6 @@ import pyarrow as pa
 from jaxridge.account import rare_levels
 from jaxridge.columns import Columns
 from jaxridge.encoding import (
-    Column,
     Encoding,
     encode_features,
     missing_in,
@@ -25,6 +24,7 @@ from jaxridge.files import (
     write_csv,
 )
 from jaxridge.intervals import Kept, jackknife_plus
+from jaxridge.levels import Column
 from jaxridge.objective import Params, predict
 from jaxridge.store import read_table_model
 from jaxridge.tables import read_table

@@ -22,7 +22,7 @@ from jaxridge.data import Centre, as_penalty, in_kind_of_input
 from jaxridge.fits import Axes, FitAlongAxes, fit_of_sums
 from jaxridge.folds import Folds
 from jaxridge.grids import lambda_grid
-from jaxridge.left_out import SLACK
+from jaxridge.hanging import SLACK
 from jaxridge.moments import Moments
 from jaxridge.objective import Params
 from jaxridge.paths import path_of_sums

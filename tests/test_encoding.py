@@ -10,13 +10,13 @@ import pyarrow as pa
 import pytest
 
 from jaxridge.encoding import (
-    OTHER,
     encode,
     encode_features,
     learn_encoding,
     unseen_levels,
 )
 from jaxridge.kinds import as_numbers, dropping
+from jaxridge.levels import OTHER
 
 COLOURS = ["red", "blue", "red", "green", "red", "blue"]
 TABLE = pa.table(
