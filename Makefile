@@ -19,7 +19,9 @@ $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "jaxridge needs Python 3.11 or newer"; exit 1; }
 	$(PYTHON) -m venv .venv
 
-# Of what is installed little is imported, and only that need be compiled.
+# Of what is installed little is imported, and only that need be compiled; but that once,
+# not anew by each of the many processes of the tests.
+export PYTHONDONTWRITEBYTECODE =
 PIP := $(BIN)/python -m pip install --quiet --no-compile
 
 .venv/installed: pyproject.toml | $(BIN)/python
@@ -67,7 +69,8 @@ unit readme notebooks bench-toy: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTE
 unit notebooks: export OMP_NUM_THREADS = 1
 unit notebooks: export OPENBLAS_NUM_THREADS = 1
 unit: .venv/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -q --cov --cov-report=term
+	$(BIN)/python -m slipcover --out .venv/covered -m pytest -n 2 --dist loadfile -q
+	$(BIN)/python -m slipcover --merge .venv/covered --out .venv/covered --fail-under 95
 
 readme: .venv/installed-dev
 	$(BIN)/python -m pytest README.md -q

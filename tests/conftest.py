@@ -20,27 +20,6 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("fixed")
 
 
-# Tests of numbers, whose lines others run too: to count those takes a third longer.
-UNCOUNTED = (
-    "test_certificate",
-    "test_criteria",
-    "test_digits",
-    "test_exact",
-    "test_grids",
-    "test_scikit_learn_checks",
-    "test_solvers",
-    "test_spectrum",
-)
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.nodeid.split("[")[0].split("::")[-1] in UNCOUNTED or (
-            item.path.stem in UNCOUNTED
-        ):
-            item.add_marker("no_cover")
-
-
 def pytest_runtest_setup(item):
     if item.get_closest_marker("gpu") and jax.default_backend() == "cpu":
         pytest.skip("needs an accelerator, and JAX sees only the CPU")
