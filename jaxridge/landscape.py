@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxridge.compression import compress
 from jaxridge.data import Centre, Data, centre_of, centred, weighted_mean
@@ -26,12 +26,14 @@ class Landscape(NamedTuple):
     until: Float[Array, "b w"]  # cumulative weights, where mini-batches are drawn
     steepness: Float[Array, ""]  # ‖∇J(0)‖, the same at every λ
     curvature: Float[Array, ""]  # largest eigenvalue of XᵀWX/m, for rule "auto" only
+    varies: Bool[Array, " n"]  # whether a column's coefficient is descended
 
 
 def landscape_of(data: Data, rule: Rule, view: View = as_stored) -> Landscape:
     """Return the rows to descend on: centred, compressed, or as they are in `view`."""
+    varies = jnp.ones(data.X.shape[1:], bool)
     if rule.descends_intercept and rule.from_zero:
-        view = _without_constants(data, view)
+        varies = _varies(data, view)
     centre = centre_of(data, rule.fit_intercept, view)
     rest = jnp.zeros((), data.X.dtype)
     if rule.compress:
@@ -41,21 +43,32 @@ def landscape_of(data: Data, rule: Rule, view: View = as_stored) -> Landscape:
         if rule.profiles_intercept:
             data = centred(data, centre)
     gradient = jax.grad(cost_there)(at_zero(data), data, jnp.zeros_like(rest))
+    gradient = moving(gradient, varies, rule)
     curvature = curvature_of(data) if rule.update == "auto" else jnp.zeros_like(rest)
     steepness = gradient_norm(gradient, rule.descends_intercept)
     until = cumulative(data.weight if rule.batch_size else data.weight[:0])
-    return Landscape(data, rest, centre, until, steepness, curvature)
+    return Landscape(data, rest, centre, until, steepness, curvature, varies)
 
 
-def _without_constants(data: Data, view: View) -> View:
-    """Return a view with 0 in columns that are constant, where the intercept does.
+def _varies(data: Data, view: View) -> Bool[Array, " n"]:
+    """Return which columns are not constant, where the intercept is.
 
     J is flat along the difference of the two, and their coefficient, 0 at the answer,
-    would take what belongs to the intercept.
+    would take what belongs to the intercept. To hold it there costs no copy of the
+    rows, which all folds then share.
     """
     mean = weighted_mean(data.X, data.weight, view)
     apart = column_sums(lambda x: jnp.abs(view(x) - mean), data.weight, data.X)
-    return lambda x: jnp.where(apart > 0, view(x), 0)
+    return apart > 0
+
+
+def moving(change: Params, varies: Bool[Array, " n"], rule: Rule) -> Params:
+    """Return a gradient or step of what is descended, 0 of what stands still."""
+    coef, intercept = change
+    coef = jnp.where(varies[:, None], coef, 0)
+    if not rule.descends_intercept:
+        intercept = jnp.zeros_like(intercept)
+    return Params(coef, intercept)
 
 
 watched_landscape = compiled(landscape_of, static_argnames="rule")

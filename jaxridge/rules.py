@@ -4,7 +4,7 @@ A `Rule` is fixed when a descent is compiled; a `Start` may differ between two c
 one compiled program, so that a new λ or step size compiles nothing.
 """
 
-from typing import Any, NamedTuple, SupportsFloat, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -171,10 +171,10 @@ def start_for(data: Data, y: Any, lam: Any, rule: Rule, options: StepOptions) ->
     if tol is None:
         # Of products in TF32 the gradient has three digits.
         tol = 1e-10 if dtype == np.float64 else 1e-3 if rule.fast else 1e-5
-    elif not checks.is_traced(tol) and not (
-        np.ndim(tol) == 0 and isinstance(tol, SupportsFloat) and float(tol) >= 0
-    ):
-        raise ValueError(f"`tol` must be a number of at least 0, got {tol!r}")
+    elif not checks.is_traced(tol):
+        checks.numeric("tol", checks.as_array("tol", tol))
+        if np.ndim(tol) or not tol >= 0:
+            raise ValueError(f"`tol` must be a number of at least 0, got {tol!r}")
     return Start(
         lam,
         jnp.broadcast_to(jnp.asarray(rate, dtype), lam.shape),

@@ -19,7 +19,7 @@ from jaxridge.data import Data, intercept_at
 from jaxridge.derivatives import OF_DESCENT, without_derivative
 from jaxridge.draws import draw
 from jaxridge.excerpt import excerpt, where_known
-from jaxridge.landscape import Landscape, cost_there
+from jaxridge.landscape import Landscape, cost_there, moving
 from jaxridge.objective import Params, ParamsPath
 from jaxridge.optimizers import known_to_work, lbfgs, safe_step
 from jaxridge.products import matmul
@@ -231,8 +231,7 @@ def _step(rows: Landscape, start: Start, rule: Rule, state: State) -> State:
         grad=state.gradient,
         value_fn=lambda params: _evaluate_at(params, state.step, rows, start, rule),
     )
-    if not rule.descends_intercept:
-        updates = _frozen(updates)
+    updates = moving(updates, rows.varies, rule)
     params = optax.apply_updates(state.params, updates)
     value, gradient = _evaluate(params, step, rows, start, rule)
     norm = _relative_norm(gradient, rows)
@@ -333,12 +332,7 @@ def _evaluate(
     params: Params, step: Array, rows: Landscape, start: Start, rule: Rule
 ) -> tuple[Array, Params]:
     value, gradient = jax.value_and_grad(_evaluate_at)(params, step, rows, start, rule)
-    return value, gradient if rule.descends_intercept else _frozen(gradient)
-
-
-def _frozen(change: Params) -> Params:
-    """Return the change of a model whose intercept is not descended."""
-    return change._replace(intercept=jnp.zeros_like(change.intercept))
+    return value, moving(gradient, rows.varies, rule)
 
 
 def _relative_norm(gradient: Params, rows: Landscape) -> Array:

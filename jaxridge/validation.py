@@ -141,7 +141,10 @@ def cross_validate(
     is computed in float64, and float64 by singular values at some five times the cost;
     the route then says so.
     Compressed descents read the rows once a fold, and then work on n + 1 rows for each
-    fold and penalty. A function as `scoring` holds all predictions, O(m t L) memory.
+    fold and penalty. Others read all rows at each step, as they are where the intercept
+    is descended (by a number as `learning_rate`, or an `optimizer`), but centred, a
+    copy for each fold, where it is kept at its best. A function as `scoring` holds all
+    predictions, O(m t L) memory.
 
     References
     ----------

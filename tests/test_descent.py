@@ -741,6 +741,7 @@ def test_options_that_cannot_be_are_refused(train, options, message):
         ({"optimizer": optax.adam}, "`optimizer` must be an optax rule .* function"),
         ({"max_steps": 2.5}, "`max_steps` must be a whole number, got 2.5"),
         ({"max_step": 5}, "max_step"),
+        ({"tol": 10**400}, "`tol` must hold numbers, got dtype object"),
         ({"batch_size": 2.5, "learning_rate": 0.1, "key": 0}, "`batch_size` must be a"),
         ({"batch_size": 8, "learning_rate": 0.1, "key": 0.5}, "`key` must be a whole"),
     ],

@@ -28,9 +28,12 @@ from jaxridge import (
     gcv,
     moments_of,
     path,
+    rules,
     solve,
+    training,
 )
-from jaxridge.columns import imputed, scaled, standardized
+from jaxridge.columns import imputed, scaled, standardized, untouched
+from jaxridge.data import Data
 
 M = 60
 RNG = np.random.default_rng(11)
@@ -314,6 +317,27 @@ def test_every_fold_takes_the_steps_asked_for():
             intercept -= rate * error.mean()
         error = scaler.transform(X[held]) @ coef + intercept - y[held]
         assert loss == pytest.approx(np.mean(error**2), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"learning_rate": 0.1, "compress": False},
+        {"learning_rate": 0.1, "batch_size": 16, "key": 0},
+    ],
+    ids=str,
+)
+def test_folds_share_rows_that_are_not_compressed(options):
+    m, n, k = 100_000, 200, 5
+    shapes = (m, n), (m, 1), (m,), (k, m)
+    made = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    data, weights = Data(*made[:3]), made[3]
+    rule = rules.rule_for(data, options, True)
+    start = rules.start_for(data, y, jnp.asarray(LAMS), rule, options)
+    given = data, weights, start, rule, untouched
+    program = training._descend_folds.lower(*given).compile()
+    # A copy for each fold would be 5.
+    assert program.memory_analysis().temp_size_in_bytes < 1.5 * (4 * m * n)
 
 
 @pytest.mark.parametrize("key", [5, jax.random.key(5)], ids=["int", "JAX key"])
