@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxridge.costs import LEFT, MOST_STEPS
 from jaxridge.divisors import or_one
 
-Columns = Float[Array, "n c"]
+Vectors = Float[Array, "n c"]
 # The least that a fold's system may have of that of all rows, in any direction.
 ALIKE = 0.1
 PROBES = 2  # random columns
@@ -34,9 +34,9 @@ GRACE = 4  # steps, after which those that must be few are judged
 class State(NamedTuple):
     """Answers under way, one column for each system."""
 
-    answer: Columns
-    residual: Columns
-    direction: Columns
+    answer: Vectors
+    residual: Vectors
+    direction: Vectors
     size: Float[Array, " c"]  # rᵀM⁻¹r, about the squared energy of the error
     turn: Float[Array, " c"]  # β
     rate: Float[Array, " c"]  # 1/α
@@ -46,13 +46,13 @@ class State(NamedTuple):
 
 
 def conjugate_gradients(
-    product: Callable[[Columns], Columns],
-    nearly_inverse: Callable[[Columns], Columns],
-    right: Columns,
+    product: Callable[[Vectors], Vectors],
+    nearly_inverse: Callable[[Vectors], Vectors],
+    right: Vectors,
     least: Float[Array, " c"],
     most_steps: int = MOST_STEPS,
     in_time: bool = False,
-) -> tuple[Columns, Bool[Array, ""]]:
+) -> tuple[Vectors, Bool[Array, ""]]:
     """Solve positive definite systems, one for each column; return whether all are.
 
     `product` multiplies each column by its matrix, and `nearly_inverse` by about the
@@ -111,5 +111,5 @@ def conjugate_gradients(
     return end.answer, jnp.all((end.size <= enough) & end.alike)
 
 
-def _inner(a: Columns, b: Columns) -> Float[Array, " c"]:
+def _inner(a: Vectors, b: Vectors) -> Float[Array, " c"]:
     return jnp.sum(a * b, axis=0)

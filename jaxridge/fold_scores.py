@@ -26,7 +26,7 @@ from jaxridge.factors import Known
 from jaxridge.filled import UNTOUCHED, Filling
 from jaxridge.folds import Folds, split
 from jaxridge.grids import COUNT, grid_of_known, grid_of_moments, on_grid
-from jaxridge.holdout import PartsOf, Question, by_moments, score_folds
+from jaxridge.holdout import HoldOut, PartsOf, by_moments, score_folds
 from jaxridge.moments import Moments, as_one, left_out, usable
 from jaxridge.plans import Plan, plan
 from jaxridge.precision import warn_if_lost
@@ -206,7 +206,7 @@ def _exactly(
     def scored() -> tuple[Float[Array, "k L *score"], Route]:
         tried.append(smaller())
         given = masks, grid, score, learner, fit_intercept, tried[-1], parts_of
-        return score_folds(data, Question(*given))
+        return score_folds(data, HoldOut(*given))
 
     with few_for(m, n, k):
         return until_it_fits(scored)

@@ -17,7 +17,7 @@ from jaxridge.columns import untouched
 from jaxridge.data import Centre, Data
 from jaxridge.factors import Known, answer
 from jaxridge.folds import Folds
-from jaxridge.holdout import Question, score_folds
+from jaxridge.holdout import HoldOut, score_folds
 from jaxridge.leverages import slack
 from jaxridge.plans import plan
 from jaxridge.programs import compiled
@@ -57,8 +57,8 @@ def refitted(
     (m, n), t = data.X.shape, data.Y.shape[1]
     made = plan(m, n, t, len(lams), 2, data.X.dtype)
     folds = Folds(~alone, alone)
-    question = Question(folds, lams, score, untouched, fit_intercept, made)
-    return score_folds(data, question)[0]
+    asked = HoldOut(folds, lams, score, untouched, fit_intercept, made)
+    return score_folds(data, asked)[0]
 
 
 @partial(compiled, static_argnames="fit_intercept")

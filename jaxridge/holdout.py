@@ -46,11 +46,11 @@ from jaxridge.sums import fold_moments, with_targets
 from jaxridge.systems import factorised, factorised_together, solved, solved_nearby
 from jaxridge.tiles import at_once
 
-Scoring = tuple[Scored, Route]
+Answer = tuple[Scored, Route]
 PartsOf = Callable[[np.ndarray], Moments]
 
 
-class Question(NamedTuple):
+class HoldOut(NamedTuple):
     """What is asked of rows: the score of every fold and penalty, and by which plan.
 
     `parts_of` is what makes the moments of folds of all the data, if they are known.
@@ -69,60 +69,58 @@ class Question(NamedTuple):
         """Whether one pass over the rows serves all folds."""
         return self.learner is untouched and self.folds.is_partition
 
-    def exactly(self, **other: Any) -> "Question":
+    def exactly(self, **other: Any) -> "HoldOut":
         """Return the same, of products in full precision."""
         return self._replace(plan=replace(self.plan, precision=FULL), **other)
 
 
 def score_folds(
-    data: Data, question: Question, rounding: float | None = None
+    data: Data, asked: HoldOut, rounding: float | None = None
 ) -> tuple[Float[Array, "k L *score"], Route]:
     """Score every fold by the cheapest route that keeps the digits of the data."""
 
     def wide(data: Data, lams: Array) -> tuple[Array, Route]:
-        again = question.exactly(lams=lams, parts_of=None)
+        again = asked.exactly(lams=lams, parts_of=None)
         scores, route = score_folds(data, again, SINGLE)
         return scores, route.as_raised()
 
     def sure() -> tuple[Array, Route]:
-        scored, route = _one_by_one(data, question, SVD, rounding)
-        traced = checks.any_traced(data, question.lams)
+        scored, route = _one_by_one(data, asked, SVD, rounding)
+        traced = checks.any_traced(data, asked.lams)
         return scored.per_fold, route if traced else route.as_raised()
 
-    if checks.any_traced(data, question.lams):
+    if checks.any_traced(data, asked.lams):
         return sure()
-    return by_cheapest(
-        lambda: _by_products(data, question), wide, sure, data, question.lams
-    )
+    return by_cheapest(lambda: _by_products(data, asked), wide, sure, data, asked.lams)
 
 
 def _by_products(
-    data: Data, question: Question
+    data: Data, asked: HoldOut
 ) -> tuple[Float[Array, "k L *score"], Route] | None:
     """Score every fold by products of the data, if those keep their digits."""
     m, n = data.X.shape
-    dtype, fast = data.X.dtype, question.plan.precision == FAST and question.shared
-    if not question.shared:
-        scored, route = _one_by_one(data, question, PRIMAL if n <= m else DUAL, None)
+    dtype, fast = data.X.dtype, asked.plan.precision == FAST and asked.shared
+    if not asked.shared:
+        scored, route = _one_by_one(data, asked, PRIMAL if n <= m else DUAL, None)
     else:
-        scored, route = (_by_sums if n <= m else _by_kernel)(data, question)
+        scored, route = (_by_sums if n <= m else _by_kernel)(data, asked)
     lost = is_lost(scored.left, dtype)
     if stays_outside(data.X):  # no rows were there to make up for sums
         lost = not sums_keep(scored.left, dtype)
     if is_kept(scored.condition, dtype, fast) and not lost:
         return scored.per_fold, replace(route, dtype=dtype_told(dtype, fast))
-    return _by_products(data, question.exactly()) if fast else None
+    return _by_products(data, asked.exactly()) if fast else None
 
 
 def _one_by_one(
-    data: Data, question: Question, system: str, rounding: float | None
-) -> Scoring:
+    data: Data, asked: HoldOut, system: str, rounding: float | None
+) -> Answer:
     """Score folds of any kind from the rows that each trains on."""
     _refuse_outside(data)
-    folds, lams, score, learner, fit_intercept, plan, _ = question
+    folds, lams, score, learner, fit_intercept, plan, _ = asked
     held, weights = folds.held_rows, jnp.where(folds.train, data.weight, 0)
     given = held, weights, lams, score, learner, fit_intercept, system, rounding
-    found = [by_rows(part, *given) for part in _parts(data, plan)]
+    found = [scores_of_refits(part, *given) for part in _parts(data, plan)]
     return _joined(found, plan), Route(system, ONE_A_FOLD, str(data.X.dtype))
 
 
@@ -136,12 +134,12 @@ def _refuse_outside(data: Data) -> None:
         )
 
 
-def _by_sums(data: Data, question: Question) -> Scoring:
+def _by_sums(data: Data, asked: HoldOut) -> Answer:
     """Score folds that are a partition from sums over each, from one pass over rows."""
-    dtype, plan = data.X.dtype, question.plan
-    sums = _sums_of_folds(data, question)
+    dtype, plan = data.X.dtype, asked.plan
+    sums = _sums_of_folds(data, asked)
     for sharing in plan.ways():
-        scored, holds = _scored_by_sums(data, question, sums, sharing)
+        scored, holds = _scored_by_sums(data, asked, sums, sharing)
         kept = is_kept(scored.condition, dtype, plan.precision == FAST)
         # Or columns are too alike, or some fold is unlike all rows.
         if sharing not in NEARBY or (all(holds) and kept):
@@ -149,12 +147,12 @@ def _by_sums(data: Data, question: Question) -> Scoring:
     return scored, Route(PRIMAL, sharing, str(dtype))
 
 
-def _sums_of_folds(data: Data, question: Question) -> Moments:
+def _sums_of_folds(data: Data, asked: HoldOut) -> Moments:
     """Return the moments of each fold, of X alone where targets come in tiles."""
-    held, plan = question.folds.held, question.plan
+    held, plan = asked.folds.held, asked.plan
     in_tiles = plan.target_tile < plan.sizes.t
-    if question.parts_of and not in_tiles:
-        sums = question.parts_of(held)
+    if asked.parts_of and not in_tiles:
+        sums = asked.parts_of(held)
     else:
         design = data._replace(Y=data.Y[:, :0]) if in_tiles else data
         sums = fold_moments(design, held, plan.precision == FAST)
@@ -162,13 +160,13 @@ def _sums_of_folds(data: Data, question: Question) -> Moments:
 
 
 def _scored_by_sums(
-    data: Data, question: Question, parts: Moments, sharing: str
+    data: Data, asked: HoldOut, parts: Moments, sharing: str
 ) -> tuple[Scored, list[Array]]:
     """Score all targets, a tile at a time; tell of each tile whether its fits hold.
 
     Where errors from sums would cancel, or a score needs more, rows are read again.
     """
-    folds, lams, score, _, fit_intercept, plan, _ = question
+    folds, lams, score, _, fit_intercept, plan, _ = asked
     (m, n), k = data.X.shape, len(folds.held)
     how, fast = (sharing, fit_intercept), plan.precision == FAST
     whole, nodes = total(parts), None
@@ -206,9 +204,9 @@ def _scored_by_sums(
     return _joined(found, plan), holds
 
 
-def _by_kernel(data: Data, question: Question) -> Scoring:
+def _by_kernel(data: Data, asked: HoldOut) -> Answer:
     """Score folds that are a partition from one kernel, as blocks left out or apart."""
-    folds, lams, score, _, fit_intercept, plan, _ = question
+    folds, lams, score, _, fit_intercept, plan, _ = asked
     (m, n), train, held = data.X.shape, folds.train_rows, folds.held_rows
     w, sharing = data.weight, plan.route.sharing
     if score is predictions and not (np.asarray(w) > 0).all():
@@ -355,7 +353,7 @@ def by_moments(
     compiled,
     static_argnames=("score", "learner", "fit_intercept", "system", "rounding"),
 )
-def by_rows(
+def scores_of_refits(
     data: Data,
     held: Held,
     weights: Float[Array, "k m"],

@@ -30,7 +30,7 @@ MOST_STEPS, FEW_STEPS = 2000, 50  # by columns, and by rows
 TRIED, HOPEFUL = 10, 1e-3  # steps by rows, after which less than that must be left
 
 
-class Rows(NamedTuple):
+class Centred(NamedTuple):
     """A = √w (X − x̄), of which only columns far from 0 are made dense."""
 
     X: Any  # with nothing in columns far from 0
@@ -108,7 +108,7 @@ def solved(
     return coef, y - x @ coef
 
 
-def _about(X: Any, weight: np.ndarray, share: np.ndarray) -> tuple[Rows, np.ndarray]:
+def _about(X: Any, weight: np.ndarray, share: np.ndarray) -> tuple[Centred, np.ndarray]:
     """Return A, and the means x̄."""
     x = X.T @ share
     far = np.flatnonzero(far_from_0(X, x, share))
@@ -116,11 +116,11 @@ def _about(X: Any, weight: np.ndarray, share: np.ndarray) -> tuple[Rows, np.ndar
     near = np.ones(len(x))
     near[far] = 0
     kept = X @ sparse.diags_array(near) if far.size else X
-    return Rows(kept, near * x, far, dense, np.sqrt(weight)[:, None]), x
+    return Centred(kept, near * x, far, dense, np.sqrt(weight)[:, None]), x
 
 
 def _by_columns(
-    A: Rows, sizes: np.ndarray, B: np.ndarray, lams: np.ndarray, most_steps: int
+    A: Centred, sizes: np.ndarray, B: np.ndarray, lams: np.ndarray, most_steps: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return coefficients, what is left of residuals, and whether that tells enough.
 

@@ -84,7 +84,7 @@ def fit_in_passes(request: Request) -> Generator[str, None, Fitted]:
         f"{path.name} would fill {bytes_in_memory(path) / 1e9:.2g} GB: read in pieces, "
         "of which sums are kept"
     )
-    trained = Trained(stored, partial(Lots, request, stored.num_rows))
+    trained = TrainingRows(stored, partial(Lots, request, stored.num_rows))
     encoding = encoding_for(trained, request.targets, request)
     lots = trained.lots()
     sums = _added_up(_pieces(stored, encoding, lots, "adding up"), encoding, lots)
@@ -195,7 +195,7 @@ class Lots:
         return np.where(chances[:, 1] < self._share, -1, fold)
 
 
-class Trained:
+class TrainingRows:
     """The rows of a file that are trained on: an encoding is learnt from them alone."""
 
     def __init__(
@@ -204,9 +204,9 @@ class Trained:
         self.column_names, self.num_columns = stored.column_names, stored.num_columns
         self.lots, self._stored, self._needed = lots, stored, needed
 
-    def among(self, needed: Sequence[str]) -> "Trained":
+    def among(self, needed: Sequence[str]) -> "TrainingRows":
         """Return those of these rows that miss no value of some columns."""
-        return Trained(self._stored, self.lots, needed)
+        return TrainingRows(self._stored, self.lots, needed)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Return a column, as `Stored` does."""

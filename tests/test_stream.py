@@ -20,7 +20,7 @@ from jaxridge.account import Request
 from jaxridge.encoding import learn_encoding
 from jaxridge.files import load_result
 from jaxridge.parquet import Stored
-from jaxridge.stream import Lots, Trained
+from jaxridge.stream import Lots, TrainingRows
 
 M = 400
 LAMS = "1e-1:1e4:6"
@@ -257,7 +257,7 @@ def test_levels_of_rows_without_a_target_are_not_learnt():
         how = {"drop": ["who"], "categorical": "onehot", "missing": missing}
         stored = Stored(path)
         lots = partial(Lots, request(), stored.num_rows)
-        found = learn_encoding(Trained(stored, lots), ["y", "z"], **how)
+        found = learn_encoding(TrainingRows(stored, lots), ["y", "z"], **how)
         whole = learn_encoding(pa.parquet.read_table(path), ["y", "z"], **how)
         assert found.columns == whole.columns
         assert sorted(found.columns[-2].levels) == ["u", "v", "w"]
