@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from jaxridge.sparse import about_means, far_from_0
+from jaxridge.sparse import far_from_0
+from jaxridge.sums import about_mean
 
 LEFT = 1e-14  # of the residual, relative to the right-hand side
 ENOUGH = 1e-11  # where rounding lets it go no further
@@ -112,7 +113,7 @@ def _about(X: Any, weight: np.ndarray, share: np.ndarray) -> tuple[Centred, np.n
     """Return A, and the means x̄."""
     x = X.T @ share
     far = np.flatnonzero(far_from_0(X, x, share))
-    dense, x[far] = about_means(X[:, far], share, 1.0)
+    dense, x[far] = about_mean(X[:, far].toarray(), share, 1.0)
     near = np.ones(len(x))
     near[far] = 0
     kept = X @ sparse.diags_array(near) if far.size else X

@@ -68,7 +68,7 @@ def sums_of(X: Any, Y: np.ndarray, weight: np.ndarray) -> Moments:
     xx[np.ix_(near, near)] = inner - total * np.outer(x[near], x[near])
     xy[near] = N.T @ B
     if far.size:
-        F, x[far] = about_means(X[:, far], weight, unit)
+        F, x[far] = about_mean(X[:, far].toarray(), weight, unit)
         xy[far] = F.T @ B
         xx[np.ix_(far, far)] = F.T @ (weight[:, None] * F)
         xx[np.ix_(near, far)] = N.T @ (weight[:, None] * F)
@@ -82,16 +82,6 @@ def far_from_0(X: Any, centre: np.ndarray, share: np.ndarray) -> np.ndarray:
     spread = X.multiply(X).T @ share - centre**2
     far: np.ndarray = (centre**2 > FAR * np.maximum(spread, 0)) & (centre != 0)
     return far
-
-
-def about_means(
-    F: Any, weight: np.ndarray, unit: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return some columns as dense ones about their means, and these."""
-    dense = F.toarray()
-    one = dense[np.argmax(weight > 0)]  # of which a constant column has no rounding
-    about, mean = about_mean(dense - one, weight, unit)
-    return about, mean + one
 
 
 def turned(X: Any, weight: np.ndarray, fit_intercept: bool) -> Turned:

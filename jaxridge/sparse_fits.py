@@ -31,6 +31,7 @@ from jaxridge.routes import ONE, ONE_A_FOLD, PRIMAL, Route
 from jaxridge.scoring import SCORINGS, constant_targets, defined
 from jaxridge.sparse import gradient_norms, left_out, sums_of
 from jaxridge.spread import Spread, joined, spread_of, standard_error_of_mean
+from jaxridge.sums import about_mean
 from jaxridge.validation import cross_validate
 
 MOST = 5000  # columns of which XᵀWX is made, or rows of which XXᵀ is
@@ -159,8 +160,8 @@ def left_out_scores(rows: SparseRows, lams: Any, scoring: str) -> Scores:
     )
     mean, deviation = _mean_and_error(reduce(_joined, each))
     if scoring == "r2":
-        middle = np.average(rows.Y, 0, rows.weight)
-        square = np.average((rows.Y - middle) ** 2, 0, rows.weight)
+        about, _ = about_mean(rows.Y, rows.weight, rows.weight.sum())
+        square = np.average(about**2, 0, rows.weight)
         square = np.where(square > 0, square, np.nan)
         mean = 1 - mean / square
         mean = _defined(scoring, mean, rows.Y, rows.weight)

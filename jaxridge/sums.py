@@ -245,9 +245,16 @@ def _cross_in_numpy(
 def about_mean(
     A: np.ndarray, weight: np.ndarray, unit: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows about their mean, and the mean, found in two steps for its digits."""
-    first = weight @ A / unit
-    about = A - first
+    """Return rows about their mean, and the mean, found in two steps for its digits.
+
+    As differences from a row that counts, which of a constant column are exactly 0; the
+    mean of no such row is 0.
+    """
+    counts = weight > 0
+    one = A[counts.argmax()] if counts.any() else np.zeros_like(A, shape=A.shape[1:])
+    about = A - one
+    first = weight @ about / unit
+    about -= first
     second = weight @ about / unit
     about -= second
-    return about, first + second
+    return about, one + (first + second)

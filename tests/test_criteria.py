@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import SHAPES, TALL, centred_rows, problem
+from scipy import sparse
 from scipy.optimize import minimize_scalar
 from scipy.stats import multivariate_normal
 from sklearn.linear_model import RidgeCV
@@ -482,6 +483,20 @@ def test_a_constant_target_has_no_evidence(value):
     Y = np.column_stack([TALL.y, np.full(12, value), TALL.y])
     with pytest.raises(ValueError, match="`y` has no evidence in target 1:"):
         evidence(TALL.X, Y, POSITIVE)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_constant_target_has_no_evidence_whatever_the_weights(seed):
+    rng = np.random.default_rng(seed)
+    X, weight = rng.normal(size=(12, 3)), rng.uniform(0.1, 3, 12)
+    for value in (0.1, 1000.1):
+        y = np.full(12, value)
+        with pytest.raises(ValueError, match="`y` has no evidence"):
+            evidence(X, y, POSITIVE, weight=weight)
+        with pytest.raises(ValueError, match="`y` has no evidence"):
+            jaxridge.RidgeCV(POSITIVE, cv="evidence").fit(
+                sparse.csr_array(X), y, weight
+            )
 
 
 def test_a_target_of_zeros_has_no_evidence_through_0():

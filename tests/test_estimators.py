@@ -787,11 +787,12 @@ def test_sparse_rows_left_out_are_scored_as_dense_ones(scoring):
     thin = RidgeCV(ALPHAS, **options).fit(sparse.csr_array(HOLES), Y, WEIGHT)
     assert thin.alpha_ == dense.alpha_
     np.testing.assert_allclose(thin.best_score_, dense.best_score_, rtol=1e-9)
-    both = np.column_stack([Y[:, 0], np.ones(M)])
-    with pytest.warns(UserWarning, match="counts as 0 there.* 1 target.* 1 first"):
-        model = RidgeCV(ALPHAS, scoring="r2", alpha_per_target=True)
-        model.fit(sparse.csr_array(HOLES), both)
-    assert model.best_score_[1] == 0 and model.best_score_[0] > 0
+    for constant in (1.0, 0.1, 1000.1):
+        both = np.column_stack([Y[:, 0], np.full(M, constant)])
+        with pytest.warns(UserWarning, match="counts as 0 there.* 1 target.* 1 first"):
+            model = RidgeCV(ALPHAS, scoring="r2", alpha_per_target=True)
+            model.fit(sparse.csr_array(HOLES), both)
+        assert model.best_score_[1] == 0 and model.best_score_[0] > 0
 
 
 @pytest.mark.parametrize("kind", ["alike", "words", "unlike in size"])
