@@ -1,7 +1,8 @@
 """What was asked of a fit, and the account of it in words: lines to show."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 from tabulate import tabulate
 
-from jaxridge.encoding import Encoded, Encoding, learn_encoding
+from jaxridge.encoding import Encoded, Encoding, learn_encoding, unseen_levels
 from jaxridge.excerpt import places
 from jaxridge.grids import NOTHING_BEYOND
 from jaxridge.study import Study, Task
@@ -84,16 +85,41 @@ class Digest(NamedTuple):
     rows: int
     read: int
     holes: int
-    constant: np.ndarray  # (n,), which features have one value
+    constant: np.ndarray  # (n,), which features have one value where rows count
     constant_targets: np.ndarray  # (t,)
 
 
 def digest_of(rows: Encoded, n_read: int) -> Digest:
     """Return the digest of encoded rows, of so many that were read."""
     holes = int(np.isnan(rows.X).sum())
-    constant = np.nanmin(rows.X, axis=0) == np.nanmax(rows.X, axis=0)
-    constant_targets = rows.Y.min(axis=0) == rows.Y.max(axis=0)
+    X, Y = rows.X[rows.counting], rows.Y[rows.counting]
+    constant = np.nanmin(X, axis=0) == np.nanmax(X, axis=0)
+    constant_targets = Y.min(axis=0) == Y.max(axis=0)
     return Digest(len(rows.Y), n_read, holes, constant, constant_targets)
+
+
+@dataclass
+class Tally:
+    """What is counted of rows to be tested on, all at once or piece by piece."""
+
+    left_out: int = 0
+    filled: int = 0
+    unseen: Counter[str] = field(default_factory=Counter)
+
+    def add(self, table: Any, X: np.ndarray, encoding: Encoding) -> None:
+        """Count what was done to make `X` of the rows of a table."""
+        self.left_out += table.num_rows - len(X)
+        self.filled += int(np.isnan(X).sum())
+        self.unseen.update(unseen_levels(table, encoding))
+
+    def lines(self) -> Iterator[str]:
+        """Say it."""
+        if self.left_out:
+            yield f"--test: left out {self.left_out} rows with missing values"
+        if self.filled:
+            yield f"--test: filled {self.filled} missing values with column means"
+        for name, count in self.unseen.items():
+            yield f"--test: {rare_levels(name, count)}"
 
 
 def encoding_for(table: Any, targets: Sequence[str], request: Request) -> Encoding:

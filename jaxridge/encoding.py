@@ -67,6 +67,11 @@ class Encoded(NamedTuple):
     weight: np.ndarray | None
     kept: np.ndarray
 
+    @property
+    def counting(self) -> Any:
+        """Which rows count: all, or those whose weight is above 0."""
+        return slice(None) if self.weight is None else self.weight > 0
+
 
 def learn_encoding(
     table: pa.Table,
@@ -176,7 +181,9 @@ def encode(table: pa.Table, encoding: Encoding) -> Encoded:
         an error, infinite values, and if no row is left.
     """
     rows = encode_some(table, encoding)
-    refuse_nothing(len(rows.Y), np.isnan(rows.X).sum(axis=0), encoding)
+    refuse_no_rows(len(rows.Y))
+    holes = np.isnan(rows.X)[rows.counting]
+    refuse_empty(len(holes), holes.sum(axis=0), encoding)
     return rows
 
 
@@ -200,17 +207,41 @@ def encode_some(table: pa.Table, encoding: Encoding) -> Encoded:
     return Encoded(X[kept], Y[kept], None if weight is None else weight[kept], where)
 
 
-def refuse_nothing(rows: int, holes: np.ndarray, encoding: Encoding) -> None:
-    """Refuse rows of which none is left, or columns that have holes in all of them."""
+def refuse_no_rows(rows: int) -> None:
+    """Refuse rows of which none is left."""
     if not rows:
         raise ValueError("no row is left: every one of them misses a value")
+
+
+def refuse_empty(rows: int, holes: np.ndarray, encoding: Encoding) -> None:
+    """Refuse columns that have holes in all rows that count, and so no mean."""
     nothing = np.flatnonzero(holes == rows)
-    if encoding.missing == "mean" and nothing.size:
+    if rows and encoding.missing == "mean" and nothing.size:
         name = encoding.features[nothing[0]]
         raise ValueError(
             f"column {name!r} has no value in the {rows} rows that count: "
             f"leave it out with {dropping(name)}"
         )
+
+
+def refuse_weights(weight: np.ndarray | None, encoding: Encoding) -> None:
+    """Refuse weights that are negative, or 0 for every row."""
+    if weight is None:
+        return
+    if (weight < 0).any():
+        raise ValueError(
+            f"the weights in column {encoding.weight!r} hold negative ones"
+        )
+    if not weight.any():
+        raise ValueError(idle_weights(encoding))
+
+
+def idle_weights(encoding: Encoding, where: str = "") -> str:
+    """Say that no row counts."""
+    return (
+        f"the weights in column {encoding.weight!r} are all 0{where}: no row counts "
+        "there"
+    )
 
 
 def encode_features(table: pa.Table, encoding: Encoding) -> np.ndarray:

@@ -8,15 +8,22 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from jaxridge import checks
 from jaxridge.account import (
     Request,
+    Tally,
     describe_data,
     digest_of,
     encoding_for,
-    rare_levels,
 )
-from jaxridge.encoding import Encoded, Encoding, encode, unseen_levels
+from jaxridge.encoding import (
+    Encoded,
+    Encoding,
+    encode,
+    encode_some,
+    idle_weights,
+    refuse_no_rows,
+    refuse_weights,
+)
 from jaxridge.examples import DIABETES_TARGET, diabetes
 from jaxridge.intervals import Kept
 from jaxridge.outputs import Fitted
@@ -38,19 +45,18 @@ def fit_in_memory(request: Request) -> Generator[str, None, Fitted]:
     encoding = encoding_for(train, targets, request)
     rows, n_read = encode(train, encoding), train.num_rows
     test = read_test(encoding.text) if read_test else test
-    if rows.weight is not None and (rows.weight < 0).any():
-        raise ValueError(f"the weights in column {request.weight!r} hold negative ones")
+    refuse_weights(rows.weight, encoding)
     groups = _groups(train, request, rows.kept)
-    held = None if test is None else _encode_test(test, encoding)
-    unseen = {} if test is None else unseen_levels(test, encoding)
+    tally = Tally()
+    held = None if test is None else _encode_test(test, encoding, tally)
     del train, test
     pa.default_memory_pool().release_unused()  # before the fit takes its own
     read_seconds = time.perf_counter() - started
     digest = digest_of(rows, n_read)
-    said = list(describe_data(request, encoding, digest))
-    said += ["--test: " + rare_levels(name, count) for name, count in unseen.items()]
+    said = [*describe_data(request, encoding, digest), *tally.lines()]
     yield from said
     trial = _trial(request, len(rows.Y), groups)
+    _refuse_idle_folds(trial, rows, encoding)
     task = request.task(trial)
     found = study(rows.X, rows.Y, rows.weight, task)
     kept = None
@@ -115,11 +121,24 @@ def _groups(table: pa.Table, request: Request, kept: np.ndarray) -> np.ndarray |
     return None if request.group is None else grouped(table, request.group)[1][kept]
 
 
-def _encode_test(test: pa.Table, encoding: Encoding) -> Encoded:
+def _refuse_idle_folds(trial: Trial, rows: Encoded, encoding: Encoding) -> None:
+    """Refuse folds on one side of which no row counts."""
+    if trial.folds is None or rows.weight is None:
+        return
+    folds = trial.folds.split(rows.Y, groups=trial.groups)
+    for number, sides in enumerate(folds, 1):
+        for which, side in zip(("before", "in"), sides, strict=True):
+            if not rows.weight[side].any():
+                where = which if trial.in_time else "in"
+                raise ValueError(idle_weights(encoding, f" {where} fold {number}"))
+
+
+def _encode_test(test: pa.Table, encoding: Encoding, tally: Tally) -> Encoded:
     try:
-        held = encode(test, encoding)
-        if held.weight is not None:
-            checks.weights(held.weight, len(held.Y))
+        held = encode_some(test, encoding)
+        refuse_no_rows(len(held.Y))
+        tally.add(test, held.X, encoding)
+        refuse_weights(held.weight, encoding)
         return held
     except ValueError as error:
         raise ValueError(f"--test: {error}") from None

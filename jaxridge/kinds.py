@@ -28,6 +28,11 @@ DATE = rf"(?i)^\s*([a-z]{{3,9}},? )?({'|'.join(DATES)})([T, ].*)?\s*$"
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 DIGITS = r"^\s*[+-]?\d{19,}\s*$"
 COMMAS = r"^\s*[+-]?(\d+|\d{1,3}([.,]\d{3})+),\d+\s*$"
+# With a unit, or with thousands set apart by what is no text of any other kind.
+UNITS = (
+    r"^\s*[+-]?[€$£¥]?\s*(\d+|\d{1,3}(['’\x{a0}\x{202f}]\d{3})+)([.,]\d+)?"
+    r"\s*[%€$£¥]?\s*$"
+)
 MOSTLY = 0.5  # of the values of a column, to be taken for one of numbers with slips
 ID_NAME = r"(^|_|\b)id$|[a-z]I[dD]$"
 ROWS_LOOKED_AT = 2**20
@@ -71,7 +76,8 @@ def dropping(name: str) -> str:
 def is_text(of: pa.DataType) -> bool:
     """Whether values of a type are text."""
     of = type_of(of)
-    return pa.types.is_string(of) or pa.types.is_large_string(of)
+    kinds = pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view
+    return any(is_one(of) for is_one in kinds)
 
 
 def is_wordable(of: pa.DataType) -> bool:
@@ -124,6 +130,13 @@ def slip_in(values: pa.ChunkedArray) -> str:
         return (
             f"holds numbers with commas, {value!r} in row {row}: write decimals with a "
             "point, and nothing between thousands"
+        )
+    units = pc.match_substring_regex(text, UNITS)
+    if (pc.mean(units).as_py() or 0.0) > MOSTLY > share:
+        row, value = _first_where(text, pc.and_(units, pc.invert(numbers)))
+        return (
+            f"holds numbers with signs beside them, {value!r} in row {row}: write the "
+            "numbers alone"
         )
     if share < MOSTLY:
         return ""

@@ -84,7 +84,8 @@ def predict_table(
         )
     write_csv(out, header, lines)
     listed = ", ".join(repr(name) for name in encoding.targets)
-    yield f"wrote {len(X)} predictions of {listed} to {out}"
+    made = "predictions" if whole.all() else f"rows, {int(whole.sum())} predictions"
+    yield f"wrote {len(X)} {made} of {listed} to {out}"
 
 
 def _about(

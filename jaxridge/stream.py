@@ -7,7 +7,6 @@ there (leave-one-out, intervals, descents, the report) is refused.
 
 import hashlib
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,17 +18,18 @@ import pyarrow as pa
 from jaxridge.account import (
     Digest,
     Request,
+    Tally,
     describe_data,
     encoding_for,
-    rare_levels,
 )
 from jaxridge.batches import moments_of_batch
 from jaxridge.encoding import (
     Encoded,
     Encoding,
     encode_some,
-    refuse_nothing,
-    unseen_levels,
+    idle_weights,
+    refuse_empty,
+    refuse_no_rows,
 )
 from jaxridge.filled import Holed, widened
 from jaxridge.kinds import are_there
@@ -97,11 +97,10 @@ def fit_in_passes(request: Request) -> Generator[str, None, Fitted]:
     found = study_of_sums(sums.parts, sums.holed, request.task(trial))
     errors: list[dict[str, float] | None] = [None] * len(encoding.targets)
     if request.test is not None:
-        unseen: Counter[str] = Counter()
-        rows = _tested(stored, encoding, request, unseen)
+        tally = Tally()
+        rows = _tested(stored, encoding, request, tally)
         errors = list(_test_errors(rows, found, request))
-        for name, count in unseen.items():
-            yield "--test: " + rare_levels(name, count)
+        yield from tally.lines()
     given = request, trial, encoding, sums.digest.rows, found, errors
     return Fitted(*given, None, None, read_seconds)
 
@@ -178,11 +177,10 @@ class Lots:
             )
         empty = np.flatnonzero(weight <= 0)
         if empty.size:
-            where = f" in fold {empty[0] + 1}" if self.sets > 1 else ""
-            raise ValueError(
-                f"the weights in column {encoding.weight!r} are all 0{where}: no row "
-                "counts there"
-            )
+            # In the order of time the first rows are before all folds.
+            fold = int(empty[0]) + 1 - self._in_time
+            where = f" in fold {fold}" if fold else " before fold 1"
+            raise ValueError(idle_weights(encoding, where if self.sets > 1 else ""))
 
     def _chances(self, group: Any) -> np.ndarray:
         """Return two numbers from 0 to 1 that are a group's, in whatever order."""
@@ -254,8 +252,8 @@ def _added_up(pieces: Iterable[Piece], encoding: Encoding, lots: Lots) -> Sums:
     parts: Moments | None = None
     offset, known, holed = np.zeros(n), np.zeros(n, bool), np.zeros(0, int)
     low, high = np.full(n + t, np.inf), np.full(n + t, -np.inf)
-    holes, in_fold = np.zeros(n, int), np.zeros(lots.sets, int)
-    read = tested = 0
+    unknown, in_fold = np.zeros(n, int), np.zeros(lots.sets, int)
+    read = tested = counting = holes = 0
     for piece in pieces:
         (X, Y, weight), fold = _some(piece, piece.fold >= 0)
         left_for_test = len(piece.rows.Y) - len(Y)
@@ -264,9 +262,12 @@ def _added_up(pieces: Iterable[Piece], encoding: Encoding, lots: Lots) -> Sums:
         if not len(Y):
             continue
         both, missing = np.concatenate([X, Y], axis=1), np.isnan(X)
-        low = np.fmin(low, np.fmin.reduce(both))
-        high = np.fmax(high, np.fmax.reduce(both))
-        holes += missing.sum(axis=0)
+        counts = slice(None) if weight is None else weight > 0
+        low = np.fmin(low, np.fmin.reduce(both[counts], initial=np.inf))
+        high = np.fmax(high, np.fmax.reduce(both[counts], initial=-np.inf))
+        counting += len(both[counts])
+        unknown += missing[counts].sum(axis=0)
+        holes += int(missing.sum())
         in_fold += np.bincount(fold, minlength=lots.sets)
         # About the first value: exact for a constant column, sharp for a large mean.
         new = ~known & ~missing.all(axis=0)
@@ -281,12 +282,12 @@ def _added_up(pieces: Iterable[Piece], encoding: Encoding, lots: Lots) -> Sums:
         parts = part if parts is None else widened(parts, len(first_holes)) + part
     rows = int(in_fold.sum())
     if parts is None or rows < 2:
-        refuse_nothing(rows or int(tested > 0), holes, encoding)
+        refuse_no_rows(rows or int(tested > 0))
         raise ValueError(_too_few(rows, read + tested))
-    refuse_nothing(rows, holes, encoding)
+    refuse_empty(counting, unknown, encoding)
     lots.refuse_empty(in_fold, np.asarray(parts.weight), encoding)
     constant = low == high
-    digest = Digest(rows, read, int(holes.sum()), constant[:n], constant[n:])
+    digest = Digest(rows, read, holes, constant[:n], constant[n:])
     return Sums(parts, Holed(offset, holed), digest)
 
 
@@ -304,18 +305,15 @@ def _some(piece: Piece, which: np.ndarray) -> tuple[tuple[Any, ...], np.ndarray]
 
 
 def _tested(
-    stored: Stored, encoding: Encoding, request: Request, unseen: Counter[str]
+    stored: Stored, encoding: Encoding, request: Request, tally: Tally
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield X, Y and weight of the rows to be tested on, a piece at a time.
-
-    `unseen` counts the rows whose text has a level that the fit did not know.
-    """
+    """Yield X, Y and weight of the rows to be tested on, a piece at a time."""
     if test_share(request) is not None:
         lots = Lots(request, stored.num_rows)
         for piece in _pieces(stored, encoding, lots, "testing"):
-            tested = piece.table.filter(piece.lot < 0)
-            unseen.update(unseen_levels(tested, encoding))
-            yield _some(piece, piece.fold < 0)[0]
+            given, _ = _some(piece, piece.fold < 0)
+            tally.add(piece.table.filter(piece.lot < 0), given[0], encoding)
+            yield given
         return
     path = Path(str(request.test))
     if path.is_file() and is_parquet(path):
@@ -326,8 +324,9 @@ def _tested(
         tables = iter([(0, read_table(path, text=encoding.text, progress=True))])
     for _, table in tables:
         try:
-            yield _encoded(table, encoding)[:3]
-            unseen.update(unseen_levels(table, encoding))
+            given = _encoded(table, encoding)[:3]
+            tally.add(table, given[0], encoding)
+            yield given
         except ValueError as error:
             raise ValueError(f"--test: {error}") from None
 

@@ -71,12 +71,19 @@ def read_table(
         else:
             table = _read_csv(path, text, progress)
     except UNREADABLE as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} cannot be read as a table: {reason}") from None
+        raise ValueError(f"{path} {_reason(error)}") from None
     check_names(path, table.column_names)
     if table.num_rows == 0:
         raise ValueError(f"{path} has column names but no rows")
     return table
+
+
+def _reason(error: Exception) -> str:
+    """Say why Arrow could not read a file."""
+    reason = " ".join(str(error).split())
+    if "invalid UTF8" in reason:
+        return "is not UTF-8: save it as UTF-8"
+    return f"cannot be read as a table: {reason}"
 
 
 def worded(table: Any, text: Collection[str]) -> Any:
@@ -220,6 +227,11 @@ def _first_lines(path: Path) -> tuple[str, str]:
         raise ValueError(f"{path} {what}: it needs a line of column names, and rows")
     if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ValueError(f"{path} is UTF-16: save it as UTF-8")
+    if line.lower().startswith(b"sep="):
+        raise ValueError(
+            f"{path} starts with {line.strip().decode()!r}, which is for Excel alone: "
+            "take that line out"
+        )
     if b"\0" in line:
         raise ValueError(f"{path} holds binary data, not text: is it a table at all?")
     if b"\r" in line.rstrip(b"\r\n"):

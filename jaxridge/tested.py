@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from jaxridge.account import Request
-from jaxridge.kinds import refuse_unknown, without_nan
+from jaxridge.kinds import is_text, is_wordable, refuse_unknown, without_nan
 from jaxridge.tables import read_table
 
 
@@ -61,9 +61,14 @@ def grouped(table: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return what a column holds, each once, and the place among those of each row."""
     refuse_unknown(name, table)
     column = without_nan(table.column(name))
+    if not (is_text(column.type) or is_wordable(column.type)):
+        raise ValueError(
+            f"column {name!r}, which groups rows, holds {column.type}: it must hold "
+            "names, numbers or dates"
+        )
     if column.null_count:
         raise ValueError(
-            f"column {name!r}, which groups rows, misses {column.null_count} values: "
+            f"column {name!r}, which groups rows, misses {column.null_count} value(s): "
             "name their groups, or take those rows out"
         )
     names, at = np.unique(column.to_pylist(), return_inverse=True)

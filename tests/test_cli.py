@@ -248,6 +248,7 @@ def test_predict_says_what_it_meets(run):
     assert all(np.isfinite(float(row["prediction"])) for row in read("p.csv"))
     code, _, err = run("predict", "drop", "new.csv", "-o", "p.csv")
     assert code == 0 and "1 rows miss a value and get no prediction" in err
+    assert re.search(r"wrote (\d+) rows, \d+ predictions of 'y'", err)
     lines = Path("p.csv").read_text().splitlines()
     assert len(lines) == 4 and lines[2] in ("", '""')
     code, _, err = run("predict", "error", "new.csv", "-o", "q.csv")
@@ -645,7 +646,11 @@ def test_nan_in_parquet_is_missing_whatever_the_column_is_for(run):
     code, _, err = run("predict", "jaxridge-fit", "new.parquet", "-o", "p.csv")
     assert code == 2 and "values are missing in column(s) 'k' (9)" in err
     code, _, err = run("fit", "new.parquet", *base[2:], "--group", "k")
-    assert code == 2 and "misses 9 values" in err
+    assert code == 2 and "misses 9 value(s)" in err
+    lists = pa.table(columns | {"k": [[1.0] * (i % 3) for i in range(60)]})
+    pa.parquet.write_table(lists, "lists.parquet")
+    code, _, err = run("fit", "lists.parquet", *base[2:], "--group", "k")
+    assert code == 2 and "'k', which groups rows, holds list<" in err
 
 
 def test_predictions_may_go_to_standard_output_and_through_links(run):
@@ -800,7 +805,38 @@ def test_weights_of_test_rows_are_checked(run, weight):
     code, _, err = run(
         "fit", "data.csv", "--target", "y", "--weight", "w", "--test", "test.csv"
     )
-    assert code == 2 and "--test: `weight`" in err
+    assert code == 2 and "--test: the weights in column 'w'" in err
+
+
+def test_rows_that_do_not_count_are_not_counted_on(run):
+    """A column has no mean, or one value, where it counts; and folds have no weight."""
+    data, rows = numbers(), 60
+    weight = (np.arange(rows) < 30).astype(float)
+    holes = ["" if w else "1.5" for w in weight]
+    flat = np.where(weight, 3.0, np.arange(rows))
+    write("data.csv", **data, w=weight, v=holes, k=flat)
+    base = ("fit", "data.csv", "--target", "y", "--weight", "w", "--lambdas", "1,10")
+    code, _, err = run(*base, "--missing", "mean")
+    assert code == 2 and "column 'v' has no value in the 30 rows that count" in err
+    code, out, _ = run(*base, "--drop", "v")
+    assert code == 0 and "column 'k' is constant: its coefficient is 0" in out
+    code, _, err = run(*base, "--drop", "v", "--time-ordered")
+    assert code == 2 and "column 'w' are all 0 in fold 3: no row counts there" in err
+
+
+def test_what_becomes_of_test_rows_is_told(run):
+    data, rows = numbers(), 60
+    write("data.csv", **data)
+    y = pa.array([*data["y"][:20], *[None] * 40])
+    holes = {"y": y, "a": pa.array([None, *data["a"][1:]])}
+    write("test.csv", **data | holes)
+    base = ("fit", "data.csv", "--target", "y", "--lambdas", "1,10", "--test")
+    code, out, _ = run(*base, "test.csv", "--missing", "mean")
+    assert code == 0 and "--test: left out 40 rows with missing values" in out
+    assert "--test: filled 1 missing values with column means" in out
+    code, out, _ = run(*base, "test.csv", "--missing", "drop")
+    assert code == 0 and "--test: left out 41 rows with missing values" in out
+    assert f"test MSE, on {rows - 41} rows" in out
 
 
 def test_predictions_do_not_depend_on_the_other_rows_of_a_file(run):

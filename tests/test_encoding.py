@@ -102,6 +102,8 @@ def test_text_is_refused_or_dropped_by_policy():
 SLIPS = {
     "a mark": (["?"], r"but for 1 of 12 values, the first '\?' in row 4: mend it"),
     "two": (["5%", "-"], "but for 2 of 12 values, the first '5%' in row 4: mend it"),
+    "percent": ([f"{i}%" for i in range(9)], "signs beside them, '0%' in row 4"),
+    "money": (["€1", "-€2,50", "€ 1'000"] * 3, "signs beside them, '€1' in row 4"),
     "long ids": ([str(10**20)], "holds whole numbers beyond 2.*an id"),
 }
 

@@ -185,12 +185,44 @@ def test_a_constant_target_alarms_nobody(run):
     assert other["mean_only"] > 0 and other["unpenalized"] > 0
 
 
-def test_unknown_levels_of_test_rows_are_counted(run):
+def test_what_becomes_of_test_rows_is_told(run):
     write()
-    write("test.parquet", kind=["q"] * M)
+    y = pa.array(np.where(np.arange(M) < 9, np.nan, 1.0), from_pandas=True)
+    write("test.parquet", kind=["q"] * M, y=y)
     options = ("--cv", "gcv", "--drop", "who,w", "--test", "test.parquet")
     code, out, _ = run(*FIT, *options, *PIECES)
     assert code == 0 and f"--test: column 'kind': {M} rows have a level" in out
+    holes = pa.table(columns()).to_pandas()[["a", "c"]].isna()[9:].to_numpy().sum()
+    assert "--test: left out 9 rows with missing values" in out
+    assert f"--test: filled {holes} missing values with column means" in out
+
+
+@pytest.mark.parametrize("memory", ["1kB", "1GB"])
+def test_text_of_any_kind_is_text(run, memory):
+    kinds = [pa.string(), pa.large_string(), pa.string_view()]
+    texts = {str(of): pa.array(columns()["kind"]).cast(of) for of in kinds}
+    pa.parquet.write_table(pa.table({"y": columns()["y"]} | texts), "texts.parquet")
+    base = ("fit", "texts.parquet", "--target", "y", "--categorical", "onehot")
+    code, out, _ = run(*base, "--lambdas", "1,10", "--memory", memory)
+    assert code == 0 and out.count("text, encoded as 3 levels") == 3
+
+
+def test_values_where_nothing_counts_are_none(run):
+    weight = np.arange(M) % 2
+    d = pa.array(np.where(weight, np.nan, 1.0), from_pandas=True)
+    write(d=d, e=np.where(weight, 0.1, np.arange(M)), w=weight)
+    base = (*FIT, *PIECES, "--cv", "3", "--weight", "w")
+    code, _, err = run(*base, "--drop", "who")
+    assert code == 2 and "'d' has no value in the 200 rows that count" in err
+    code, out, _ = run(*base, "--drop", "d,who")
+    assert code == 0 and "column 'e' is constant: its coefficient is 0" in out
+
+
+def test_stretches_without_weight_are_counted_as_folds_are(run):
+    write(w=(np.arange(M) < 100).astype(float))
+    base = (*FIT, *PIECES, "--cv", "3", "--drop", "who", "--weight", "w")
+    code, _, err = run(*base, "--time-ordered")
+    assert code == 2 and "column 'w' are all 0 in fold 1: no row counts there" in err
 
 
 def test_pieces_are_small_however_many_columns_text_becomes(monkeypatch):

@@ -67,6 +67,7 @@ BAD_FILES = {
     "old Macintosh": (b"a,b\r1,2\r3,4\r", "carriage return"),
     "binary": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", "binary|not UTF-8"),
     "another encoding": ("é,b\n1,2\n".encode("latin-1"), "not UTF-8"),
+    "Excel's own": (b"sep=;\na;b\n1;2\n", "'sep=;', which is for Excel alone"),
     "sixteen bits": ("a,b\n1,2\n".encode("utf-16"), "is UTF-16: save it as UTF-8"),
 }
 
