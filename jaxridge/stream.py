@@ -7,6 +7,7 @@ there (leave-one-out, intervals, descents, the report) is refused.
 
 import hashlib
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ from jaxridge.kinds import are_there
 from jaxridge.moments import Moments
 from jaxridge.outputs import Fitted
 from jaxridge.parquet import Stored, bytes_in_memory
+from jaxridge.precision import LostDigits
 from jaxridge.study import Study
 from jaxridge.sums_alone import study_of_sums
 from jaxridge.tables import UNREADABLE, is_parquet, read_table
@@ -94,7 +96,18 @@ def fit_in_passes(request: Request) -> Generator[str, None, Fitted]:
         yield "folds are equal stretches of the file, also of the rows left out there"
     groups = None if request.group is None else np.zeros(0)  # told apart already
     trial = Trial(request.cv, request.seed, groups, request.in_time)
-    found = study_of_sums(sums.parts, sums.holed, request.task(trial))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", LostDigits)
+        found = study_of_sums(sums.parts, sums.holed, request.task(trial))
+    told = [one.message for one in warned]
+    for message in told:
+        if not isinstance(message, LostDigits):
+            warnings.warn(message, stacklevel=1)
+    if any(isinstance(message, LostDigits) for message in told):
+        yield (
+            "note: sums over the rows have lost some digits of these answers, which "
+            "the rows have: raise --memory, or use larger --lambdas"
+        )
     errors: list[dict[str, float] | None] = [None] * len(encoding.targets)
     if request.test is not None:
         tally = Tally()

@@ -207,6 +207,16 @@ def test_text_of_any_kind_is_text(run, memory):
     assert code == 0 and out.count("text, encoded as 3 levels") == 3
 
 
+def test_digits_that_sums_have_lost_are_told_once(run):
+    far = 1e4 + columns()["z"]
+    write(d=far, e=far + 1e-4 * columns()["a"].fill_null(0).to_numpy())
+    base = (*FIT[:-1], "0.01,1", "--no-standardize", "--no-intercept", "--cv", "gcv")
+    code, out, err = run(*base, *PIECES, "--drop", "who,w")
+    assert code == 0 and not err
+    assert out.count("note: sums over the rows have lost some digits") == 1
+    assert "raise --memory" in out
+
+
 def test_values_where_nothing_counts_are_none(run):
     weight = np.arange(M) % 2
     d = pa.array(np.where(weight, np.nan, 1.0), from_pandas=True)
