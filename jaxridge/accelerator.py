@@ -44,4 +44,8 @@ def has_fast_doubles() -> bool:
 
 def ran_out_of_memory(error: BaseException) -> bool:
     """Whether an error of XLA's says that a device has no memory left."""
-    return "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error)
+    said = str(error).lower().replace("_", " ")
+    # Of XLA's own memory, of CUDA's, and of its libraries'.
+    return any(
+        what in said for what in ("resource exhausted", "out of memory", "alloc failed")
+    )

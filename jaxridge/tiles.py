@@ -33,7 +33,7 @@ BLOCK_BYTES = 2**27
 REPEATED = 1.1  # rows with those that the last tile repeats, as a multiple of rows
 NARROW = 128  # targets, fewer of which make a product of matrices slow
 PARTS = 8  # as many as there may be devices in a machine
-TRIES = 10
+TRIES, ALIKE = 10, 3
 
 # How often tiles were halved, in this thread.
 _halved: ContextVar[int] = ContextVar("halved", default=0)
@@ -55,8 +55,10 @@ def until_it_fits(compute: Callable[[], R]) -> R:
     Raises
     ------
     MemoryError
-        If the smallest tiles are too large.
+        If the smallest tiles are too large, or what does not fit is none of them: it is
+        as large as it was before they were halved, `ALIKE` times.
     """
+    said: list[str] = []
     for times in range(_halved.get(), TRIES):
         try:
             with _halved_so_often(times):
@@ -64,6 +66,9 @@ def until_it_fits(compute: Callable[[], R]) -> R:
         except jax.errors.JaxRuntimeError as error:
             if not accelerator.ran_out_of_memory(error):
                 raise
+            said.append(str(error))
+        if said.count(said[-1]) == ALIKE:
+            break
     raise MemoryError(
         "the device ran out of memory, also with smaller tiles of the rows and targets "
         "to work on: pass fewer of them at a time, float32, or sums over the rows "

@@ -212,7 +212,8 @@ def failing(above, tried):
     def score_folds(*args, **given):
         tried.append(args[1].plan.bytes)
         if tried[-1] > above:
-            raise jax.errors.JaxRuntimeError(OUT_OF_MEMORY)
+            said = OUT_OF_MEMORY.replace(" 9 ", f" {tried[-1]} ")
+            raise jax.errors.JaxRuntimeError(said)
         return real(*args, **given)
 
     return score_folds
@@ -287,6 +288,26 @@ def test_programs_are_compiled_anew_for_smaller_tiles():
     usual = int(of_tiles(0))
     assert tiles.until_it_fits(compute) == usual // 4
     assert tried == [usual, usual // 2, usual // 4]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        OUT_OF_MEMORY,
+        "INTERNAL: CUDA_ERROR_OUT_OF_MEMORY: out of memory",
+        "INTERNAL: cuBLAS error: CUBLAS_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_what_no_tile_makes_smaller_is_not_tried_for_long(said):
+    tried = []
+
+    def compute():
+        tried.append(tiles.tile())
+        raise jax.errors.JaxRuntimeError(said)
+
+    with pytest.raises(MemoryError, match="also with smaller tiles"):
+        tiles.until_it_fits(compute)
+    assert len(tried) == tiles.ALIKE
 
 
 def test_out_of_memory_beyond_the_tiles_is_an_error_of_ours(monkeypatch):
