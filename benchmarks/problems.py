@@ -163,12 +163,15 @@ EXACT = {
 # longest to make comes last, so that little is missed where time is up.
 THERE = (US, "limit on the device", "limit on the device, half of XᵀX")
 KERNEL_THERE = "himalaya, torch_cuda, kernel"
-VOXELS = (US, "jaxridge, refitted", "himalaya, torch_cuda")
+FITTED = US, "jaxridge, refitted"
+VOXELS = (*FITTED, "himalaya, torch_cuda")
 GPU = {
     "folds-1000": _folds(100_000, 1000, 1, 100, "float64", *THERE),
     "targets": _folds(3000, 1000, 30_000, 20, "float32", *VOXELS)._replace(folds=3),
     "targets-wide": _folds(1000, 2000, 20_000, 20, "float32", *VOXELS, KERNEL_THERE),
-    "targets-kernel": _folds(3000, 20_000, 10_000, 20, "float32", US, KERNEL_THERE),
+    "targets-kernel": _folds(
+        3000, 20_000, 10_000, 20, "float32", *FITTED, KERNEL_THERE
+    ),
     "targets-widest": _folds(3000, 100_000, 100_000, 20, "float32", US),
     "folds-4096-double": _folds(100_000, 4096, 1, 100, "float64", *THERE),
     "folds-4096": _folds(200_000, 4096, 1, 100, "float32", *THERE),

@@ -98,7 +98,7 @@ def refitted(X: Any, Y: Any, lams: Any, folds: int) -> Call:
         answer: Any = judge()
         lam = jnp.asarray(answer.chosen, X.dtype)
         fit = fit_along_axes(Data(X, Y, weight), lam, True)
-        jax.block_until_ready(fit.params)
+        np.asarray(fit.params.coef)  # where himalaya leaves them too
         return answer
 
     return call
