@@ -92,10 +92,15 @@ class Digest(NamedTuple):
 def digest_of(rows: Encoded, n_read: int) -> Digest:
     """Return the digest of encoded rows, of so many that were read."""
     holes = int(np.isnan(rows.X).sum())
-    X, Y = rows.X[rows.counting], rows.Y[rows.counting]
-    constant = np.nanmin(X, axis=0) == np.nanmax(X, axis=0)
-    constant_targets = Y.min(axis=0) == Y.max(axis=0)
+    constant, constant_targets = _constant(rows.X, rows), _constant(rows.Y, rows)
     return Digest(len(rows.Y), n_read, holes, constant, constant_targets)
+
+
+def _constant(values: np.ndarray, rows: Encoded) -> np.ndarray:
+    """Return which columns have one value in all rows that count, without a copy."""
+    where = True if rows.weight is None else rows.counting[:, None]
+    low = np.fmin.reduce(values, axis=0, initial=np.inf, where=where)
+    return np.asarray(low == np.fmax.reduce(values, initial=-np.inf, where=where))
 
 
 @dataclass
