@@ -26,7 +26,7 @@ from jaxridge.held import FoldFit, Scored, from_rows, from_sums, rows_of
 from jaxridge.moments import Moments, complements, left_out, total
 from jaxridge.nodes import Nodes, nodes_for
 from jaxridge.placement import placed
-from jaxridge.plans import Plan
+from jaxridge.plans import Plan, raised
 from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost, sums_keep
 from jaxridge.products import FAST, FULL
 from jaxridge.programs import compiled
@@ -69,9 +69,9 @@ class HoldOut(NamedTuple):
         """Whether one pass over the rows serves all folds."""
         return self.learner is untouched and self.folds.is_partition
 
-    def exactly(self, **other: Any) -> "HoldOut":
+    def exactly(self) -> "HoldOut":
         """Return the same, of products in full precision."""
-        return self._replace(plan=replace(self.plan, precision=FULL), **other)
+        return self._replace(plan=replace(self.plan, precision=FULL))
 
 
 def score_folds(
@@ -80,7 +80,7 @@ def score_folds(
     """Score every fold by the cheapest route that keeps the digits of the data."""
 
     def wide(data: Data, lams: Array) -> tuple[Array, Route]:
-        again = asked.exactly(lams=lams, parts_of=None)
+        again = asked._replace(lams=lams, parts_of=None, plan=raised(asked.plan))
         scores, route = score_folds(data, again, SINGLE)
         return scores, route.as_raised()
 

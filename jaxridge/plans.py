@@ -192,6 +192,24 @@ def plan(
     return replace(made, precision=FAST if fast else FULL)
 
 
+def raised(made: Plan) -> Plan:
+    """Return the plan of the same in float64, where float32 loses digits.
+
+    Raises
+    ------
+    MemoryError
+        If it does not fit the budget.
+    """
+    m, n, t, L, k, _ = made.sizes
+    how: Any = {"asked": "folds" if k else "path", "budget": made.budget}
+    try:
+        return plan(m, n, t, L, k or 2, "float64", **how)
+    except MemoryError as error:
+        raise MemoryError(
+            f"float32 loses digits here, and in float64 {error}"
+        ) from None
+
+
 def _cheapest(found: list[Candidate], sizes: Sizes, device: Device, limit: int) -> Plan:
     seconds = {one.route: seconds_of(one.work, device.each) for one in found}
     ranked = sorted(found, key=lambda one: seconds[one.route])

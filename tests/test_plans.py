@@ -8,7 +8,7 @@ from helpers import compilations, problem
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold, PredefinedSplit
 
-from jaxridge import Plan, Route, cross_validate, plan
+from jaxridge import Plan, Route, cross_validate, holdout, plan
 from jaxridge.fold_scores import held_out_predictions
 from jaxridge.routes import (
     ANCHORS,
@@ -264,6 +264,27 @@ def test_scores_within_a_budget_are_those_without():
     few = cross_validate(TALL.X, TALL.y, LAMS, 5, budget=8000)
     all_ = cross_validate(TALL.X, TALL.y, LAMS, 5)
     np.testing.assert_allclose(few.per_fold, all_.per_fold, rtol=1e-12)
+
+
+def test_scores_that_float32_would_spoil_are_planned_in_float64(monkeypatch):
+    """The budget holds there too, or it is said that it does not."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 40)).astype(np.float32)
+    X[:, 1] = X[:, 0] + 1e-4 * X[:, 2]
+    y, lams = X[:, 0] + rng.normal(size=300).astype(np.float32), [1e-4]
+    plans, by_products = [], holdout._by_products
+
+    def noted(data, asked):
+        plans.append(asked.plan)
+        return by_products(data, asked)
+
+    monkeypatch.setattr(holdout, "_by_products", noted)
+    route = cross_validate(X, y, lams, 3).route
+    assert route.raised and [one.sizes.itemsize for one in plans] == [4, 8]
+    assert plans[0].budget == plans[1].budget
+    enough = plan(300, 40, 1, 1, 3, "float32", budget=1e9).bytes
+    with pytest.raises(MemoryError, match="float32 loses digits here, and in float64"):
+        cross_validate(X, y, lams, 3, budget=enough)
 
 
 @pytest.mark.parametrize(
