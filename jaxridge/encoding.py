@@ -224,15 +224,18 @@ def refuse_empty(rows: int, holes: np.ndarray, encoding: Encoding) -> None:
         )
 
 
-def refuse_weights(weight: np.ndarray | None, encoding: Encoding) -> None:
-    """Refuse weights that are negative, or 0 for every row."""
-    if weight is None:
-        return
-    if (weight < 0).any():
+def refuse_negative(weight: np.ndarray | None, encoding: Encoding) -> None:
+    """Refuse weights below 0."""
+    if weight is not None and (weight < 0).any():
         raise ValueError(
             f"the weights in column {encoding.weight!r} hold negative ones"
         )
-    if not weight.any():
+
+
+def refuse_weights(weight: np.ndarray | None, encoding: Encoding) -> None:
+    """Refuse weights that are negative, or 0 for every row."""
+    refuse_negative(weight, encoding)
+    if weight is not None and not weight.any():
         raise ValueError(idle_weights(encoding))
 
 

@@ -123,7 +123,7 @@ def _groups(table: pa.Table, request: Request, kept: np.ndarray) -> np.ndarray |
 
 def _refuse_idle_folds(trial: Trial, rows: Encoded, encoding: Encoding) -> None:
     """Refuse folds on one side of which no row counts."""
-    if trial.folds is None or rows.weight is None:
+    if trial.folds is None or rows.weight is None or rows.weight.all():
         return
     folds = trial.folds.split(rows.Y, groups=trial.groups)
     for number, sides in enumerate(folds, 1):

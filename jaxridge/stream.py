@@ -30,6 +30,7 @@ from jaxridge.encoding import (
     encode_some,
     idle_weights,
     refuse_empty,
+    refuse_negative,
     refuse_no_rows,
 )
 from jaxridge.filled import Holed, widened
@@ -252,10 +253,7 @@ def _pieces(
 def _encoded(table: pa.Table, encoding: Encoding) -> Encoded:
     """Return the rows of a piece, of which none need count."""
     rows = encode_some(table, encoding)
-    if rows.weight is not None and (rows.weight < 0).any():
-        raise ValueError(
-            f"the weights in column {encoding.weight!r} hold negative ones"
-        )
+    refuse_negative(rows.weight, encoding)
     return rows
 
 
