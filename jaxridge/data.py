@@ -267,7 +267,8 @@ def as_penalty(name: str, lam: Any, dtype: Any) -> Array:
     checks.numeric(name, lam)
     checks.penalty(name, lam)
     with np.errstate(over="ignore", under="ignore"):
-        cast = jnp.array(lam, dtype)  # not the caller's memory
+        xp = jnp if isinstance(lam, jax.Array) else np
+        cast = placed(xp.array(lam, dtype))  # not the caller's memory
     if not (checks.is_traced(cast) or checks.is_traced(lam)):
         lost = (np.asarray(lam) > 0) & (np.asarray(cast) < np.finfo(dtype).tiny)
         # Nor one so large that its inverse is lost.

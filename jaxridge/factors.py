@@ -86,7 +86,7 @@ def answer(
         made = factors or partial(by_products, data, fit_intercept)
         traced = checks.is_traced(lams)
         # Of known rows all is known but what λ has a part in, also where that is not.
-        with jax.ensure_compile_time_eval():
+        with jax.core.eval_context():
             centre, spectrum = made()
             least: Any = np.zeros((), dtype) if traced else np.asarray(lams).min()
             worst = condition(spectrum, least, data.weight, fit_intercept)

@@ -122,16 +122,16 @@ def _certified(
     params: Params, data: Data, lam: Array, worst: Array, mean: bool, route: Route
 ) -> Certificate:
     """Certify one fit, whose penalty is one number or one for each target."""
-    autodiff, by_hand = _norms(params, on_device(data), lam, mean)
-    return Certificate(jnp.min(lam)[None], autodiff, by_hand, worst, route)
+    return Certificate(*_norms(params, on_device(data), lam, mean), worst, route)
 
 
 @partial(compiled, static_argnums=3)
 def _norms(
     params: Params, data: Data, lam: Array, fit_intercept: bool
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, Array]:
+    """Return the penalty that certifies a fit, and both norms of its gradient."""
     fits = ParamsPath(params.coef[None], params.intercept[None])
-    return of_rows(fits, data, lam[None], fit_intercept)
+    return jnp.min(lam)[None], *of_rows(fits, data, lam[None], fit_intercept)
 
 
 @partial(compiled, static_argnums=4)

@@ -101,8 +101,8 @@ def held_out_predictions(
     weight: Any = None,
     fit_intercept: bool = True,
     prepare: Learner | None = None,
-) -> tuple[list[tuple[np.ndarray, Float[Array, "L h t"]]], Route]:
-    """Return each fold's held-out rows, and what the others say of them.
+) -> tuple[list[tuple[np.ndarray, Float[np.ndarray, "L h t"]]], Route]:
+    """Return each fold's held-out rows, and what the others say of them, in NumPy.
 
     For scores that `cross_validate` does not know, such as those of several targets
     together; m · t · L numbers are made.
@@ -113,15 +113,13 @@ def held_out_predictions(
     grid = as_penalty("lams", lams, data.X.dtype)
     given = predictions, learner, fit_intercept, None
     found, route = _exactly(data, masks, grid, *given)
-    return _of_each_fold(found, masks), route
+    return _of_each_fold(np.asarray(found), masks), route
 
 
-def _of_each_fold(
-    found: Float[Array, "k L h t"], masks: Folds
-) -> list[tuple[np.ndarray, Float[Array, "L h t"]]]:
+def _of_each_fold(found: Any, masks: Folds) -> list[tuple[np.ndarray, Any]]:
     """Return the rows that each fold holds out, and what is predicted of those.
 
-    In `found` every fold is as long as the longest.
+    In `found`, (k, L, h, t), every fold is as long as the longest.
     """
     chosen = [np.flatnonzero(mask) for mask in masks.held]
     return [

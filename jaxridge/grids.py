@@ -29,6 +29,7 @@ from jaxridge.data import (
 )
 from jaxridge.factors import Known, by_products, by_rows
 from jaxridge.moments import Moments, about_centre, as_one
+from jaxridge.placement import placed
 from jaxridge.precision import SINGLE, LostDigits, by_cheapest, lost_digits_raised
 from jaxridge.programs import compiled
 from jaxridge.routes import SVD
@@ -124,9 +125,8 @@ def grid_of(
 
     def cheap() -> np.ndarray | None:
         spectrum = (factors or partial(by_products, *given))()[1]
-        worst = condition(
-            spectrum, jnp.zeros((), data.X.dtype), data.weight, fit_intercept
-        )
+        zero: Any = np.zeros((), data.X.dtype)
+        worst = condition(spectrum, zero, data.weight, fit_intercept)
         rounding = float(jnp.finfo(data.X.dtype).eps) * max(data.X.shape)
         kept = float(worst) * rounding < TENTH
         return _between(spectrum.values, count) if kept else None
@@ -139,7 +139,7 @@ def grid_of(
 
     # No penalty is 0, not of float32 either that was computed in float64.
     found = by_cheapest(cheap, wide, sure, data, ())
-    return jnp.asarray(np.maximum(found, np.finfo(found.dtype).tiny))
+    return placed(np.maximum(found, np.finfo(found.dtype).tiny))
 
 
 def _refuse_traced(what: str, *trees: Any) -> None:
@@ -169,7 +169,7 @@ def grid_of_moments(
     rounding = float(jnp.finfo(xx.dtype).eps) * len(xx)
     kept = float(worst) * rounding < TENTH
     least = 0.0 if kept else rounding * float(values.max())
-    return jnp.asarray(_between(values, count, least))
+    return placed(_between(values, count, least))
 
 
 @compiled

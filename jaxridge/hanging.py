@@ -36,7 +36,7 @@ def hanging(rows: Known, slacks: Any, fit_intercept: bool) -> np.ndarray:
     if checks.any_traced(rows.data):
         return np.zeros(len(rows.data.weight), bool)
     if checks.is_traced(slacks):
-        with jax.ensure_compile_time_eval():
+        with jax.core.eval_context():
             none = jnp.zeros(1, rows.data.X.dtype)
             slacks = slacks_of(rows, none, fit_intercept)
     return np.asarray(slacks) < SLACK

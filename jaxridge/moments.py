@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 from jaxridge import checks
 from jaxridge.data import Centre, in_kind_of_input
 from jaxridge.divisors import or_one
+from jaxridge.placement import placed
 from jaxridge.programs import compiled
 
 # The part of everything that must remain for sums to be taken away.
@@ -132,7 +133,9 @@ def _sizes(sums: Moments) -> tuple[int, ...]:
 def _keeps_its_digits(sums: Moments) -> None:
     """Refuse NumPy float64 where JAX would make it float32."""
     for name, values in vars(sums).items():
-        if isinstance(values, np.ndarray) and values.dtype != jnp.asarray(values).dtype:
+        if not isinstance(values, np.ndarray):
+            continue
+        if values.dtype != jax.dtypes.canonicalize_dtype(values.dtype):
             raise ValueError(
                 f"`Moments.{name}` is {values.dtype} and would lose half its digits, "
                 "because another argument is a JAX array and JAX's 64-bit mode is off: "
@@ -224,7 +227,7 @@ def usable(sums: Moments) -> Moments:
         if empty.size:
             raise ValueError(f"`X` as Moments has no rows in fold {empty[0]}")
         least = _least_scatter(sums)
-        if not checks.is_traced(least) and least < 0:
+        if not checks.is_traced(least) and float(least) < 0:
             raise ValueError("`X` as Moments has a negative scatter: are they a rest?")
     return sums
 
@@ -244,7 +247,7 @@ def as_one(sums: Moments) -> Moments:
 def _shaped(sums: Moments) -> Moments:
     """Return moments as JAX arrays, of their precision and of shapes that fit."""
     _keeps_its_digits(sums)
-    sums = jax.tree.map(jnp.asarray, sums)
+    sums = jax.tree.map(placed, sums)
     *k, n = sums.x.shape or (0,)
     t = (sums.y.shape or (0,))[-1]
     shapes = {"weight": k, "y": [*k, t], "xx": [*k, n, n], "xy": [*k, n, t]}

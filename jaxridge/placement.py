@@ -23,7 +23,7 @@ def placed(array: Any) -> Array:
     """
     if isinstance(array, jax.Array):
         return array
-    if not isinstance(array, np.ndarray):
+    if not isinstance(array, np.ndarray | np.generic):
         return jnp.asarray(array)
     if array.nbytes < LARGE or accelerator.is_used():
         return jax.device_put(array)  # unlike `asarray`, without a program compiled

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 from sklearn import get_config
@@ -28,6 +27,7 @@ from jaxridge.folds import split
 from jaxridge.grids import grid_of_known, on_grid
 from jaxridge.left_out import left_out_predictions, of_two_rows, scores_left_out
 from jaxridge.paths import path
+from jaxridge.placement import placed
 from jaxridge.routes import Route
 from jaxridge.sparse_fits import (
     SparseRows,
@@ -208,7 +208,7 @@ def _of_sparse(rows: Rows, lams: Any, asked: Asked) -> Scores | Evidence:
         apart = rows.y.ndim == 2 or callable(asked.scoring)
         return found if apart else _of_one_target(found)
 
-    return on_grid(score, lams, np.float64, lambda: jnp.asarray(grid_of_sparse(given)))
+    return on_grid(score, lams, np.float64, lambda: placed(grid_of_sparse(given)))
 
 
 def _of_sparse_at(
@@ -249,8 +249,8 @@ def _judged_left_out(rows: Rows, lams: Any, asked: Asked) -> Scores:
 def _judged_folds(rows: Rows, lams: Any, asked: Asked) -> Scores:
     given = rows.X, rows.y, lams, asked.cv
     folds, route = held_out_predictions(*given, prepare=rows.prepare, **_given(rows))
-    found = [_judgements(rows, which, np.asarray(p), asked) for which, p in folds]
-    return scores_of_folds(lams, jnp.stack(found), True, route)
+    found: Any = np.stack([_judgements(rows, *one, asked) for one in folds])
+    return scores_of_folds(lams, found, True, route)
 
 
 def _judgements(

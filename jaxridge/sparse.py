@@ -180,16 +180,19 @@ def left_out(
         yield rows, errors, slacks
 
 
-_factorised = compiled(of_sums)
-
-
 @in_kind_of_input
 def _axes(
     sums: Moments, Y: Any, weight: Any, lams: Any, fit_intercept: bool
 ) -> tuple[Centre, Spectrum, Whole, Array]:
-    sums = as_one(sums)
+    return _factorised(as_one(sums), Y, weight, lams, fit_intercept)
+
+
+@partial(compiled, static_argnums=4)
+def _factorised(
+    sums: Moments, Y: Array, weight: Array, lams: Array, fit_intercept: bool
+) -> tuple[Centre, Spectrum, Whole, Array]:
     centre, xx, xy = about_centre(sums, fit_intercept)
-    spectrum, worst = _factorised(xx, xy, jnp.min(lams))
+    spectrum, worst = of_sums(xx, xy, jnp.min(lams))
     whole = whole_of(Data(Y[:, :0], Y, weight), centre, spectrum, fit_intercept)
     return centre, spectrum, whole, worst
 

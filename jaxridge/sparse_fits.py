@@ -26,7 +26,9 @@ from jaxridge.hanging import SLACK
 from jaxridge.moments import Moments
 from jaxridge.objective import Params
 from jaxridge.paths import path_of_sums
+from jaxridge.placement import placed
 from jaxridge.precision import warn_if_lost
+from jaxridge.programs import compiled
 from jaxridge.routes import ONE, ONE_A_FOLD, PRIMAL, Route
 from jaxridge.scoring import SCORINGS, constant_targets, defined
 from jaxridge.sparse import gradient_norms, left_out, sums_of
@@ -105,7 +107,7 @@ def _certified(rows: SparseRows, lam: np.ndarray, fit: FitAlongAxes) -> FitAlong
 
 @in_kind_of_input
 def _of_sums(sums: Moments, lam: Any, fit_intercept: bool) -> FitAlongAxes:
-    one = jax.tree.map(jnp.asarray, sums)
+    one = jax.tree.map(placed, sums)
     return fit_of_sums(one, as_penalty("alpha", lam, jnp.float64), fit_intercept)
 
 
@@ -269,5 +271,6 @@ _joined: Any = in_kind_of_input(joined)
 
 
 @in_kind_of_input
+@compiled
 def _mean_and_error(spread: Spread) -> Any:
     return spread.mean, standard_error_of_mean(spread)

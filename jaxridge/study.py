@@ -217,7 +217,7 @@ def held_out(
     )
     predicted, each = np.full(Y.shape, np.nan), np.arange(len(lams))
     for rows, at_every_lam in found:
-        predicted[rows] = np.asarray(at_every_lam)[own, :, each].T
+        predicted[rows] = at_every_lam[own, :, each].T
     return predicted
 
 

@@ -30,7 +30,7 @@ def forgotten_programs():
     """Forget compiled programs: each takes maps of memory, and a process has 65,530."""
     yield
     maps = Path("/proc/self/maps")
-    if not maps.exists() or len(maps.read_bytes().splitlines()) > 25_000:
+    if not maps.exists() or len(maps.read_bytes().splitlines()) > 35_000:
         jax.clear_caches()
 
 
