@@ -120,7 +120,7 @@ def squarable(name: str, array: Any, weight: Any, missing: bool = False) -> None
         finite(name, array, missing)  # which a traced array passes
         return
     with np.errstate(all="ignore"):
-        heaviest = _ends(weight)[1]
+        heaviest = ends(weight)[1]
         if have_squares(array.dtype, _sum_of_squares(array) * heaviest):
             return
         finite(name, array, missing)
@@ -151,7 +151,7 @@ def have_products(X: Any, Y: Any) -> None:
     """Refuse rows and targets so small that their products are lost below the range."""
     if any_traced(X, Y):
         return
-    size, of_targets = (max(map(abs, _ends(array))) for array in (X, Y))
+    size, of_targets = (max(map(abs, ends(array))) for array in (X, Y))
     limits = np.finfo(X.dtype)
     if size and of_targets and size * of_targets < limits.tiny / limits.eps:
         raise ValueError(
@@ -177,7 +177,7 @@ def _sum_of_squares(array: Any) -> float:
     return float(np.vdot(values, values))
 
 
-def _ends(array: Any) -> tuple[float, float]:
+def ends(array: Any) -> tuple[float, float]:
     """Return the smallest and the largest element, found where they are."""
     if accelerator.holds(array):
         least, most = np.asarray(_both_ends(array))
@@ -230,7 +230,7 @@ def weights(weight: Any, n_samples: int, name: str = "weight") -> None:
     finite(name, weight)
     if is_traced(weight):
         return
-    least, most = _ends(weight)
+    least, most = ends(weight)
     if least < 0:
         raise ValueError(
             f"`{name}` must not be negative, got {least}: a row that must not count "

@@ -11,9 +11,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from jaxridge import checks
 from jaxridge.data import Data
 from jaxridge.divisors import or_one
 from jaxridge.objective import Params
@@ -75,6 +78,13 @@ def prepared(columns: Columns, X: Float[Array, "m n"]) -> Float[Array, "m n"]:
             f"`prepare` must return Columns, as standardized does, got "
             f"{type(columns).__name__}"
         )
+    n = X.shape[1]
+    for name, values in columns._asdict().items():
+        if jnp.shape(values) not in ((), (n,)):
+            raise ValueError(
+                f"`prepare` must return Columns of {n} numbers each, one for each "
+                f"column of `X`, got {name} of shape {jnp.shape(values)}"
+            )
     filled = jnp.where(jnp.isnan(X), columns.fill, X)
     found: Array = columns.applied(filled)
     return found
@@ -84,6 +94,28 @@ def prepared(columns: Columns, X: Float[Array, "m n"]) -> Float[Array, "m n"]:
 def ready(data: Data, learner: Learner) -> Data:
     """Return rows as prepared by what all of them say."""
     return data._replace(X=prepared(learner(data.X, data.weight), data.X))
+
+
+def try_out(learner: Learner, data: Data) -> None:
+    """Refuse a function of the user's that cannot prepare these rows."""
+    if learner in (untouched, imputed, standardized, scaled):
+        return
+    try:
+        X = ready(data, learner).X
+    except (
+        jax.errors.ConcretizationTypeError,
+        jax.errors.TracerArrayConversionError,
+        jax.errors.TracerIntegerConversionError,
+    ):
+        raise TypeError(
+            "`prepare` is compiled, so that it can neither use NumPy nor look at "
+            "values: write it with jax.numpy, as jaxridge.columns.standardized is"
+        ) from None
+    if not (checks.is_traced(X) or np.isfinite(np.asarray(X)).all()):
+        raise ValueError(
+            "`prepare` left values that are missing or infinite in rows that train: "
+            "fill NaN, and let no scale be 0"
+        )
 
 
 def original_units(columns: Columns, params: Params) -> Params:

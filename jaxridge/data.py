@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge import accelerator, checks
+from jaxridge.idle import blanked
 from jaxridge.placement import placed
 from jaxridge.programs import quick_if_few
 from jaxridge.threads import few_for
@@ -213,6 +214,7 @@ def _lifted(X: Any, Y: Any, weight: Any = None) -> Data:
         weight = ones.ones(X.shape[:1], X.dtype)
     else:
         checks.weights(weight, X.shape[0])
+        Y = blanked(Y, weight)
     return Data(X, Y.reshape(-1, 1) if Y.ndim == 1 else Y, weight)
 
 
@@ -239,6 +241,9 @@ def as_data_to_square(
     with few_for(*data.X.shape):
         if not stays_outside(data.X):
             checks.squarable("X", data.X, weights, missing)
+            counted = data.X if weight is None else blanked(data.X, data.weight)
+            if counted is not data.X:  # small beside rows that do not count
+                checks.squarable("X", counted, weights, missing)
         # As it was given, so that an error names the place where it was.
         checks.squarable(
             "y", data.Y.reshape(data.Y.shape[: checks.axes("y", y)]), weights

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from jaxridge import checks
 from jaxridge.choice import Scores, scores_of_folds
-from jaxridge.columns import Learner, untouched
+from jaxridge.columns import Learner, try_out, untouched
 from jaxridge.data import (
     Data,
     as_data_to_square,
@@ -69,6 +69,7 @@ def scores_by_folds(
 
     def score(grid: Array) -> Scores:
         found, route = found_at(grid)
+        _refuse_gaps(found, data, masks, learner)
         if callable(scoring):
             found = jnp.stack(
                 [
@@ -90,6 +91,15 @@ def scores_by_folds(
     return on_grid(score, lams, data.X.dtype, automatic)
 
 
+def _refuse_gaps(found: Array, data: Data, masks: Folds, learner: Learner) -> None:
+    """Refuse scores that are NaN because of what a learner made of a fold's rows."""
+    if learner is untouched or checks.is_traced(found):
+        return
+    missing = np.isnan(found).reshape(len(found), -1).any(axis=1)
+    for train in masks.train[missing]:
+        try_out(learner, data._replace(weight=jnp.where(train, data.weight, 0)))
+
+
 @in_kind_of_input
 def held_out_predictions(
     X: Any,
@@ -108,7 +118,8 @@ def held_out_predictions(
     together; m · t · L numbers are made.
     """
     learner = checked_learner(prepare)
-    data = as_data_to_square(X, y, weight, missing=prepare is not None)
+    data = as_data_to_square(X, y, weight, missing=learner is not untouched)
+    try_out(learner, data)
     masks = folds_of(data, y, folds, groups)
     grid = as_penalty("lams", lams, data.X.dtype)
     given = predictions, learner, fit_intercept, None

@@ -7,9 +7,10 @@ between their means contributes (Chan, Golub and LeVeque 1979):
     S = S₁ + S₂ + w₁w₂/(w₁ + w₂) δδᵀ.
 
 Scatters about means of their own never lose digits to a mean that is large or drifts,
-as sums about a fixed point do. Every term added is positive, so merging is exact to
-rounding in any order; taking a set out again subtracts, and is as exact as the set that
-remains is large.
+as sums about a fixed point do; what is lost is how the means themselves are rounded,
+and `LostDigits` warns of scores that this spoils. Every term added is positive, so
+merging is exact to rounding in any order; taking a set out again subtracts, and is as
+exact as the set that remains is large.
 """
 
 from dataclasses import dataclass, replace

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from jaxridge import checks
 from jaxridge.data import ArrayLike, as_floats, as_penalty, in_kind_of_input
 from jaxridge.divisors import or_one
+from jaxridge.idle import blanked
 from jaxridge.products import matmul
 
 
@@ -370,6 +371,8 @@ def ready(
     weight = weights[0] if weights else jnp.ones(X.shape[:1], X.dtype)
     checks.weights(weight, X.shape[0])
     checks.single_penalty(lam, "map with `jax.vmap`")
+    if weights:
+        X, y = blanked(X, weight), blanked(y, weight)
     return Params(coef, intercept), X, y, weight, as_penalty("lam", lam, X.dtype)
 
 

@@ -25,6 +25,7 @@ from jaxridge.factors import Known, known
 from jaxridge.fold_scores import folds_of, held_out_predictions, scores_by_folds
 from jaxridge.folds import split
 from jaxridge.grids import grid_of_known, on_grid
+from jaxridge.idle import blanked
 from jaxridge.left_out import left_out_predictions, of_two_rows, scores_left_out
 from jaxridge.paths import path
 from jaxridge.placement import placed
@@ -124,7 +125,7 @@ def sparse_rows(rows: Rows) -> SparseRows:
     """Return sparse rows in float64, each with a weight."""
     m = rows.X.shape[0]
     weight = np.ones(m) if rows.weight is None else rows.weight.astype(np.float64)
-    Y = rows.y.reshape(m, -1).astype(np.float64)
+    Y = blanked(rows.y.reshape(m, -1).astype(np.float64), weight)
     X = rows.X.tocsr().astype(np.float64)
     checks.squarable("X", X.data, weight)
     checks.squarable("y", Y, weight)

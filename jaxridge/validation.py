@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from jaxridge import accelerator, checks
 from jaxridge.choice import Scores
-from jaxridge.columns import Learner
+from jaxridge.columns import Learner, try_out, untouched
 from jaxridge.data import (
     ArrayLike,
     as_data_to_square,
@@ -94,7 +94,7 @@ def cross_validate(
     prepare : function, optional
         Learns to prepare the columns from each fold's training rows alone:
         `jaxridge.columns.standardized`, ``scaled`` or ``imputed``, or any other
-        function of (X, weight) that returns `Columns`.
+        function of (X, weight) that returns `Columns`, written with `jax.numpy`.
     budget : float, optional
         Bytes of working memory beside the data and the scores, for the exact method: a
         quarter of what the device has free if not given. `plan` tells what is needed.
@@ -174,8 +174,10 @@ def cross_validate(
             raise ValueError(f'`method` must be "exact" for Moments, got {method!r}')
         return scores_of_moments(X, lams, scoring, fit_intercept)
     learner = checked_learner(prepare)
-    stay = if_too_large if method == "exact" and prepare is None else on_a_cpu
-    data = as_data_to_square(X, y, weight, prepare is not None, stay)
+    as_they_are = learner is untouched
+    stay = if_too_large if method == "exact" and as_they_are else on_a_cpu
+    data = as_data_to_square(X, y, weight, not as_they_are, stay)
+    try_out(learner, data)
     masks = folds_of(data, y, FOLDS if folds is None else folds, groups)
 
     def descended(grid: Array) -> tuple[Array, Route]:

@@ -1,6 +1,7 @@
 """Leave-one-out, GCV and the evidence against refits, hat matrices and densities."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -461,6 +462,24 @@ def test_rows_that_do_not_count_leave_no_trace():
         leaves = map(jax.tree.leaves, (among, alone))
         for one, other in zip(*leaves, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
+@pytest.mark.parametrize("fill", [-9999.0, 1e30])
+def test_what_stands_for_a_missing_target_hides_no_other(fill):
+    X, y, weight = (np.float32(a) for a in CASES["zero weights"])
+    y, there = y * np.float32(1e-6), weight > 0
+    filled = np.where(there, y, np.float32(fill))
+    for score in (loo, gcv, evidence, partial(cross_validate, folds=3)):
+        among, alone = (score(X, one, POSITIVE, weight=weight) for one in (filled, y))
+        for one, other in zip(*map(jax.tree.leaves, (among, alone)), strict=True):
+            np.testing.assert_array_equal(one, other)
+    tiny = np.where(there, y * np.float32(1e-16), np.float32(fill))
+    for score in (loo, gcv, evidence, partial(cross_validate, folds=3)):
+        with pytest.raises(ValueError, match="`y` reaches .*e-22, and squares of that"):
+            score(X, tiny, POSITIVE, weight=weight)
+    low = np.where(there[:, None], X * np.float32(1e-22), X)
+    with pytest.raises(ValueError, match="`X` reaches .*e-22, and squares of that"):
+        gcv(low, y, POSITIVE, weight=weight)
 
 
 def test_evidence_in_single_precision():

@@ -265,3 +265,24 @@ def test_cost_composes_with_the_transformations_of_jax(x64):
     curvature = (X.T * weight) @ X / m + LAM / m * np.eye(X.shape[1])
     assert_close(hessian.coef.coef[:, 0, :, 0], curvature)
     assert not np.any(hessian.coef.coef[:, 0, :, 1])
+
+
+@pytest.mark.parametrize("fill", [-9999.0, 1e30])
+def test_rows_that_do_not_count_have_no_part_in_the_cost(fill):
+    """Not even where their squares leave the range of float32."""
+    X, y, weight = SHAPES["weights, wide, several targets"].astype(np.float32)
+    params = random_params(X, y)
+    weight[[0, 2]] = 0
+    there = weight > 0
+    among = np.where(there[:, None], X, fill), np.where(there[:, None], y, fill)
+    among, alone = (
+        tuple(np.float32(a) for a in (*given, LAM, weight)) for given in (among, (X, y))
+    )
+    for function in (cost, gradient, gradient_by_hand):
+        one, other = (function(params, *given) for given in (among, alone))
+        for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+    by_weight = jax.grad(lambda w: cost(params, X, y, LAM, w))(jnp.asarray(weight))
+    squares = np.sum((predict(params, X) - y) ** 2, axis=1)
+    influence = (squares / 2 - cost(params, X, y, LAM, weight)) / weight.sum()
+    assert_close(by_weight, influence)

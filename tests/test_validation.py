@@ -1,6 +1,7 @@
 """Held-out scores against scikit-learn refitted in every fold."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ from jaxridge import (
     solve,
     training,
 )
-from jaxridge.columns import imputed, scaled, standardized, untouched
+from jaxridge.columns import Columns, imputed, scaled, standardized, untouched
 from jaxridge.data import Data
 
 M = 60
@@ -276,6 +277,40 @@ def test_values_that_nobody_fills_are_refused(bad, prepare, message):
         cross_validate(holey, y, LAMS, 3, prepare=prepare)
 
 
+def own(X, weight, divide=True):
+    """Learn as `standardized` does, but let a constant column have scale 0."""
+    mean = jnp.average(X, axis=0, weights=weight)
+    deviation = jnp.sqrt(jnp.average((X - mean) ** 2, axis=0, weights=weight))
+    return Columns(mean, mean, deviation if divide else jnp.ones_like(mean))
+
+
+def test_a_function_of_ones_own_may_prepare_columns():
+    found = cross_validate(X, y, LAMS, 3, prepare=own)
+    expected = cross_validate(X, y, LAMS, 3, prepare=standardized)
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scoring", ["mse", "r2"])
+@pytest.mark.parametrize("first", [0, 20])
+def test_gaps_that_ones_own_function_leaves_are_refused(scoring, first):
+    """Everywhere, or in the rows that train one fold."""
+    constant = np.where((np.arange(M) >= first)[:, None] & [True, False, False], 4, X)
+    targets = np.column_stack([y, np.where(np.arange(M) < 20, 0.0, y)])
+    message = "`prepare` left values that are missing or infinite"
+    with pytest.raises(ValueError, match=message):
+        cross_validate(constant, targets, LAMS, 3, prepare=own, scoring=scoring)
+    if first:  # what a constant target leaves undefined is no gap
+        given = {"prepare": partial(own, divide=False), "scoring": "r2"}
+        with pytest.warns(UserWarning, match="undefined where a target is constant"):
+            scores = cross_validate(constant, targets, LAMS, 3, **given)
+        assert np.isfinite(scores.mean).all()
+
+
+def test_nothing_learnt_fills_nothing():
+    with pytest.raises(ValueError, match="`X` must be finite, got nan"):
+        cross_validate(HOLEY, y, LAMS, 3, prepare=untouched)
+
+
 def test_missing_targets_are_refused():
     holey = np.where(np.arange(M) == 3, np.nan, y)
     with pytest.raises(ValueError, match="`y` must be finite"):
@@ -444,6 +479,10 @@ def test_other_values_compile_nothing(rule):
         ({"learning_rate": [0.1, 0.2]}, "`learning_rate` must be one number or one"),
         ({"tol": -1}, "`tol` must be"),
         (
+            {"prepare": lambda X, w: Columns(w[:2], w[:2], w[:2])},
+            "Columns of 3 numbers each, one for each column of `X`, got fill of shape",
+        ),
+        (
             {"init": Params(np.zeros(2), np.array(0.0))},
             "`init` must have coef (3,)",
         ),
@@ -466,6 +505,14 @@ def test_arguments_that_cannot_be_are_refused(options, message):
         ({"folds": KFold}, "`folds` is the class KFold"),
         ({"prepare": "scaled"}, "`prepare` must be a function such as"),
         ({"prepare": lambda X, w: X}, "`prepare` must return Columns"),
+        (
+            {"prepare": lambda X, w: Columns(*np.average(X[None], 1), 1.0)},
+            "neither use NumPy nor look at values",
+        ),
+        (
+            {"prepare": lambda X, w: standardized(X, w) if w.sum() > 1 else 0},
+            "neither use NumPy nor look at values",
+        ),
         ({"folds": 2.5}, "`folds` must be a whole number"),
         ({"X": np.full((M, 3), "a")}, "`X` must hold numbers"),
         (
