@@ -57,10 +57,7 @@ def _refuse_what_changes(name: str, array: Any) -> None:
 
 def _whole_numbers(given: Any) -> Iterator[np.ndarray]:
     """Yield what is in 64-bit integers: an array, its entries, columns or a list."""
-    frame: Any = nw.from_native(
-        given, eager_only=True, allow_series=True, pass_through=True
-    )
-    columns = [given]
+    columns, frame = [given], _frame(given, eager_only=True, allow_series=True)
     if isinstance(frame, nw.DataFrame | nw.Series):
         columns = [frame] if isinstance(frame, nw.Series) else [*frame.iter_columns()]
         columns = [c.to_numpy() for c in columns if c.dtype in (nw.Int64, nw.UInt64)]
@@ -72,6 +69,13 @@ def _whole_numbers(given: Any) -> Iterator[np.ndarray]:
     for column in columns:
         if isinstance(column, np.ndarray) and column.dtype in (np.int64, np.uint64):
             yield column
+
+
+def _frame(given: Any, **which: Any) -> Any:
+    """Return a data frame as narwhals has it, anything else as it is."""
+    if isinstance(given, np.ndarray):  # as narwhals takes long to find
+        return given
+    return nw.from_native(given, pass_through=True, **which)
 
 
 def _refuse_traced(name: str, array: Any) -> None:
@@ -149,7 +153,7 @@ def _is_number(value: Any) -> bool:
 
 def _where(frame: Any, estimator: Any) -> str:
     """Return what more can be said of columns that were refused."""
-    frame = nw.from_native(frame, eager_only=True, pass_through=True)
+    frame = _frame(frame, eager_only=True)
     if not isinstance(frame, nw.DataFrame):
         return ""
     names, fitted = frame.columns, list(getattr(estimator, "feature_names_in_", ()))
@@ -177,7 +181,7 @@ def _where(frame: Any, estimator: Any) -> str:
 
 def _usable(X: Any) -> Any:
     """Return a data frame with columns of numbers; anything else as it is."""
-    frame = nw.from_native(X, pass_through=True)
+    frame = _frame(X)
     if isinstance(frame, nw.LazyFrame):
         raise ValueError("`X` is a lazy frame, of which no row is known: .collect() it")
     if not isinstance(frame, nw.DataFrame):
