@@ -76,8 +76,15 @@ def _descend_folds(
         rows, columns = _rows(data, rule, learner, weight)
         return trajectory.run(rows, start, rule), columns
 
-    # Mapped as a whole, so that rows that are the same in every fold are not copied.
+    if rule.profiles_intercept:  # about means that differ, so that rows are copied
+        some = _divisor_within(len(weights), at_once(data.X.size))
+        return jax.lax.map(one_fold, weights, batch_size=some)
     return jax.vmap(one_fold)(weights)
+
+
+def _divisor_within(count: int, most: int) -> int:
+    """Return the largest divisor that is no larger, so that no part is left over."""
+    return max(d for d in range(1, min(count, most) + 1) if count % d == 0)
 
 
 def _rows_of_folds(

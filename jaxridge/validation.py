@@ -142,9 +142,9 @@ def cross_validate(
     the route then says so.
     Compressed descents read the rows once a fold, and then work on n + 1 rows for each
     fold and penalty. Others read all rows at each step, as they are where the intercept
-    is descended (by a number as `learning_rate`, or an `optimizer`), but centred, a
-    copy for each fold, where it is kept at its best. A function as `scoring` holds all
-    predictions, O(m t L) memory.
+    is descended (by a number as `learning_rate`, or an `optimizer`), but centred, fold
+    by fold if they are large, where it is kept at its best. A function as `scoring`
+    holds all predictions, O(m t L) memory.
 
     References
     ----------

@@ -355,14 +355,15 @@ def test_every_fold_takes_the_steps_asked_for():
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "most"),
     [
-        {"learning_rate": 0.1, "compress": False},
-        {"learning_rate": 0.1, "batch_size": 16, "key": 0},
+        ({"learning_rate": 0.1, "compress": False}, 1.5),
+        ({"learning_rate": 0.1, "batch_size": 16, "key": 0}, 1.5),
+        ({"compress": False}, 4.5),  # what one fold takes, about its own means
     ],
     ids=str,
 )
-def test_folds_share_rows_that_are_not_compressed(options):
+def test_folds_share_rows_that_are_not_compressed(options, most):
     m, n, k = 100_000, 200, 5
     shapes = (m, n), (m, 1), (m,), (k, m)
     made = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
@@ -371,8 +372,8 @@ def test_folds_share_rows_that_are_not_compressed(options):
     start = rules.start_for(data, y, jnp.asarray(LAMS), rule, options)
     given = data, weights, start, rule, untouched
     program = training._descend_folds.lower(*given).compile()
-    # A copy for each fold would be 5.
-    assert program.memory_analysis().temp_size_in_bytes < 1.5 * (4 * m * n)
+    # A copy for each fold would be 5, and twice that where each has two.
+    assert program.memory_analysis().temp_size_in_bytes < most * (4 * m * n)
 
 
 @pytest.mark.parametrize("key", [5, jax.random.key(5)], ids=["int", "JAX key"])
