@@ -79,6 +79,7 @@ def _descend_folds(
     if rule.profiles_intercept:  # about means that differ, so that rows are copied
         some = _divisor_within(len(weights), at_once(data.X.size))
         return jax.lax.map(one_fold, weights, batch_size=some)
+    # As a whole, so that rows that are the same in every fold are not copied.
     return jax.vmap(one_fold)(weights)
 
 
