@@ -10,7 +10,14 @@ import jax
 import numpy as np
 from tabulate import tabulate
 
-from jaxridge.encoding import Encoded, Encoding, learn_encoding, unseen_levels
+from jaxridge.choice import choose
+from jaxridge.encoding import (
+    Encoded,
+    Encoding,
+    learn_encoding,
+    missing_in,
+    unseen_levels,
+)
 from jaxridge.excerpt import places
 from jaxridge.grids import NOTHING_BEYOND
 from jaxridge.study import Study, Task
@@ -85,7 +92,7 @@ class Digest(NamedTuple):
     rows: int
     read: int
     holes: int
-    constant: np.ndarray  # (n,), which features have one value where rows count
+    constant: np.ndarray  # (n,), the only value of a feature where rows count, or NaN
     constant_targets: np.ndarray  # (t,)
 
 
@@ -97,10 +104,14 @@ def digest_of(rows: Encoded, n_read: int) -> Digest:
 
 
 def _constant(values: np.ndarray, rows: Encoded) -> np.ndarray:
-    """Return which columns have one value in all rows that count, without a copy."""
+    """Return the one value of columns in all rows that count, NaN where there are more.
+
+    Without a copy.
+    """
     where = True if rows.weight is None else rows.counting[:, None]
     low = np.fmin.reduce(values, axis=0, initial=np.inf, where=where)
-    return np.asarray(low == np.fmax.reduce(values, initial=-np.inf, where=where))
+    high = np.fmax.reduce(values, initial=-np.inf, where=where)
+    return np.where(low == high, low, np.nan)
 
 
 @dataclass
@@ -114,7 +125,7 @@ class Tally:
     def add(self, table: Any, X: np.ndarray, encoding: Encoding) -> None:
         """Count what was done to make `X` of the rows of a table."""
         self.left_out += table.num_rows - len(X)
-        self.filled += int(np.isnan(X).sum())
+        self.filled += sum(missing_in(np.isnan(X), encoding).values())
         self.unseen.update(unseen_levels(table, encoding))
 
     def lines(self) -> Iterator[str]:
@@ -127,7 +138,9 @@ class Tally:
             yield f"--test: {rare_levels(name, count)}"
 
 
-def encoding_for(table: Any, targets: Sequence[str], request: Request) -> Encoding:
+def encoding_for(
+    table: Any, targets: Sequence[str], request: Request, whole: Any
+) -> Encoding:
     """Return how a table's columns become features, as was asked."""
     return learn_encoding(
         table,
@@ -141,6 +154,7 @@ def encoding_for(table: Any, targets: Sequence[str], request: Request) -> Encodi
         text=request.text,
         max_levels=request.max_levels,
         missing=request.missing,
+        whole=whole,
     )
 
 
@@ -173,11 +187,12 @@ def describe_data(
         yield f"filled {digest.holes} missing values with column means, learnt {where}"
     yield from encoding.notes
     names = encoding.features
-    so = ": its coefficient is 0" if request.fit_intercept else ", and serves as one"
-    for j in np.flatnonzero(digest.constant):
+    for j in np.flatnonzero(~np.isnan(digest.constant)):
+        idle = request.fit_intercept or digest.constant[j] == 0
+        so = ": its coefficient is 0" if idle else ", and serves as an intercept"
         yield f"column {names[j]!r} is constant{so}"
     so = ": every coefficient is 0" if request.fit_intercept else ""
-    for j in np.flatnonzero(digest.constant_targets):
+    for j in np.flatnonzero(~np.isnan(digest.constant_targets)):
         yield f"the target {encoding.targets[j]!r} is constant{so}"
     yield (
         f"columns standardised, learnt {where}; lambda refers to unit variance"
@@ -235,7 +250,7 @@ def describe_choice(request: Request, trial: Trial, found: Study) -> Iterator[st
     yield ""
     yield f"chosen lambda: {float(found.choice.lam):.6g}"
     if bool(found.choice.at_edge):
-        yield f"  {at_edge(request)}"
+        yield f"  {at_edge(request, found)}"
     slow = int((~found.converged).sum())
     if slow:
         yield (
@@ -244,10 +259,15 @@ def describe_choice(request: Request, trial: Trial, found: Study) -> Iterator[st
         )
 
 
-def at_edge(request: Request) -> str:
+def at_edge(request: Request, found: Study) -> str:
     """Say what it means that the chosen penalty is the least or largest tried."""
     if request.lams is None:
         return f"at the edge of the automatic grid: {NOTHING_BEYOND}"
+    if not bool(choose(found.scores).at_edge):
+        return (
+            "at the edge of the grid: larger ones may be within one standard error of "
+            "the best too, widen --lambdas"
+        )
     return "at the edge of the grid: the best may lie beyond, widen --lambdas"
 
 

@@ -83,6 +83,7 @@ def learn_encoding(
     text: Collection[str] = (),
     max_levels: int = 50,
     missing: str = "error",
+    whole: Any = None,
 ) -> Encoding:
     """Decide how the columns of a table become features.
 
@@ -108,6 +109,9 @@ def learn_encoding(
         Refuse missing values; leave out their rows; or leave NaN for a mean to fill,
         and give missing text a level of its own. Rows that miss a target or the
         weight are left out by the last two.
+    whole : pyarrow.Table, optional
+        The table with rows that are not trained on, in which slips of the pen are
+        looked for, so that they have the row numbers of the file.
 
     Returns
     -------
@@ -122,14 +126,14 @@ def learn_encoding(
     """
     wanted = [*targets, *([weight] if weight else [])]
     _refuse_two_roles(wanted, drop)
-    used = {*wanted, *drop}
+    used, whole = {*wanted, *drop}, table if whole is None else whole
 
     def slip(name: str) -> str:
-        return "" if name in text else slip_in(table.column(name))
+        return "" if name in text else slip_in(whole.column(name))
 
     for name in sorted(used | {*text}):
         refuse_unknown(name, table)
-    refuse_other_than_numbers(table, wanted)
+    refuse_other_than_numbers(whole, wanted)
     notes: list[str] = []
     kinds = _kinds(table, used, text, notes)
     if categorical == "error":

@@ -174,7 +174,8 @@ def _line(story: Story, feature: np.ndarray, j: int, found: Study) -> go.Figure:
     some = _some(np.flatnonzero(np.isfinite(feature)))
     ends = ends_of(feature)
     figure = go.Figure()
-    figure.add_scatter(x=short(feature[some]), y=short(story.rows.Y[some, j]), **DOTS)
+    target = story.rows.Y[story.rows.counting, j]
+    figure.add_scatter(x=short(feature[some]), y=short(target[some]), **DOTS)
     figure.add_scatter(
         x=ends.tolist(),
         y=(found.raw.intercept + found.raw.coef[0] * ends).tolist(),

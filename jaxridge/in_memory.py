@@ -41,8 +41,8 @@ def fit_in_memory(request: Request) -> Generator[str, None, Fitted]:
     started = time.perf_counter()
     table, targets = _table(request)
     train, test, read_test = split_table(table, request)
+    encoding = encoding_for(train, targets, request, table)
     del table
-    encoding = encoding_for(train, targets, request)
     rows, n_read = encode(train, encoding), train.num_rows
     test = read_test(encoding.text) if read_test else test
     refuse_weights(rows.weight, encoding)

@@ -100,8 +100,8 @@ def kind_of(name: str, values: pa.ChunkedArray) -> str:
     if not is_text(of):
         if pa.types.is_binary(of) or pa.types.is_large_binary(of):
             raise ValueError(
-                f"column {name!r} holds bytes that are not UTF-8: save the file as "
-                f"UTF-8, or leave the column out with {dropping(name)}"
+                f"column {name!r} holds bytes, not UTF-8 text: save the file as UTF-8, "
+                f"or leave the column out with {dropping(name)}"
             )
         raise ValueError(
             f"column {name!r} holds {of}, neither numbers nor text: leave it out with "
@@ -180,8 +180,8 @@ def refuse_dates(name: str, kind: str) -> None:
     """Refuse dates, and say what to make of them."""
     if kind == "dates":
         raise ValueError(
-            f"column {name!r} holds dates, which ridge regression cannot use as they "
-            f"are: leave it out with {dropping(name)}, or turn it into numbers "
+            f"column {name!r} holds dates or times, which ridge regression cannot use "
+            f"as they are: leave it out with {dropping(name)}, or turn it into numbers "
             "(a year, days since a start)"
         )
 
@@ -195,6 +195,8 @@ def _instead(values: pa.ChunkedArray) -> str:
         return f"it {slip}"
     text = as_text(values)
     row, value = _first_where(text, pc.is_valid(text))
+    if pa.types.is_temporal(of):
+        return f"it holds dates or times, {value!r} in row {row}"
     if pc.all(pc.match_substring_regex(text, NUMBER)).as_py():
         return f"it holds numbers stored as text, {value!r} in row {row}"
     return f"it holds text or dates, {value!r} in row {row}"

@@ -110,7 +110,7 @@ def _why(story: Story, of: dict[str, Any], found: Study) -> str:
     else:
         why = f"λ = {of['lam']:.6g} has the {best} {score} of {count} penalties"
     if of["at_edge"]:
-        why += f", {at_edge(story.request)}"
+        why += f", {at_edge(story.request, found)}"
     told = [f"{line[0].upper()}{line[1:]}." for line in verdicts(story.encoding, found)]
     return " ".join([f"{why}. They were judged by {story.trial.words}.", *told])
 

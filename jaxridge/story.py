@@ -33,8 +33,9 @@ class Story:
 
     @property
     def feature(self) -> np.ndarray | None:
-        """The one column, if there is one only."""
-        return self.rows.X[:, 0] if self.rows.X.shape[1] == 1 else None
+        """The one column in rows that count, if there is one only."""
+        one = self.rows.X.shape[1] == 1
+        return self.rows.X[self.rows.counting, 0] if one else None
 
 
 def short(values: ArrayLike) -> Any:

@@ -88,7 +88,7 @@ def fit_in_passes(request: Request) -> Generator[str, None, Fitted]:
         "of which sums are kept"
     )
     trained = TrainingRows(stored, partial(Lots, request, stored.num_rows))
-    encoding = encoding_for(trained, request.targets, request)
+    encoding = encoding_for(trained, request.targets, request, stored)
     lots = trained.lots()
     sums = _added_up(_pieces(stored, encoding, lots, "adding up"), encoding, lots)
     read_seconds = time.perf_counter() - started
@@ -280,9 +280,11 @@ def _added_up(pieces: Iterable[Piece], encoding: Encoding, lots: Lots) -> Sums:
         unknown += missing[counts].sum(axis=0)
         holes += int(missing.sum())
         in_fold += np.bincount(fold, minlength=lots.sets)
-        # About the first value: exact for a constant column, sharp for a large mean.
-        new = ~known & ~missing.all(axis=0)
-        offset[new] = X[missing.argmin(axis=0), np.arange(n)][new]
+        # About the first value: exact for a constant column, sharp for a large mean. A
+        # row that does not count may be far from all others.
+        there = ~missing if weight is None else ~missing & (weight > 0)[:, None]
+        new = ~known & there.any(axis=0)
+        offset[new] = X[there.argmax(axis=0), np.arange(n)][new]
         known |= new
         first_holes = np.setdiff1d(np.flatnonzero(missing.any(axis=0)), holed)
         holed = np.concatenate([holed, first_holes])
@@ -297,7 +299,7 @@ def _added_up(pieces: Iterable[Piece], encoding: Encoding, lots: Lots) -> Sums:
         raise ValueError(_too_few(rows, read + tested))
     refuse_empty(counting, unknown, encoding)
     lots.refuse_empty(in_fold, np.asarray(parts.weight), encoding)
-    constant = low == high
+    constant = np.where(low == high, low, np.nan)
     digest = Digest(rows, read, holes, constant[:n], constant[n:])
     return Sums(parts, Holed(offset, holed), digest)
 

@@ -26,18 +26,22 @@ class Unseen(NamedTuple):
 def unseen_rows(
     rows: Encoded, held: Encoded | None, found: Study, task: Task, kept: Kept
 ) -> Unseen:
-    """Return test rows if there are any, else the rows as the trial leaves them out."""
+    """Return test rows if there are any, else the rows as the trial leaves them out.
+
+    Of those that count.
+    """
     if held is not None:
         predicted = np.asarray(predict(found.raw, _filled(held.X, found)))
-        return Unseen(held.Y, predicted, "test rows, which chose nothing")
+        there, words = held.counting, "test rows, which chose nothing"
+        return Unseen(held.Y[there], predicted[there], words)
+    there = rows.counting
     if task.trial.folds is None:
-        there = slice(None) if rows.weight is None else rows.weight > 0
-        actual = rows.Y[there]  # the rows that count, as those kept are
-        words = "each row predicted from all others"
+        actual, words = rows.Y[there], "each row predicted from all others"
         return Unseen(actual, actual - kept.errors, words)
     lams = np.asarray(found.choice.lam)
     predicted = held_out(rows.X, rows.Y, rows.weight, task, lams)
-    return Unseen(rows.Y, predicted, f"rows held out by {task.trial.words}")
+    words = f"rows held out by {task.trial.words}"
+    return Unseen(rows.Y[there], predicted[there], words)
 
 
 def kept_of_study(rows: Encoded, found: Study, task: Task) -> Kept:

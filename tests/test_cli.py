@@ -879,7 +879,30 @@ def test_names_with_dollars_are_shown_as_they_are(run, drawn):
 def test_without_an_intercept_a_constant_column_is_not_said_to_have_none(run):
     write("data.csv", **numbers() | {"c": np.full(60, 2.0)})
     out = run("fit", "data.csv", "--target", "y", "--no-intercept")[1]
-    assert "column 'c' is constant, and serves as one" in out
+    assert "column 'c' is constant, and serves as an intercept" in out
+
+
+def test_without_an_intercept_a_column_of_zeros_has_none(run):
+    write("data.csv", **numbers() | {"c": np.zeros(60)})
+    out = run("fit", "data.csv", "--target", "y", "--no-intercept")[1]
+    assert "column 'c' is constant: its coefficient is 0" in out
+
+
+def test_a_text_that_is_missing_is_one_missing_value(run):
+    columns = numbers() | {"k": ["u", "v", "w"] * 20}
+    write("data.csv", **columns)
+    write("test.csv", **columns | {"k": [None, None, *columns["k"][2:]]})
+    options = ("--categorical", "onehot", "--missing", "mean", "--test", "test.csv")
+    out = run("fit", "data.csv", "--target", "y", *options)[1]
+    assert "--test: filled 2 missing values" in out
+
+
+def test_a_simpler_fit_at_the_edge_is_not_said_to_have_a_better_one_beyond(run):
+    write("data.csv", **numbers())
+    base = ("fit", "data.csv", "--target", "y", "--lambdas", "0.1:10:9")
+    out = run(*base, "--rule", "1se")[1]
+    assert "larger ones may be within one standard error of the best too" in out
+    assert "the best may lie beyond" not in out
 
 
 def test_a_column_without_a_value_in_the_rows_that_count_is_refused(run):

@@ -163,7 +163,7 @@ BAD_COLUMNS = {
     "months of years": ([f"2020-0{d}" for d in range(1, 7)], "'c' holds dates"),
     "American dates": ([f"March {d}, 2020" for d in range(1, 7)], "'c' holds dates"),
     "quarters": (["2020Q1", "2020Q2"] * 3, "'c' holds dates"),
-    "bytes": ([b"\xe9t\xe9"] * 6, "'c' holds bytes that are not UTF-8"),
+    "bytes": ([b"\xe9t\xe9"] * 6, "'c' holds bytes, not UTF-8 text"),
     "nothing": ([None] * 6, "'c' is empty"),
     "lists": ([[1], [2], [3], [4], [5], [6]], "neither numbers nor text"),
 }

@@ -337,3 +337,35 @@ def test_negative_weights_of_rows_to_be_tested_on_are_refused(run):
     write()
     code, _, err = run(*FIT, *PIECES, "--weight", "w", "--test", "test.parquet")
     assert code == 2 and "--test: the weights in column 'w' hold negative ones" in err
+
+
+@pytest.mark.parametrize("options", [("--cv", "gcv"), ("--cv", "3", "--time-ordered")])
+def test_what_rows_of_no_weight_hold_costs_no_digits(run, options):
+    """Where sums begin at the first row, which may hold a fill value."""
+    table = {name: np.array(values) for name, values in columns().items()}
+    idle = np.isin(np.arange(M), [0, 1, 160, 350])
+    table |= {"w": np.where(idle, 0.0, 1 + table["w"])}
+    table |= {name: np.where(idle, 1e30, table[name]) for name in "abc"}
+    path = pa.table(table).select(["a", "b", "c", "w", "y", "z"])
+    pa.parquet.write_table(path, "data.parquet", row_group_size=150)
+    given = (*FIT, *options, "--weight", "w")
+    assert run(*given, "--out", "rows")[0] == 0
+    assert run(*given, *PIECES, "--out", "pieces")[0] == 0
+    rows, pieces = (flat(load_result(Path(name))) for name in ("rows", "pieces"))
+    for key in rows:
+        np.testing.assert_allclose(pieces[key], rows[key], 1e-7, 1e-9, err_msg=str(key))
+
+
+@pytest.mark.parametrize("pieces", [(), PIECES])
+@pytest.mark.parametrize("categorical", ["error", "onehot"])
+def test_a_slip_is_named_where_it_is_in_rows_to_be_tested_on(run, pieces, categorical):
+    table = columns()
+    b = [str(i % 9) for i in range(M)]
+    b[M - 3] = "oops"
+    write(b=b, who=table["z"], kind=table["z"])
+    asked = ("fit", "data.parquet", "--missing", "mean", "--target", "y")
+    asked += ("--cv", "3", "--time-ordered", "--test", "0.2")
+    code, out, err = run(*asked, "--categorical", categorical, *pieces)
+    said = f"holds numbers, but for 1 of {M} values, the first 'oops' in row {M - 2}"
+    assert said in (err if code else out)
+    assert code == (2 if categorical == "error" else 0)
