@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxridge import accelerator, checks
-from jaxridge.data import as_data_to_square, as_tile, in_kind_of_input
+from jaxridge.data import as_data_to_square, as_tile, in_kind_of_input, on_device
 from jaxridge.moments import Moments
 from jaxridge.sent import Tile, moments_of_tiles
 from jaxridge.sums import fold_moments
@@ -168,8 +168,9 @@ def moments_of_batch(X: Any, y: Any, weight: Any, held: np.ndarray) -> Moments:
     if not shaped or checks.is_traced(weight) or np.any(weight):
         data = as_data_to_square(X, y, weight)
     else:
-        data = as_data_to_square(X, y)
-        data = data._replace(weight=jnp.zeros_like(data.weight))
+        data = on_device(as_tile(X, y, weight))
+        for name, values in (("X", data.X), ("y", data.Y)):
+            checks.finite(name, values)
     return jax.tree.map(jnp.asarray, fold_moments(data, held))
 
 

@@ -142,9 +142,14 @@ def squarable(name: str, array: Any, weight: Any, missing: bool = False) -> None
 
 def have_squares(dtype: Any, total: Any) -> Any:
     """Whether squares that add up to this are numbers with all their digits."""
-    limits = np.finfo(dtype)
-    least = limits.tiny / limits.eps  # below it, a product has lost digits
+    least = least_square(dtype)
     return (least <= total) & (total <= 1 / least)
+
+
+def least_square(dtype: Any) -> float:
+    """Return below what a product of numbers has lost digits."""
+    limits = np.finfo(dtype)
+    return float(limits.tiny / limits.eps)
 
 
 def have_products(X: Any, Y: Any) -> None:

@@ -202,7 +202,8 @@ def as_tile(X: Any, y: Any, weight: Any = None) -> Data:
         return _lifted(*rows)
     # Of the right shape, and of no weight.
     X, Y, none = rows
-    return _lifted(X, Y, np.ones_like(none))._replace(weight=none)
+    shaped = _lifted(X, Y, np.ones_like(none))
+    return Data(blanked(X, none), blanked(shaped.Y, none), none)
 
 
 def _lifted(X: Any, Y: Any, weight: Any = None) -> Data:

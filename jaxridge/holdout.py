@@ -27,7 +27,14 @@ from jaxridge.moments import Moments, complements, left_out, total
 from jaxridge.nodes import Nodes, nodes_for
 from jaxridge.placement import placed
 from jaxridge.plans import Plan, raised
-from jaxridge.precision import SINGLE, by_cheapest, is_kept, is_lost, sums_keep
+from jaxridge.precision import (
+    SINGLE,
+    by_cheapest,
+    is_kept,
+    is_lost,
+    sums_keep,
+    warn_if_lost,
+)
 from jaxridge.products import FAST, FULL
 from jaxridge.programs import compiled
 from jaxridge.routes import (
@@ -85,6 +92,8 @@ def score_folds(
         return scores, route.as_raised()
 
     def sure() -> tuple[Array, Route]:
+        if stays_outside(data.X) and asked.shared and asked.score in OF_SUMS:
+            return _by_sums_alone(data, asked)
         scored, route = _one_by_one(data, asked, SVD, rounding)
         traced = checks.any_traced(data, asked.lams)
         return scored.per_fold, route if traced else route.as_raised()
@@ -129,9 +138,25 @@ def _refuse_outside(data: Data) -> None:
     if stays_outside(data.X):
         raise MemoryError(
             "`X` does not fit on the device, and these scores need its rows there: "
-            'sums over them serve `scoring` "mse" and "r2" of few `folds` that hold '
-            "each row out once, where the fit is not nearly perfect"
+            'sums over them serve `scoring` "mse" and "r2" of `folds` that hold each '
+            "row out once"
         )
+
+
+def _by_sums_alone(data: Data, asked: HoldOut) -> tuple[Array, Route]:
+    """Score folds from sums that may lose digits, as `warn_if_lost` then tells.
+
+    The rows, which have them, do not fit where XLA computes.
+    """
+    dtype, held = data.X.dtype, asked.folds.held
+    sums, found = _sums_of_folds(data, asked), []
+    for part in _parts(data, asked.plan):
+        if part is not data:
+            sums = with_targets(sums, part, held, False)
+        found.append(by_moments(sums, asked.lams, asked.score, asked.fit_intercept))
+    scored = _joined(found, asked.plan)
+    warn_if_lost(scored.condition, scored.left, dtype)
+    return scored.per_fold, Route(PRIMAL, ONE_A_FOLD, str(dtype))
 
 
 def _by_sums(data: Data, asked: HoldOut) -> Answer:
@@ -182,7 +207,7 @@ def _scored_by_sums(
     X = cache(lambda: placed(data.X))
 
     def scored(part: Data, *fits: Any) -> tuple[Scored, Array]:
-        if score in OF_SUMS and k * n <= m:
+        if score in OF_SUMS and (k * n <= m or stays_outside(data.X)):
             found = _from_sums(*fits, *how, score)
             if sums_keep(found[0].left, data.X.dtype) or stays_outside(data.X):
                 return found

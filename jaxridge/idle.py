@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
+
 from jaxridge import checks
 
 
@@ -14,4 +17,8 @@ def blanked(array: Any, weight: Any) -> Any:
     """
     if checks.is_traced(weight) or checks.ends(weight)[0] > 0:
         return array
-    return array * (weight > 0).reshape(-1, *[1] * (array.ndim - 1))
+    counts = (weight > 0).reshape(-1, *[1] * (array.ndim - 1))
+    xp: Any = np if isinstance(array, np.ndarray) else jnp
+    return xp.where(
+        counts | ~xp.isfinite(array), array, 0
+    )  # NaN is refused all the same

@@ -56,21 +56,65 @@ def moments_of_tiles(tiles: Iterable[Tile], fast: bool = False) -> Moments:
     """
     sums: Moments | None = None
     ahead: tuple[Data, Bool[np.ndarray, "k rows"], int] | None = None
-    under_way: deque[Sent] = deque()
+    watch = _Watch()
     start = 0
     for rows, held in tiles:
         there = jax.device_put((np.array_split(rows.X, LANES), rows.Y, rows.weight))
         if ahead is not None:  # while these are on their way
-            sums = _with_tile(sums, *ahead, fast, under_way)
+            sums = _with_tile(sums, *ahead, fast, watch)
         # Whoever made them may use their memory again.
         ahead = _whole(*jax.block_until_ready(there)), held, start
         start += held.shape[1]
     if ahead is not None:
-        sums = _with_tile(sums, *ahead, fast, under_way)
-    for sent in under_way:
-        _refuse_beyond(*sent)
+        sums = _with_tile(sums, *ahead, fast, watch)
+    watch.end()
     assert sums is not None
     return sums
+
+
+class _Watch:
+    """Tiles under way, and the sizes of the numbers in those that have been added up.
+
+    A few numbers are looked at, and those not before the device has done the tile.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: deque[Sent] = deque()
+        self._largest, self._squares = np.zeros(2), np.zeros(2)
+        self._dtype: Any = np.float64
+
+    def add(self, rows: Data, start: int) -> None:
+        """Look at a tile when it is done, and now at one before, if many are not."""
+        self._dtype = rows.X.dtype
+        self._under_way.append((_sizes(rows), rows, start))
+        if len(self._under_way) > UNDER_WAY:
+            self._look()
+
+    def end(self) -> None:
+        """Wait for all tiles, and refuse rows that are too small together."""
+        while self._under_way:
+            self._look()
+        each = zip(("X", "y"), self._largest, self._squares, strict=True)
+        for name, largest, squares in each:
+            if largest and not checks.have_squares(self._dtype, squares):
+                checks.squarable(name, np.array([largest], self._dtype), np.ones(1))
+
+    def _look(self) -> None:
+        """Wait for a tile, and refuse values that its sums cannot have been made of.
+
+        They are told by the place that they had before rows were cut into tiles.
+        """
+        sizes, rows, start = self._under_way.popleft()
+        largest, squares = np.asarray(sizes, np.float64).T
+        self._largest = np.fmax(self._largest, largest)
+        self._squares = self._squares + squares
+        least = checks.least_square(self._dtype)
+        if (squares <= 1 / least).all():
+            return
+        Y = rows.Y[:, 0] if rows.Y.shape[1] == 1 else rows.Y
+        for name, values in (("X", rows.X), ("y", Y)):
+            checks.finite(name, values, start=start)
+            checks.squarable(name, values, rows.weight)
 
 
 @compiled
@@ -85,9 +129,9 @@ def _with_tile(
     held: Bool[np.ndarray, "k rows"],
     start: int,
     fast: bool,
-    under_way: deque[Sent],
+    watch: _Watch,
 ) -> Moments:
-    """Return the sums with those of one more tile, which is then under way."""
+    """Return the sums with those of one more tile, which is then watched."""
     folds = np.flatnonzero(held.any(axis=1))
     # Sets of one length for all tiles of one length, so that little is compiled.
     part = moments_of_sets(rows, numbered(held[folds], held.shape[1]), How(fast))
@@ -97,9 +141,7 @@ def _with_tile(
         wide = jnp.promote_types(sums.xx.dtype, part.xx.dtype)
         sums = jax.tree.map(lambda a: a.astype(wide), sums)
     sums = _with_part(sums, part, folds)
-    under_way.append((_sizes(rows), rows, start))
-    if len(under_way) > UNDER_WAY:
-        _refuse_beyond(*under_way.popleft())
+    watch.add(rows, start)
     return sums
 
 
@@ -123,17 +165,3 @@ def _sizes(rows: Data) -> Float[Array, "2 2"]:
     return jnp.array(
         [[jnp.max(jnp.abs(a), initial=0), jnp.sum(a**2) * most] for a in each]
     )
-
-
-def _refuse_beyond(sizes: Array, rows: Data, start: int) -> None:
-    """Wait for a tile, and refuse values that its sums cannot have been made of.
-
-    They are told by the place that they had before rows were cut into tiles.
-    """
-    largest, squares = np.asarray(sizes).T
-    if ((largest == 0) | checks.have_squares(rows.X.dtype, squares)).all():
-        return
-    Y = rows.Y[:, 0] if rows.Y.shape[1] == 1 else rows.Y
-    for name, values in (("X", rows.X), ("y", Y)):
-        checks.finite(name, values, start=start)
-        checks.squarable(name, values, rows.weight)

@@ -22,6 +22,7 @@ from jaxridge import (
     tiles,
 )
 from jaxridge.moments import Moments
+from jaxridge.precision import LostDigits
 
 LAMS = np.array([0.5, 30.0, 3.0])
 TALL, WIDE = problem(60, 5, 3, weighted=True), problem(11, 30, 3, weighted=True)
@@ -148,6 +149,69 @@ def test_values_of_rows_that_stay_outside_are_seen_in_their_sums(
     X[31, 2] = value
     with pytest.raises(ValueError, match=message):
         jaxridge.cross_validate(X, TALL.y, LAMS, 3)
+
+
+UNLIKE = np.random.default_rng(0).normal(size=(300, 3)) * [1, 1e4, 0.1]
+NOISY = UNLIKE @ [1, 1e-4, 3] + np.random.default_rng(1).normal(size=300) / 500
+FEW = np.arange(300) // 30 == 4
+OUTSIDE = {
+    "columns unlike in size": (UNLIKE, NOISY, 3),
+    "more folds than rows a column": (UNLIKE, NOISY, 150),
+    "a fit that is nearly perfect": (np.float32(UNLIKE), np.float32(NOISY), 3),
+    "a tile of small targets": (UNLIKE, np.where(FEW, 1e-160, NOISY), 3),
+}
+
+
+@pytest.mark.parametrize("scoring", ["mse", "r2"])
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_sums_alone_score_what_does_not_fit(little_room, monkeypatch, scoring, name):
+    X, y, folds = OUTSIDE[name]
+    given = np.array([0.1, 10.0]), np.arange(300) // (300 // folds)
+    found = jaxridge.cross_validate(X, y, *given, scoring=scoring)
+    assert accelerator.is_used()
+    monkeypatch.setattr(accelerator, "is_used", lambda: False)
+    wide = np.float64(X), np.float64(y)
+    expected = jaxridge.cross_validate(*wide, *given, scoring=scoring)
+    rtol = 1e-9 if X.dtype == np.float64 else 1e-5
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=rtol)
+
+
+def test_digits_that_sums_alone_lose_are_warned_of(little_room):
+    X = UNLIKE / UNLIKE.std(axis=0) + 1e6
+    y = X[:, 0] + np.random.default_rng(1).normal(size=300)
+    with pytest.warns(LostDigits, match="sums of products are not precise enough"):
+        jaxridge.cross_validate(X, y, LAMS, 3)
+
+
+def test_targets_that_are_small_in_all_tiles_are_refused(little_room):
+    X, y = np.float32(TALL.X), np.float32(TALL.y[:, 0] * 1e-22)
+    with pytest.raises(ValueError, match="`y` reaches .*e-22, and squares of that"):
+        jaxridge.moments_of(X, y, 3)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("used", [False, True])
+def test_targets_of_no_weight_are_finite_too(monkeypatch, used, bad):
+    monkeypatch.setattr(accelerator, "is_used", lambda: used)
+    y, weight = TALL.y.copy(), np.ones(len(TALL.X))
+    y[3], weight[3] = bad, 0
+    message = rf"`y` must be finite, got {bad} at index \(3"
+    for function in (jaxridge.moments_of, jaxridge.gcv, jaxridge.solve):
+        lams = () if function is jaxridge.moments_of else (1.0,)
+        lams = ([1.0],) if function is jaxridge.gcv else lams
+        with pytest.raises(ValueError, match=message):
+            function(TALL.X, y, *lams, weight=weight)
+    with pytest.raises(ValueError, match=message):
+        jaxridge.moments_of_batches([(TALL.X, y, weight)], 2)
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_a_batch_of_no_weight_may_hold_anything(monkeypatch, used):
+    monkeypatch.setattr(accelerator, "is_used", lambda: used)
+    wild = TALL.X, np.full_like(TALL.y, 1e200), np.zeros(len(TALL.X))
+    found = jaxridge.moments_of_batches([(TALL.X, TALL.y, None), wild], 2)
+    expected = jaxridge.moments_of_batches([(TALL.X, TALL.y)], 2)
+    assert_alike(found, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, jnp.asarray], ids=["NumPy", "JAX"])
