@@ -80,7 +80,7 @@ class _Watch:
 
     def __init__(self) -> None:
         self._under_way: deque[Sent] = deque()
-        self._largest, self._squares = np.zeros(2), np.zeros(2)
+        self._largest, self._squares = np.zeros(3), np.zeros(3)
         self._dtype: Any = np.float64
 
     def add(self, rows: Data, start: int) -> None:
@@ -94,10 +94,13 @@ class _Watch:
         """Wait for all tiles, and refuse rows that are too small together."""
         while self._under_way:
             self._look()
-        each = zip(("X", "y"), self._largest, self._squares, strict=True)
-        for name, largest, squares in each:
-            if largest and not checks.have_squares(self._dtype, squares):
-                checks.squarable(name, np.array([largest], self._dtype), np.ones(1))
+        *largest, heaviest = self._largest
+        for name, size, squares in zip(
+            ("X", "y"), largest, self._squares, strict=False
+        ):
+            if size and not checks.have_squares(self._dtype, squares):
+                one = np.array([size], self._dtype)
+                checks.squarable(name, one, np.array([heaviest]))
 
     def _look(self) -> None:
         """Wait for a tile, and refuse values that its sums cannot have been made of.
@@ -157,11 +160,13 @@ def _with_part(sums: Moments, part: Moments, folds: Array) -> Moments:
 
 
 @compiled
-def _sizes(rows: Data) -> Float[Array, "2 2"]:
-    """Return the largest number in X and in Y, and the sum of squares of each."""
+def _sizes(rows: Data) -> Float[Array, "3 2"]:
+    """Return the largest number in X and in Y, and the sum of squares of each.
+
+    Then the largest weight, twice, by which squares are multiplied.
+    """
     most = jnp.max(rows.weight)
     most = or_one(most)
     each = rows.X, rows.Y
-    return jnp.array(
-        [[jnp.max(jnp.abs(a), initial=0), jnp.sum(a**2) * most] for a in each]
-    )
+    sizes = [[jnp.max(jnp.abs(a), initial=0), jnp.sum(a**2) * most] for a in each]
+    return jnp.array([*sizes, [most, most]])
