@@ -69,8 +69,7 @@ unit readme notebooks bench-toy: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTE
 unit notebooks: export OMP_NUM_THREADS = 1
 unit notebooks: export OPENBLAS_NUM_THREADS = 1
 unit: .venv/installed-dev
-	$(BIN)/python -m slipcover --out .venv/covered -m pytest -n 2 --dist loadfile \
-		--no-loadscope-reorder -q
+	$(BIN)/python -m slipcover --out .venv/covered -m pytest -n 2 --dist loadfile -q
 	$(BIN)/python -m slipcover --merge .venv/covered --out .venv/covered --fail-under 95
 
 readme: .venv/installed-dev
