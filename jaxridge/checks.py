@@ -157,8 +157,7 @@ def have_products(X: Any, Y: Any) -> None:
     if any_traced(X, Y):
         return
     size, of_targets = (max(map(abs, ends(array))) for array in (X, Y))
-    limits = np.finfo(X.dtype)
-    if size and of_targets and size * of_targets < limits.tiny / limits.eps:
+    if size and of_targets and size * of_targets < least_square(X.dtype):
         raise ValueError(
             f"`X` reaches {size:.3g} and `y` {of_targets:.3g}, and products of those "
             f"are below the range of {X.dtype}: rescale them"

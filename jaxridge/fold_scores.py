@@ -26,11 +26,12 @@ from jaxridge.factors import Known
 from jaxridge.filled import UNTOUCHED, Filling
 from jaxridge.folds import Folds, split
 from jaxridge.grids import COUNT, grid_of_known, grid_of_moments, on_grid
-from jaxridge.holdout import HoldOut, PartsOf, by_moments, score_folds
+from jaxridge.holdout import HoldOut, PartsOf, score_folds
 from jaxridge.moments import Moments, as_one, left_out, usable
 from jaxridge.plans import Plan, plan
 from jaxridge.precision import warn_if_lost
 from jaxridge.products import FAST, FULL
+from jaxridge.refits import by_moments
 from jaxridge.routes import ONE_A_FOLD, PRIMAL, Route
 from jaxridge.scoring import (
     Score,

@@ -6,9 +6,9 @@ other folds, and columns prepared anew in each, are factorised from their rows, 
 one.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -17,14 +17,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge import blocks, checks, kernels
-from jaxridge.columns import Learner, prepared, untouched
+from jaxridge.columns import Learner, untouched
 from jaxridge.costs import flop_of_blocks, flop_of_each
 from jaxridge.data import Data, stays_outside
-from jaxridge.filled import UNTOUCHED, Filling
-from jaxridge.folds import Folds, Held
-from jaxridge.held import FoldFit, Scored, from_rows, from_sums, rows_of
-from jaxridge.moments import Moments, complements, left_out, total
-from jaxridge.nodes import Nodes, nodes_for
+from jaxridge.folds import Folds
+from jaxridge.held import Scored
+from jaxridge.moments import Moments, complements, total
+from jaxridge.nodes import nodes_for
 from jaxridge.placement import placed
 from jaxridge.plans import Plan, raised
 from jaxridge.precision import (
@@ -36,7 +35,12 @@ from jaxridge.precision import (
     warn_if_lost,
 )
 from jaxridge.products import FAST, FULL
-from jaxridge.programs import compiled
+from jaxridge.refits import (
+    by_moments,
+    scored_from_rows,
+    scored_from_sums,
+    scores_of_refits,
+)
 from jaxridge.routes import (
     BLOCKS,
     DUAL,
@@ -48,10 +52,8 @@ from jaxridge.routes import (
     dtype_told,
 )
 from jaxridge.scoring import OF_SUMS, Score, correlation, predictions
-from jaxridge.spectrum import condition, gain, of_data
 from jaxridge.sums import fold_moments, with_targets
-from jaxridge.systems import factorised, factorised_together, solved, solved_nearby
-from jaxridge.tiles import at_once
+from jaxridge.systems import factorised, factorised_together, solved_nearby
 
 Answer = tuple[Scored, Route]
 PartsOf = Callable[[np.ndarray], Moments]
@@ -148,13 +150,9 @@ def _by_sums_alone(data: Data, asked: HoldOut) -> tuple[Array, Route]:
 
     The rows, which have them, do not fit where XLA computes.
     """
-    dtype, held = data.X.dtype, asked.folds.held
-    sums, found = _sums_of_folds(data, asked), []
-    for part in _parts(data, asked.plan):
-        if part is not data:
-            sums = with_targets(sums, part, held, False)
-        found.append(by_moments(sums, asked.lams, asked.score, asked.fit_intercept))
-    scored = _joined(found, asked.plan)
+    dtype, given = data.X.dtype, (asked.lams, asked.score, asked.fit_intercept)
+    tiles = _with_sums(data, asked, _sums_of_folds(data, asked))
+    scored = _joined([by_moments(sums, *given) for _, sums in tiles], asked.plan)
     warn_if_lost(scored.condition, scored.left, dtype)
     return scored.per_fold, Route(PRIMAL, ONE_A_FOLD, str(dtype))
 
@@ -184,6 +182,22 @@ def _sums_of_folds(data: Data, asked: HoldOut) -> Moments:
     return jax.tree.map(jax.device_put, sums)  # once for all that works on them
 
 
+def _with_sums(
+    data: Data, asked: HoldOut, parts: Moments
+) -> Iterator[tuple[Data, Moments]]:
+    """Yield the data, a tile of targets at a time, and the moments of its folds.
+
+    Those of a tile are in place of those before, as they are as large as k matrices.
+    """
+    fast = asked.plan.precision == FAST
+    for part in _parts(data, asked.plan):
+        whole = part is data
+        yield (
+            part,
+            parts if whole else with_targets(parts, part, asked.folds.held, fast),
+        )
+
+
 def _scored_by_sums(
     data: Data, asked: HoldOut, parts: Moments, sharing: str
 ) -> tuple[Scored, list[Array]]:
@@ -193,7 +207,7 @@ def _scored_by_sums(
     """
     folds, lams, score, _, fit_intercept, plan, _ = asked
     (m, n), k = data.X.shape, len(folds.held)
-    how, fast = (sharing, fit_intercept), plan.precision == FAST
+    how = sharing, fit_intercept
     whole, nodes = total(parts), None
     training = complements(parts, whole)
     shared = (
@@ -208,17 +222,16 @@ def _scored_by_sums(
 
     def scored(part: Data, *fits: Any) -> tuple[Scored, Array]:
         if score in OF_SUMS and (k * n <= m or stays_outside(data.X)):
-            found = _from_sums(*fits, *how, score)
+            found = scored_from_sums(*fits, *how, score)
             if sums_keep(found[0].left, data.X.dtype) or stays_outside(data.X):
                 return found
         _refuse_outside(data)
         rows = part._replace(X=X()), folds.held_rows
-        return _from_rows(*fits, *rows, *how, score, plan.lam_tile)
+        return scored_from_rows(*fits, *rows, *how, score, plan.lam_tile)
 
-    sums, found, holds = parts, [], []
-    for part in _parts(data, plan):
-        if part is not data:  # in place of those before, as large as k matrices
-            sums = with_targets(parts, part, folds.held, fast)
+    found, holds = [], []
+    for part, sums in _with_sums(data, asked, parts):
+        if sums is not parts:
             training = complements(sums, total(sums))
         of_fold = shared
         if sharing in NEARBY:
@@ -289,124 +302,3 @@ def _joined(found: list[Scored], plan: Plan) -> Scored:
         found[0].condition,
         jnp.min(jnp.stack([one.left for one in found]), axis=0),
     )
-
-
-def _of_every_fold(
-    of_fold: Any,
-    nodes: Nodes | None,
-    parts: Moments,
-    training: Moments,
-    lams: Array,
-    sharing: str,
-    fit_intercept: bool,
-    scores_of: Callable[[FoldFit, Moments, Any], tuple[Array, Array]],
-    held: Held | None = None,
-) -> tuple[Scored, Array]:
-    """Score the fits of each fold; return also whether all of them hold."""
-
-    def one_fold(
-        fold: tuple[Any, Moments, Moments, Any],
-    ) -> tuple[Scored, Array]:
-        mine, part, sums, some = fold
-        fit, worst, holds = solved(mine, nodes, sums, lams, sharing, fit_intercept)
-        scores, left = scores_of(fit, part, some)
-        return Scored(scores, worst, left), holds
-
-    scored, holds = jax.lax.map(one_fold, (of_fold, parts, training, held))
-    return scored, jnp.all(holds)
-
-
-@partial(compiled, static_argnums=(5, 6, 7))
-def _from_sums(
-    of_fold: Any,
-    nodes: Nodes | None,
-    parts: Moments,
-    training: Moments,
-    lams: Array,
-    sharing: str,
-    fit_intercept: bool,
-    score: Score,
-) -> tuple[Scored, Array]:
-    given = of_fold, nodes, parts, training, lams, sharing, fit_intercept
-    return _of_every_fold(
-        *given, lambda fit, part, _: from_sums(part, fit, len(lams), score)
-    )
-
-
-@partial(compiled, static_argnums=(7, 8, 9, 10))
-def _from_rows(
-    of_fold: Any,
-    nodes: Nodes | None,
-    parts: Moments,
-    training: Moments,
-    lams: Array,
-    data: Data,
-    held: Held,
-    sharing: str,
-    fit_intercept: bool,
-    score: Score,
-    lam_tile: int,
-) -> tuple[Scored, Array]:
-    def scores_of(fit: FoldFit, _: Moments, some: Held) -> tuple[Array, Array]:
-        return from_rows(rows_of(data, *some), fit, len(lams), score, lam_tile)
-
-    given = of_fold, nodes, parts, training, lams, sharing, fit_intercept
-    return _of_every_fold(*given, scores_of, held)
-
-
-@partial(compiled, static_argnames=("score", "fit_intercept", "paired"))
-def by_moments(
-    parts: Moments,
-    lams: Float[Array, " L"],
-    score: Score,
-    fit_intercept: bool,
-    prepare: Filling = UNTOUCHED,
-    paired: Callable[[Moments], tuple[Moments, Moments]] = left_out,
-) -> Scored:
-    """Score each fold from moments where they are all there is.
-
-    `paired` tells what each fold trains on and holds out, `prepare` what that makes of
-    the columns.
-    """
-    training, parts = jax.vmap(prepare)(*paired(parts))
-    given = lams, ONE_A_FOLD, fit_intercept
-    of_fold = factorised(training, *given, alone=True)
-    return _from_sums(of_fold, None, parts, training, *given, score)[0]
-
-
-@partial(
-    compiled,
-    static_argnames=("score", "learner", "fit_intercept", "system", "rounding"),
-)
-def scores_of_refits(
-    data: Data,
-    held: Held,
-    weights: Float[Array, "k m"],
-    lams: Float[Array, " L"],
-    score: Score,
-    learner: Learner,
-    fit_intercept: bool,
-    system: str,
-    rounding: float | None,
-) -> Scored:
-    """Score each fold from its training rows, given by their weights."""
-
-    def one_fold(fold: tuple[Held, Array]) -> Scored:
-        (rows, counts), weight = fold
-        columns = learner(data.X, weight)
-        view = partial(prepared, columns)
-        train = data._replace(weight=weight)
-        centre, spectrum = of_data(train, fit_intercept, system, view, rounding)
-
-        def middle(i: Array) -> tuple[Array, Array]:
-            return gain(spectrum.values, lams[i]), spectrum.along
-
-        some = rows_of(data, rows, counts)
-        some = some._replace(X=view(some.X))
-        fit = FoldFit(centre, spectrum.right, middle)
-        tile = at_once(some.Y.size)
-        scores, left = from_rows(some, fit, len(lams), score, tile)
-        worst = condition(spectrum, jnp.min(lams), weight, fit_intercept)
-        return Scored(scores, worst, left)
-
-    return jax.lax.map(one_fold, (held, weights))

@@ -16,7 +16,7 @@ import pytest
 from jax.experimental import topologies
 
 from benchmarks.problems import GPU
-from jaxridge import accelerator, holdout, kernels, plans
+from jaxridge import accelerator, kernels, plans, refits
 from jaxridge.blocks import factorised as factorised_blocks
 from jaxridge.blocks import scored as scored_blocks
 from jaxridge.costs import NODES
@@ -140,7 +140,7 @@ def compiler(device, monkeypatch):
 
 
 def compile_by_sums(compile_: Compiler, made: Any, dtype: str, sharing: str) -> None:
-    """Compile what `holdout` calls where there are no more columns than rows."""
+    """Compile what scores folds where there are no more columns than rows."""
     m, n, t, L, k, _ = made.sizes
     few, how = made.target_tile, How(made.precision == FAST, even=True)
     sets, lams = compile_.sets(k, -(-m // k)), compile_.array(L, dtype=dtype)
@@ -166,14 +166,14 @@ def compile_by_sums(compile_: Compiler, made: Any, dtype: str, sharing: str) -> 
     few = nodes(compile_, L, dtype) if sharing == ONE_A_FOLD and t > 1 else None
     fits, rest = (shared, few, parts, training, lams), (sharing, True, squared_error)
     if k * n <= m:
-        compile_(holdout._from_sums, *fits, *rest)
+        compile_(refits.scored_from_sums, *fits, *rest)
     else:
         more = data, sets, *rest, made.lam_tile
-        compile_(holdout._from_rows, *fits, *more, given=data)
+        compile_(refits.scored_from_rows, *fits, *more, given=data)
 
 
 def compile_by_kernel(compile_: Compiler, made: Any, dtype: str, sharing: str) -> None:
-    """Compile what `holdout` calls where there are more columns than rows."""
+    """Compile what scores folds where there are more columns than rows."""
     m, n, _, L, k, _ = made.sizes
     h = -(-m // k)
     X, weight, lams = (compile_.array(*s, dtype=dtype) for s in ((m, n), (m,), (L,)))
