@@ -37,13 +37,15 @@ from jaxridge.objective import (
     gradient_norm,
     squared_residuals,
 )
+from jaxridge.passes import compiled_unless_many, over_rows
+from jaxridge.placement import placed
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
 from jaxridge.routes import Route
-from jaxridge.tiles import fold
 
 FITS_AT_ONCE = 4
-Slope = Callable[[Params, Array], tuple[Params, Params]]
+Slopes = tuple[Params, Params]  # ∇J by autodiff and by hand, or a multiple of it
+Slope = Callable[[Params, Array], Slopes]
 
 
 class Certificate(NamedTuple):
@@ -155,21 +157,25 @@ def certify(
     intercept = jnp.asarray(params.intercept, data.X.dtype).reshape(len(lams), t)
     fits = ParamsPath(coef, intercept)
     mean = checks.flag("fit_intercept", fit_intercept)
-    autodiff, by_hand = of_rows(fits, data, lams, mean)
+    autodiff, by_hand = of_rows(data, fits, lams, mean)
     nothing: Any = np.full((), np.nan, data.X.dtype)  # no NaN that JAX looks for
     return Certificate(lams, autodiff, by_hand, nothing, Route(dtype=str(coef.dtype)))
 
 
-def some_of(lams: Float[Array, " L"]) -> Array:
-    """Return the places of the least, the middle and the largest penalty."""
+@compiled
+def some_fits(
+    fits: ParamsPath, lams: Float[Array, " L"]
+) -> tuple[ParamsPath, Float[Array, " c"]]:
+    """Return the fits at the least, the middle and the largest penalty."""
     order, L = jnp.argsort(lams), len(lams)
-    return order[jnp.array(sorted({0, (L - 1) // 2, L - 1}))]
+    some = order[jnp.array(sorted({0, (L - 1) // 2, L - 1}))]
+    return fits.among(some), lams[some]
 
 
-@partial(compiled, static_argnums=3)
+@partial(compiled_unless_many, static_argnums=3)
 def of_rows(
-    fits: ParamsPath,
     data: Data,
+    fits: ParamsPath,
     lams: Float[Array, "c *t"],
     fit_intercept: bool,
 ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
@@ -177,29 +183,45 @@ def of_rows(
 
     The penalty of each fit is one number for all its targets, or one for each.
     """
-    square = mean_square(data.Y, weighted_mean(data.Y, data.weight), data.weight)
+    Y, weight = placed(data.Y), placed(data.weight)
+    y, start, params = _of_one_target(Y, weight, fits, lams, fit_intercept)
+    slopes = over_rows(_plus_slopes, start, params, data.weight, data.X, y)
+    return _over_first(slopes, fit_intercept)
+
+
+@partial(compiled, static_argnums=4)
+def _of_one_target(
+    Y: Float[Array, "m t"],
+    weight: Float[Array, " m"],
+    fits: ParamsPath,
+    lams: Float[Array, "c *t"],
+    fit_intercept: bool,
+) -> tuple[Array, Slopes, Params]:
+    """Return the sum of the targets (m, 1), the fits of it, and what λ adds to 2m∇J."""
+    square = mean_square(Y, weighted_mean(Y, weight), weight)
     signs = signs_of(jnp.sqrt(square))
-    y, m = matmul(data.Y, signs), jnp.sum(data.weight)
-    one = summed(fits, lams, signs)
+    y = matmul(Y, signs)[:, None]
+    middle = weighted_mean(y, weight)[0] if fit_intercept else 0 * y[0, 0]
+    params, shrunk = with_start(summed(fits, lams, signs), middle)
+    # The penalty's part, from the cost of no rows: one of weight 0 adds nothing.
+    none = jnp.zeros_like(params.intercept)
+    autodiff = jax.vmap(jax.grad(penalty_of))(Params(shrunk, none))
+    return y, (autodiff, Params(2 * shrunk, none)), params
 
-    def slope(params: Params, shrunk: Array) -> tuple[Params, Params]:
-        def add(sums: Any, weight: Array, X: Array, Y: Array) -> Any:
-            target = Y[:, 0]
-            autodiff = jax.grad(squared_residuals)(params, X, target, weight)
-            e = weight * (matmul(X, params.coef) + params.intercept - target)
-            by_hand = Params(2 * matmul(e, X), 2 * jnp.sum(e))
-            return jax.tree.map(jnp.add, sums, (autodiff, by_hand))
 
-        none = jax.tree.map(jnp.zeros_like, params)
-        # The penalty's part, from the cost of no rows: one of weight 0 adds nothing.
-        penalty = jax.grad(penalty_of)(Params(shrunk, none.intercept))
-        by_hand = Params(2 * shrunk, none.intercept)
-        sums = fold(add, (penalty, by_hand), data.weight, data.X, y[:, None])
-        autodiff, by_hand = jax.tree.map(lambda a: a / (2 * m), sums)
-        return autodiff, by_hand
+def _plus_slopes(
+    sums: Slopes, fits: Params, weight: Array, X: Array, y: Array
+) -> Slopes:
+    """Add 2m∇J of some rows for each of the fits."""
+    target = y[:, 0]
 
-    middle = weighted_mean(y[:, None], data.weight)[0] if fit_intercept else 0 * y[0]
-    return relative(slope, one, middle, fit_intercept)
+    def slope(params: Params) -> Slopes:
+        autodiff = jax.grad(squared_residuals)(params, X, target, weight)
+        e = weight * (matmul(X, params.coef) + params.intercept - target)
+        return autodiff, Params(2 * matmul(e, X), 2 * jnp.sum(e))
+
+    more = jax.lax.map(slope, fits, batch_size=FITS_AT_ONCE)
+    return jax.tree.map(jnp.add, sums, more)
 
 
 @partial(compiled, static_argnums=3)
@@ -255,24 +277,31 @@ def relative(
     slope: Slope, one: Summed, middle: Float[Array, ""], fit_intercept: bool
 ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
     """Return ‖∇J‖ of fits over that at coef = 0, by both gradients of a slope."""
+
+    def at(fit: Summed) -> Slopes:
+        return slope(*fit)
+
+    fits = with_start(one, middle)
+    return _over_first(jax.lax.map(at, fits, batch_size=FITS_AT_ONCE), fit_intercept)
+
+
+def with_start(one: Summed, middle: Float[Array, ""]) -> Summed:
+    """Return the fit at coef = 0 and the fits, for one pass over the rows."""
     (coefs, intercepts), shrunk = one
     none = jnp.zeros_like(shrunk[:1])
-    # One pass over the rows for the start and up to three fits.
-    all_ = (
-        Params(
-            jnp.concatenate([none, coefs]),
-            jnp.concatenate([middle[None], intercepts]),
-        ),
-        jnp.concatenate([none, shrunk]),
+    params = Params(
+        jnp.concatenate([none, coefs]), jnp.concatenate([middle[None], intercepts])
     )
+    return Summed(params, jnp.concatenate([none, shrunk]))
 
-    def norms(fit: tuple[Params, Array]) -> tuple[Array, ...]:
-        return tuple(gradient_norm(g, fit_intercept) for g in slope(*fit))
 
-    autodiff, by_hand = (
-        found[1:] / or_one(found[0])
-        for found in jax.lax.map(norms, all_, batch_size=FITS_AT_ONCE)
-    )
+@partial(compiled, static_argnums=1)
+def _over_first(
+    slopes: Slopes, fit_intercept: bool
+) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+    """Return ‖∇J‖ of each fit but the first over that of the first."""
+    norm = jax.vmap(partial(gradient_norm, fit_intercept=fit_intercept))
+    autodiff, by_hand = (found[1:] / or_one(found[0]) for found in map(norm, slopes))
     return autodiff, by_hand
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from jaxridge import checks
 from jaxridge.choice import Evidence, Scores, scores_of_all
@@ -21,9 +21,12 @@ from jaxridge.data import (
 from jaxridge.factors import Known, answer, known
 from jaxridge.grids import COUNT, grid_of_known, grid_of_moments, on_grid
 from jaxridge.moments import Moments, about_centre, as_one
+from jaxridge.passes import compiled_unless_many
+from jaxridge.placement import placed
 from jaxridge.precision import warn_if_lost
 from jaxridge.programs import compiled
 from jaxridge.risk import (
+    Residual,
     generalized_cross_validation,
     interpolates,
     log_evidence,
@@ -271,7 +274,7 @@ def _of_sums(
     return found, worst, jnp.where(through, 1, left)
 
 
-@partial(compiled, static_argnums=(4, 5))
+@partial(compiled_unless_many, static_argnums=(4, 5))
 def _of_rows(
     data: Data,
     centre: Centre,
@@ -281,9 +284,25 @@ def _of_rows(
     formula: Callable[..., Any],
 ) -> tuple[Any, Array]:
     """Return the scores, and the part of the targets that is left."""
-    rest, m = residual(data, centre, spectrum, lams), jnp.sum(data.weight)
-    left = jnp.min(rest.squares / m / unit_of(data, centre))
-    through = interpolates(data, spectrum, fit_intercept)
+    rest = residual(data, centre, spectrum, lams)
+    targets = placed(data.Y), placed(data.weight)
+    return _judged(*targets, centre, spectrum, rest, lams, fit_intercept, formula)
+
+
+@partial(compiled, static_argnums=(6, 7))
+def _judged(
+    Y: Float[Array, "m t"],
+    weight: Float[Array, " m"],
+    centre: Centre,
+    spectrum: Spectrum,
+    rest: Residual,
+    lams: Array,
+    fit_intercept: bool,
+    formula: Callable[..., Any],
+) -> tuple[Any, Array]:
+    m = jnp.sum(weight)
+    left = jnp.min(rest.squares / m / unit_of(Y, weight, centre))
+    through = interpolates(weight, spectrum, fit_intercept)
     return formula(m, spectrum, rest, lams, fit_intercept, through), left
 
 

@@ -14,6 +14,7 @@ from jaxridge.data import Centre, Data, on_device, weighted_rows
 from jaxridge.devices import place
 from jaxridge.divisors import or_one
 from jaxridge.moments import Moments, about_centre, total
+from jaxridge.passes import compiled_unless_many, over_rows
 from jaxridge.plans import plan
 from jaxridge.precision import LOSS, SINGLE, by_cheapest, is_kept, is_lost
 from jaxridge.products import matmul
@@ -22,7 +23,7 @@ from jaxridge.routes import DUAL, ONE, SVD, Route, system_of
 from jaxridge.spectrum import Spectrum, condition, gain, of_axes, of_data, of_products
 from jaxridge.sums import fold_moments, moments_of_all
 from jaxridge.threads import few_for
-from jaxridge.tiles import fold, until_it_fits
+from jaxridge.tiles import until_it_fits
 
 R = TypeVar("R")
 LARGE = 200  # columns, of which XᵀX takes more time than calls do
@@ -93,9 +94,8 @@ def answer(
             far = _distance(centre, spectrum, data)
             if not is_kept(worst, data.X.dtype) or not is_kept(far, data.X.dtype):
                 return None
-            rows = on_device(data)
-            missed = _misses_something(rows, centre, spectrum, float(least))
-        found, left = question(rows, centre, spectrum, lams)
+            missed = _misses_something(data, centre, spectrum, float(least))
+        found, left = question(data, centre, spectrum, lams)
         lost = not checks.is_traced(left) and is_lost(left, data.X.dtype)
         if missed or lost:
             return None
@@ -148,42 +148,67 @@ def _misses_something(
         return False
     rounding = 8 * float(jnp.finfo(dtype).eps) * float(values.sum()) ** 0.5
     harmless = LOSS[np.dtype(dtype)] * least / largest
+    data = data if spectrum.left is None else on_device(data)
     missed = float(_extent_beyond(data, centre, spectrum))
     return missed > max(rounding, harmless)
 
 
-@compiled
+@compiled_unless_many
 def _extent_beyond(data: Data, centre: Centre, spectrum: Spectrum) -> Float[Array, ""]:
     """Return about the extent of the rows along directions of value 0. O(m n) time.
 
     It is that of a random combination of them; eigenvectors of products have some of
     the others in them, which is taken out first.
     """
-    axes = spectrum.right if spectrum.left is None else spectrum.left
-    gone = spectrum.values == 0
+    mixed = _mixed(spectrum)
+    along = _squared_and_back(data, centre, spectrum, mixed)[1]
+    return _squared_and_back(data, centre, spectrum, _beyond(spectrum, mixed, along))[0]
+
+
+@compiled
+def _mixed(spectrum: Spectrum) -> Float[Array, " n"]:
+    """Return a random combination of the directions of value 0, of about length 1."""
+    axes, gone = _axes(spectrum), spectrum.values == 0
     share = probes.normal(*gone.shape, dtype=axes.dtype)
-    mixed = matmul(
+    return matmul(
         axes, jnp.where(gone, share, 0) / jnp.sqrt(jnp.sum(gone, dtype=axes.dtype))
     )
 
-    def product(v: Array) -> tuple[Array, Array]:
-        """Return ‖Av‖² and AᵀAv; of few rows, with AᵀA and A as Aᵀ."""
-        if spectrum.left is not None:
-            A, _ = weighted_rows(data, centre)
-            across = matmul(v, A)
-            return jnp.sum(across**2), matmul(A, across)
 
-        def add(sums: tuple[Array, Array], w: Array, X: Array, Y: Array) -> Any:
-            A, _ = weighted_rows(Data(X, Y, w), centre)
-            along = matmul(A, v)
-            return sums[0] + jnp.sum(along**2), sums[1] + matmul(along, A)
-
-        start = jnp.zeros((), v.dtype), jnp.zeros_like(v)
-        return fold(add, start, data.weight, data.X, data.Y)
-
+@compiled
+def _beyond(spectrum: Spectrum, v: Array, along: Array) -> Array:
+    """Return v without its part in the directions of values above 0, given AᵀAv."""
+    axes = _axes(spectrum)
     inside = gain(spectrum.values, jnp.zeros((), axes.dtype))
-    mixed -= matmul(axes, inside * matmul(product(mixed)[1], axes))
-    return jnp.sqrt(product(mixed)[0])
+    return v - matmul(axes, inside * matmul(along, axes))
+
+
+def _axes(spectrum: Spectrum) -> Array:
+    """Return V; of few rows, U."""
+    return spectrum.right if spectrum.left is None else spectrum.left
+
+
+def _squared_and_back(
+    data: Data, centre: Centre, spectrum: Spectrum, v: Array
+) -> tuple[Array, Array]:
+    """Return ‖Av‖ and AᵀAv; of few rows, with AᵀA and A as Aᵀ."""
+    if spectrum.left is not None:
+        A, _ = weighted_rows(data, centre)
+        across = matmul(v, A)
+        return jnp.sqrt(jnp.sum(across**2)), matmul(A, across)
+    start = np.zeros((), v.dtype), np.zeros(v.shape, v.dtype)
+    given = (centre.x, v), data.weight, data.X
+    square, back = over_rows(_plus_squared_and_back, start, *given)
+    return square**0.5, back
+
+
+def _plus_squared_and_back(
+    sums: tuple[Array, Array], known: tuple[Array, Array], weight: Array, X: Array
+) -> tuple[Array, Array]:
+    x, v = known
+    A = jnp.sqrt(weight)[:, None] * (X - x)
+    along = matmul(A, v)
+    return sums[0] + jnp.sum(along**2), sums[1] + matmul(along, A)
 
 
 def by_products(data: Data, fit_intercept: bool) -> tuple[Centre, Spectrum]:
@@ -191,7 +216,7 @@ def by_products(data: Data, fit_intercept: bool) -> tuple[Centre, Spectrum]:
     m, n = data.X.shape
     system = system_of(m, n)
     if system == DUAL or checks.any_traced(data):
-        return by_rows(data, fit_intercept, system, None)
+        return by_rows(on_device(data), fit_intercept, system, None)
     return _factorised(moments_of_all(data), fit_intercept)
 
 

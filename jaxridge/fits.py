@@ -20,6 +20,7 @@ from jaxridge.data import (
 from jaxridge.factors import answer, by_rows
 from jaxridge.moments import Moments, about_centre
 from jaxridge.objective import Params, ParamsPath
+from jaxridge.passes import compiled_unless_many
 from jaxridge.power import condition_of
 from jaxridge.precision import is_kept
 from jaxridge.products import matmul
@@ -67,8 +68,9 @@ def fit_along_axes(
     By the cheapest route that keeps the digits, or at once by singular values.
     """
     if system == SVD:
-        axes = by_rows(data, fit_intercept, SVD, None)
-        found = _along_axes(data, *axes, lam, fit_intercept)
+        rows = on_device(data)
+        axes = by_rows(rows, fit_intercept, SVD, None)
+        found = _along_axes(rows, *axes, lam, fit_intercept)
         route = Route(SVD, ONE, str(data.X.dtype))
         return found._replace(certificate=found.certificate._replace(route=route))
 
@@ -86,15 +88,12 @@ def fit_of_sums(
     """Fit each target at its own penalty where the moments are all there is."""
     centre, xx, xy = about_centre(sums, fit_intercept)
     spectrum, worst = of_sums(xx, xy, jnp.min(lam))
-    coef = coef_at(spectrum, lam)
-    params = Params(coef, intercept_at(coef, centre))
-    values = spectrum.values
-    df = matmul(values, gain(values[:, None], lam)) + int(fit_intercept)
+    params, df = _at_own_penalties(centre, spectrum, lam, fit_intercept)
     fits = ParamsPath(params.coef[None], params.intercept[None])
     twice = of_moments(fits, sums, lam[None], fit_intercept)
     route = Route(PRIMAL, ONE, str(xx.dtype))
-    made = Certificate(jnp.min(lam)[None], twice[0], twice[1], worst, route)
-    return FitAlongAxes(params, made, df, Axes(centre, values, spectrum.right))
+    made = Certificate(jnp.min(lam)[None], *twice, worst, route)
+    return FitAlongAxes(params, made, df, Axes(centre, spectrum.values, spectrum.right))
 
 
 def fit_at_once(data: Data, lam: Float[Array, ""], fit_intercept: bool) -> Fit:
@@ -107,6 +106,7 @@ def fit_at_once(data: Data, lam: Float[Array, ""], fit_intercept: bool) -> Fit:
         sums = moments_of_all(data)
         params, worst = _by_products(sums, lam, fit_intercept)
     else:
+        data = on_device(data)
         params, worst = _by_kernel(data, lam, fit_intercept)
     # The condition number of a factor that failed is NaN: not below any bound.
     if not is_kept(worst, data.X.dtype):
@@ -114,37 +114,38 @@ def fit_at_once(data: Data, lam: Float[Array, ""], fit_intercept: bool) -> Fit:
         along = fit_along_axes(data, each, fit_intercept)
         return Fit(along.params, along.certificate)
     route = Route(PRIMAL if n <= m else DUAL, ONE_CHOLESKY, str(data.X.dtype))
-    made = _certified(params, data, lam, worst, fit_intercept, route)
-    return Fit(params, made)
+    made = _certified(data, params, lam, worst, fit_intercept)
+    return Fit(params, made._replace(route=route))
 
 
+@partial(compiled_unless_many, static_argnums=4)
 def _certified(
-    params: Params, data: Data, lam: Array, worst: Array, mean: bool, route: Route
+    data: Data, params: Params, lam: Array, worst: Array, fit_intercept: bool
 ) -> Certificate:
     """Certify one fit, whose penalty is one number or one for each target."""
-    return Certificate(*_norms(params, on_device(data), lam, mean), worst, route)
-
-
-@partial(compiled, static_argnums=3)
-def _norms(
-    params: Params, data: Data, lam: Array, fit_intercept: bool
-) -> tuple[Array, Array, Array]:
-    """Return the penalty that certifies a fit, and both norms of its gradient."""
     fits = ParamsPath(params.coef[None], params.intercept[None])
-    return jnp.min(lam)[None], *of_rows(fits, data, lam[None], fit_intercept)
+    twice = of_rows(data, fits, lam[None], fit_intercept)
+    return Certificate(lam.min()[None], *twice, worst, Route())
 
 
-@partial(compiled, static_argnums=4)
+@partial(compiled_unless_many, static_argnums=4)
 def _along_axes(
     data: Data, centre: Centre, spectrum: Spectrum, lam: Array, fit_intercept: bool
 ) -> FitAlongAxes:
-    coef = coef_at(spectrum, lam)
-    params = Params(coef, intercept_at(coef, centre))
-    values = spectrum.values
+    params, df = _at_own_penalties(centre, spectrum, lam, fit_intercept)
+    worst = condition(spectrum, lam.min(), data.weight, fit_intercept)
+    made = _certified(data, params, lam, worst, fit_intercept)
+    return FitAlongAxes(params, made, df, Axes(centre, spectrum.values, spectrum.right))
+
+
+@partial(compiled, static_argnums=3)
+def _at_own_penalties(
+    centre: Centre, spectrum: Spectrum, lam: Float[Array, " t"], fit_intercept: bool
+) -> tuple[Params, Float[Array, " t"]]:
+    """Return each target's coefficients, and degrees of freedom."""
+    coef, values = coef_at(spectrum, lam), spectrum.values
     df = matmul(values, gain(values[:, None], lam)) + int(fit_intercept)
-    worst = condition(spectrum, jnp.min(lam), data.weight, fit_intercept)
-    made = _certified(params, data, lam, worst, fit_intercept, Route(sharing=ONE))
-    return FitAlongAxes(params, made, df, Axes(centre, values, spectrum.right))
+    return Params(coef, intercept_at(coef, centre)), df
 
 
 @partial(compiled, static_argnums=2)

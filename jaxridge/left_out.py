@@ -21,6 +21,7 @@ from jaxridge.data import (
     drop_target_axis,
     in_kind_of_input,
     mean_square,
+    on_device,
     weighted_mean,
 )
 from jaxridge.divisors import or_one
@@ -132,7 +133,7 @@ def leave_one_out(
     [1.3947 1.7625]
     """
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
-    rows = known(of_two_rows(X, y, weight), fit_intercept)
+    rows = known(on_device(of_two_rows(X, y, weight)), fit_intercept)
     return scores_left_out(rows, y, lams, scoring, fit_intercept)
 
 
@@ -224,7 +225,7 @@ def left_out_predictions(
 
     For scores that `leave_one_out` does not know.
     """
-    rows = known(of_two_rows(X, y, weight), fit_intercept)
+    rows = known(on_device(of_two_rows(X, y, weight)), fit_intercept)
     grid = as_penalty("lams", lams, rows.data.X.dtype)
     return _pooled(rows, grid, predictions, fit_intercept)
 
@@ -282,7 +283,8 @@ def _left_out_together(
 ) -> tuple[tuple[Array, Array], Array]:
     given = data, centre, spectrum, lams, score, fit_intercept
     scores, least, slacks = left_out_scores(*given)
-    left = jnp.minimum(least / jnp.max(unit_of(data, centre)), jnp.min(slacks) ** 2)
+    unit = unit_of(data.Y, data.weight, centre)
+    left = jnp.minimum(least / jnp.max(unit), jnp.min(slacks) ** 2)
     return (scores, slacks), left
 
 
@@ -293,7 +295,8 @@ def _errors_of_each(
     given = data, centre, spectrum, lam, fit_intercept
     errors, slacks = left_out_errors_of_each(*given)
     least = jnp.average(errors**2, axis=0, weights=data.weight)
-    left = jnp.minimum(jnp.min(least / unit_of(data, centre)), jnp.min(slacks) ** 2)
+    unit = unit_of(data.Y, data.weight, centre)
+    left = jnp.minimum(jnp.min(least / unit), jnp.min(slacks) ** 2)
     return (errors, slacks), left
 
 
@@ -350,7 +353,7 @@ def _left_out(
 ) -> tuple[tuple[Spread, Array], Array]:
     given = data, centre, spectrum, lams, loss, fit_intercept, counted, unit, nodes
     spread, least = left_out_losses(*given)
-    size = loss(jnp.sqrt(unit_of(data, centre)) / unit)
+    size = loss(jnp.sqrt(unit_of(data.Y, data.weight, centre)) / unit)
     left = jnp.min(spread.mean / size)
     left = left if loss is jnp.square else left**2
     # A row's residual is the part 1 − h of its error.

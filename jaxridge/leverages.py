@@ -288,7 +288,7 @@ def whole_of(
     data: Data, centre: Centre, spectrum: Spectrum, fit_intercept: bool
 ) -> Whole:
     """Return what the left-out errors need to know of all rows."""
-    beyond = interpolates(data, spectrum, fit_intercept)
+    beyond = interpolates(data.weight, spectrum, fit_intercept)
     weight, middle = jnp.sum(data.weight), jnp.zeros_like(centre.y)
     if fit_intercept:
         middle = column_sums(lambda y: y - centre.y, data.weight, data.Y) / weight

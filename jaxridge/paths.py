@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge import checks
-from jaxridge.certificate import Certificate, of_moments, of_rows, some_of
+from jaxridge.certificate import Certificate, of_moments, of_rows, some_fits
 from jaxridge.costs import flop_of_coef
 from jaxridge.data import (
     ArrayLike,
@@ -26,6 +26,7 @@ from jaxridge.factors import answer
 from jaxridge.moments import Moments, about_centre, as_one
 from jaxridge.nodes import Nodes, nodes_for
 from jaxridge.objective import ParamsPath
+from jaxridge.passes import compiled_unless_many
 from jaxridge.precision import warn_if_lost
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
@@ -183,10 +184,9 @@ def _path_of_moments(
     rest = residual_of_sums(spectrum, square, lams)
     params, df = _fits(centre, spectrum, lams, fit_intercept)
     error = training_error(sums.weight, spectrum, rest, lams)
-    some = some_of(lams)
-    twice = of_moments(params.among(some), sums, lams[some], fit_intercept)
-    route = Route(PRIMAL, ONE, str(xx.dtype))
-    made = Certificate(lams[some], twice[0], twice[1], worst, route)
+    fits, at = some_fits(params, lams)
+    twice = of_moments(fits, sums, at, fit_intercept)
+    made = Certificate(at, *twice, worst, Route(PRIMAL, ONE, str(xx.dtype)))
     return Path(lams, params, df, error, made), worst, part_left(rest, square)
 
 
@@ -204,7 +204,7 @@ def path_of(
     return found._replace(certificate=found.certificate._replace(route=route))
 
 
-@partial(compiled, static_argnums=5)
+@partial(compiled_unless_many, static_argnums=5)
 def _path(
     data: Data,
     centre: Centre,
@@ -215,11 +215,11 @@ def _path(
 ) -> Path:
     params, df = _fits(centre, spectrum, lams, fit_intercept, nodes)
     rest = residual(data, centre, spectrum, lams)
-    error = training_error(jnp.sum(data.weight), spectrum, rest, lams)
-    some = some_of(lams)
-    twice = of_rows(params.among(some), data, lams[some], fit_intercept)
-    worst = condition(spectrum, jnp.min(lams), data.weight, fit_intercept)
-    made = Certificate(lams[some], twice[0], twice[1], worst, Route())
+    error = training_error(data.weight.sum(), spectrum, rest, lams)
+    fits, at = some_fits(params, lams)
+    twice = of_rows(data, fits, at, fit_intercept)
+    worst = condition(spectrum, at[0], data.weight, fit_intercept)
+    made = Certificate(at, *twice, worst, Route())
     return Path(lams, params, df, error, made)
 
 
@@ -229,6 +229,7 @@ def _nodes(spectrum: Spectrum, lams: Array) -> Nodes | None:
     return nodes_for(spectrum.values, lams, flop_of_coef(n, r, t))
 
 
+@partial(compiled, static_argnums=3)
 def _fits(
     centre: Centre,
     spectrum: Spectrum,

@@ -15,13 +15,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxridge.data import Centre, Data, mean_square, weighted_rows
+from jaxridge.data import Centre, Data, mean_square
 from jaxridge.divisors import or_one
+from jaxridge.passes import over_rows
 from jaxridge.products import matmul
+from jaxridge.programs import compiled
 from jaxridge.spectrum import Spectrum, coef_at, gain, root_inverse
-from jaxridge.tiles import fold
 
 
 class Residual(NamedTuple):
@@ -46,25 +48,37 @@ def residual(
     lams: Float[Array, " L"],
 ) -> Residual:
     """Return what the least of the penalties leaves, summed from e(λ₀) itself."""
+    least, coef, kept = _fit_at_least(spectrum, lams)
+    zero = np.zeros(data.Y.shape[1], data.X.dtype)
+    sums = data.weight, data.Y, data.X if spectrum.left is None else spectrum.left
+    return Residual(least, over_rows(_plus_squares, zero, (centre, coef, kept), *sums))
+
+
+@compiled
+def _fit_at_least(
+    spectrum: Spectrum, lams: Float[Array, " L"]
+) -> tuple[Array, Array, Array | None]:
+    """Return λ₀ and the coefficients, along the axes U where those are known."""
     least = jax.lax.stop_gradient(jnp.min(lams))
     if spectrum.left is None:
-        coef = coef_at(spectrum, least)
+        return least, coef_at(spectrum, least), None
     g = gain(spectrum.values, least)[:, None]
     fitted = jnp.sqrt(spectrum.values)[:, None] * g * spectrum.along
+    return least, fitted, spectrum.values > 0
 
-    def absorb(sums: Array, weight: Array, X: Array, Y: Array, *left: Array) -> Array:
-        A, B = weighted_rows(Data(X, Y, weight), centre)
-        if left:
-            U = jnp.where((weight[:, None] > 0) & (spectrum.values > 0), left[0], 0)
-            rest = B - matmul(U, fitted)
-        else:
-            rest = B - matmul(A, coef)
-        return sums + jnp.sum(rest**2, axis=0)
 
-    zero = jnp.zeros(data.Y.shape[1], data.X.dtype)
-    kept = () if spectrum.left is None else (spectrum.left,)
-    squares = fold(absorb, zero, data.weight, data.X, data.Y, *kept)
-    return Residual(least, squares)
+def _plus_squares(
+    sums: Float[Array, " t"],
+    fit: tuple[Centre, Array, Array | None],
+    weight: Array,
+    Y: Array,
+    rows: Array,
+) -> Float[Array, " t"]:
+    """Add the squares of what the fit leaves of some rows, which are of X or of U."""
+    (x, y), coef, kept = fit
+    root = jnp.sqrt(weight)[:, None]
+    A = root * (rows - x) if kept is None else jnp.where((root > 0) & kept, rows, 0)
+    return sums + jnp.sum((root * (Y - y) - matmul(A, coef)) ** 2, axis=0)
 
 
 def residual_of_sums(
@@ -82,6 +96,7 @@ def part_left(rest: Residual, square: Float[Array, " t"]) -> Float[Array, ""]:
     return jnp.min(jnp.where(square > 0, part, 1))  # of a target that is 0, all
 
 
+@compiled
 def training_error(
     m: Float[Array, ""],
     spectrum: Spectrum,
@@ -171,13 +186,16 @@ def log_evidence(
     return -(m * (jnp.log(2 * jnp.pi * noise) + 1) + volume) / 2, noise
 
 
-def unit_of(data: Data, centre: Centre) -> Float[Array, " t"]:
+def unit_of(
+    Y: Float[Array, "m t"], weight: Float[Array, " m"], centre: Centre
+) -> Float[Array, " t"]:
     """Return the mean square of the targets about their centre, 1 where it is 0."""
-    square = mean_square(data.Y, centre.y, data.weight)
-    return or_one(square)
+    return or_one(mean_square(Y, centre.y, weight))
 
 
-def interpolates(data: Data, spectrum: Spectrum, fit_intercept: bool) -> Array:
+def interpolates(
+    weight: Float[Array, " m"], spectrum: Spectrum, fit_intercept: bool
+) -> Array:
     """Whether the fit at λ = 0 goes through every row that counts."""
     rank = jnp.sum(spectrum.values > 0) + int(fit_intercept)
-    return rank >= jnp.sum(data.weight > 0)
+    return rank >= jnp.sum(weight > 0)

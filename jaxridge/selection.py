@@ -168,10 +168,9 @@ def asked_once(rows: Rows, asked: Asked) -> Known | None:
     """Return dense rows that scores, and the fit, multiply and factorise together."""
     if sparse.issparse(rows.X):
         return None
-    by_all = isinstance(asked.cv, str)
-    checked = of_two_rows if by_all else as_data_to_square
+    checked = of_two_rows if isinstance(asked.cv, str) else as_data_to_square
     once = known(checked(rows.X, rows.y, rows.weight), rows.fit_intercept)
-    if not by_all or callable(asked.scoring):
+    if not (isinstance(asked.cv, str) and asked.cv == "loo") or callable(asked.scoring):
         return once
     once.factors()  # are on their way while rows are copied
     return once._replace(data=on_device(once.data))

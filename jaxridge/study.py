@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxridge.certificate import Certificate, of_rows, some_of
+from jaxridge.certificate import Certificate, of_rows, some_fits
 from jaxridge.choice import Choice, Scores, choose
 from jaxridge.columns import (
     Columns,
@@ -239,13 +239,11 @@ def _final_fits(data: Data, lams: Array, task: Task, steps: RuleOptions) -> Fits
     params, converged = jax.tree.map(
         lambda a: a[0], (trained.params, trained.converged)
     )
-    some = some_of(lams)
     fits = ParamsPath(*params)
-    given = ready(data, task.learner), lams[some], task.fit_intercept
-    autodiff, by_hand = of_rows(fits.among(some), *given)
+    some, at = some_fits(fits, lams)
+    twice = of_rows(ready(data, task.learner), some, at, task.fit_intercept)
     route = Route("", DESCENT, str(data.X.dtype))
-    nothing = jnp.full((), jnp.nan)
-    made = Certificate(lams[some], autodiff, by_hand, nothing, route)
+    made = Certificate(at, *twice, jnp.full((), jnp.nan), route)
     return Fits(fits, converged, made)
 
 
