@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 
 from jaxridge import accelerator, checks
 from jaxridge.idle import blanked
+from jaxridge.meshes import by_automatic_axes
 from jaxridge.placement import placed
 from jaxridge.programs import quick_if_few
 from jaxridge.threads import few_for
@@ -68,10 +69,11 @@ def in_kind_of_input(function: Callable[P, R]) -> Callable[P, R]:
         try:
             with promoting():
                 if jax_is_in(data) or checks.is_traced(given.get("key")):
-                    return jax.tree.map(_as_jax, function(*args, **kwargs))
+                    found = by_automatic_axes(function, *args, **kwargs)
+                    return jax.tree.map(_as_jax, found)
                 # Computed now, also where a traced function knows these numbers.
                 with jax.enable_x64(True), jax.core.eval_context():
-                    found = function(*args, **kwargs)
+                    found = by_automatic_axes(function, *args, **kwargs)
                     # A copy, as views of JAX arrays are read-only; [()] makes scalars.
                     return jax.tree.map(lambda a: np.array(a)[()], found)
         except jax.errors.JaxRuntimeError as error:

@@ -21,7 +21,8 @@ def grown(
     product: Callable[[Array], Array], like: Float[Array, "n n"]
 ) -> Float[Array, ""]:
     """Return about the largest eigenvalue of a symmetric matrix, by its products."""
-    start = probes.normal(len(like), dtype=like.dtype)
+    # In a `shard_map` with a matrix on each device, each has a vector of its own.
+    start = probes.normal(len(like), dtype=like.dtype) + jnp.zeros_like(like[0])
 
     def step(_: Array, v: Array) -> Array:
         size = _norm(v)
@@ -40,7 +41,8 @@ def _norm(v: Float[Array, " n"]) -> Float[Array, ""]:
 def condition_of(factor: Float[Array, "n n"]) -> Float[Array, ""]:
     """Return about the condition number of a matrix, from its Cholesky factor.
 
-    That of a failed factor is NaN.
+    Twice what power steps tell, which is below it by a small factor. That of a failed
+    factor is NaN.
     """
     largest = grown(lambda v: matmul(factor, matmul(v, factor)), factor)
-    return largest * grown(lambda v: cho_solve((factor, True), v), factor)
+    return 2 * largest * grown(lambda v: cho_solve((factor, True), v), factor)

@@ -236,5 +236,5 @@ def _init(init: Params | None, data: Data, y: Any, rule: Rule) -> Params:
 
 def at_zero(data: Data) -> Params:
     """Return the params that are 0."""
-    n, t = data.X.shape[1], data.Y.shape[1]
-    return Params(jnp.zeros((n, t), data.X.dtype), jnp.zeros(t, data.X.dtype))
+    none = jnp.zeros_like(data.Y[0])
+    return Params(jnp.zeros_like(data.X[0])[:, None] + none, none)

@@ -43,7 +43,9 @@ def moments_of_shards(
     rows, counts = numbered(masks)
     how = How(fast, are_even(masks))
     sets = Held(*(a.reshape(len(devices), len(held), -1) for a in (rows, counts)))
-    return _added_up(*jax.device_put((data, sets), shard), how, mesh)
+    # Whatever mesh is set around it, which may not be that of the rows.
+    with jax.core.eval_context(), jax.set_mesh(mesh):
+        return _added_up(*jax.device_put((data, sets), shard), how, mesh)
 
 
 @partial(compiled, static_argnums=(2, 3))

@@ -149,7 +149,8 @@ def watch(rows: Landscape, start: Start, rule: Rule) -> Outcome:
 
 def _empty_history(state: State, rule: Rule) -> Float[Array, "*folds_and_lams steps"]:
     blocks = -(-rule.max_steps // BLOCK)
-    return jnp.zeros((*state.running.shape, blocks * BLOCK), state.value.dtype)
+    shape = (*state.running.shape, blocks * BLOCK)
+    return jnp.zeros_like(state.value, shape=shape)
 
 
 def _written(history: Array, values: Array, first: Any) -> Array:
@@ -190,9 +191,11 @@ def _begin(rows: Landscape, start: Start, rule: Rule) -> State:
     else:
         running = finite & (_relative_norm(gradient, rows) > start.tol)
     memory = _optimizer(rows, start, rule).init(start.init)
-    return State(
+    state = State(
         step, start.init, memory, value, value, gradient, running, blew_up=~finite
     )
+    # In a `shard_map` every part then differs by device, as after a step.
+    return _where(finite, state, state)
 
 
 def _block(
@@ -217,7 +220,7 @@ def _block(
         state, _ = carry
         return state.running & (state.step - first < BLOCK)
 
-    values = jnp.zeros(BLOCK, state.value.dtype)
+    values = jnp.zeros_like(state.value, shape=BLOCK)
     return jax.lax.while_loop(going, take, (state, values))
 
 

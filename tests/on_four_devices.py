@@ -41,6 +41,37 @@ def alike(name, found, expected):
         assert apart < TOLERANCE, f"{name}: {apart:.1e}"
 
 
+def on_explicit_axes():
+    """Assert that a mesh of `make_mesh`'s, whose axes are explicit, changes nothing."""
+    mesh = jax.make_mesh((2, 2), ("rows", "columns"))
+    expected = answers(X, Y, WEIGHT)
+    rows = PartitionSpec("rows")
+    given = [jax.device_put(a, NamedSharding(mesh, rows)) for a in (X, Y, WEIGHT)]
+    for name, one in answers(*given).items():
+        alike(name, one, expected[name])
+    with jax.set_mesh(mesh):
+        found = jaxridge.path(*given[:2], LAMS, weight=given[2]).params
+        alike("path, the mesh set", found, expected["path"])
+        solved = jax.jit(lambda X, Y: jaxridge.solve(X, Y, 1.0).coef)(*given[:2])
+        alike("solve, compiled", solved, jaxridge.solve(X, Y, 1.0).coef)
+        assert (given[0] @ found.coef[0]).shape == (M, 2)  # on the mesh of the rows
+
+
+def one_on_each():
+    """Assert that data apart on each device are fitted there."""
+
+    def fitted(X, Y):
+        exact = jaxridge.solve(X[0], Y[0], 1.0)
+        steps = jaxridge.sweep(X[0], Y[0], LAMS, max_steps=5).params
+        return jax.tree.map(lambda a: a[None], (exact, steps))
+
+    given, rows = [a.reshape(4, M // 4, -1) for a in (X, Y)], PartitionSpec("rows")
+    mapped = jax.shard_map(fitted, mesh=MESH, in_specs=rows, out_specs=rows)
+    each = [fitted(*(a[i : i + 1] for a in given)) for i in range(4)]
+    expected = jax.tree.map(lambda *a: np.concatenate(a), *each)
+    alike("on each", jax.jit(mapped)(*given), expected)
+
+
 def stay_apart(function, *args):
     """Assert that no device sees all rows in a compiled function."""
     text = function.lower(*args).compile().as_text()
@@ -72,6 +103,8 @@ if __name__ == "__main__":
         found = answers(*map(shared_out, (X, Y, WEIGHT)))
         for name, expected in answers(X, Y, WEIGHT).items():
             alike(name, found[name], expected)
+        on_explicit_axes()
+        one_on_each()
         model = jaxridge.RidgeCV(LAMS).fit(shared_out(X), shared_out(Y))
         alike("RidgeCV", model.coef_, jaxridge.RidgeCV(LAMS).fit(X, Y).coef_)
         there = jax.devices()[2]
