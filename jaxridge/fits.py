@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float
@@ -28,6 +29,7 @@ from jaxridge.programs import compiled
 from jaxridge.routes import DUAL, ONE, PRIMAL, SVD, Route
 from jaxridge.spectrum import Spectrum, coef_at, condition, gain, of_sums
 from jaxridge.sums import moments_of_all
+from jaxridge.threads import few_for
 
 ONE_CHOLESKY = "one Cholesky factor"
 
@@ -104,7 +106,9 @@ def fit_at_once(data: Data, lam: Float[Array, ""], fit_intercept: bool) -> Fit:
     m, n = data.X.shape
     if n <= m:
         sums = moments_of_all(data)
-        params, worst = _by_products(sums, lam, fit_intercept)
+        with few_for(n, n):
+            params, worst = _by_products(sums, lam, fit_intercept)
+            jax.block_until_ready(worst)
     else:
         data = on_device(data)
         params, worst = _by_kernel(data, lam, fit_intercept)

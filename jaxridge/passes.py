@@ -1,8 +1,8 @@
 """Passes over rows that stay where they are: tiles of them go to where XLA computes.
 
 On a CPU, XLA would copy NumPy's rows before it read the first. That takes longer than
-to read them, and as much memory again as they do. A tile is copied into memory that was
-in use just before, and is read from the cache.
+to read them, and as much memory again as they do. A tile is copied to where others were
+before, and is read from the cache.
 """
 
 import functools
@@ -20,6 +20,8 @@ from jaxridge.tiles import fold, tile
 
 R = TypeVar("R")
 S = TypeVar("S")
+
+NEAR = 4  # as many parts of a tile: one stays in the cache, as rows are read twice
 
 
 def compiled_unless_many(
@@ -66,15 +68,14 @@ def over_rows(
         return fold(one, state, weight, *arrays)
     counts, *given = map(np.asarray, (weight, *arrays))
     m, numbers = len(counts), sum(a.shape[1] for a in given)
-    length, program = min(m, max(1, tile() // numbers)), _program(step)
+    length, program = min(m, max(1, tile() // NEAR // numbers)), _program(step)
     for start in range(0, m, length):
         first = min(start, m - length)
         some = slice(first, first + length)
-        counted = np.where(np.arange(m)[some] < start, 0, counts[some])
-        rows = [placed(a) for a in (counted, *(a[some] for a in given))]
+        new = np.where(np.arange(first, first + length) < start, 0, counts[some])
+        state, before = program(state, known, new, *(a[some] for a in given)), state
         # The next tile is copied while this one is read, and no more than that.
-        jax.block_until_ready(state)
-        state = program(state, known, *rows)
+        jax.block_until_ready(before)
     return state
 
 
