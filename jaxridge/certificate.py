@@ -22,6 +22,7 @@ from jaxridge.data import (
     ArrayLike,
     Data,
     as_data_to_square,
+    as_floats,
     as_penalty,
     in_kind_of_input,
     mean_square,
@@ -139,6 +140,10 @@ def certify(
     if not isinstance(params, Params | ParamsPath):
         raise TypeError(f"`params` must be Params, got {type(params).__name__}")
     data = as_data_to_square(X, y, weight)
+    fits = ParamsPath(*as_floats(coef=params.coef, intercept=params.intercept))
+    # Of the wider dtype, as a narrower one would certify another fit.
+    dtype = np.result_type(data.X.dtype, fits.coef.dtype)
+    data, fits = jax.tree.map(lambda a: a.astype(dtype, copy=False), (data, fits))
     is_path = isinstance(params, ParamsPath)
     if is_path:
         checks.grid(lam)
@@ -149,17 +154,20 @@ def certify(
     L, of_targets = np.shape(lams), np.shape(y)[1:]
     shapes = {"coef": (*L, n, *of_targets), "intercept": (*L, *of_targets)}
     for name, shape in shapes.items():
-        got = np.shape(getattr(params, name))
+        got = np.shape(getattr(fits, name))
         if got != shape:
             raise ValueError(f"`params` must have {name} of shape {shape}, got {got}")
     lams = lams.reshape(-1)
-    coef = jnp.asarray(params.coef, data.X.dtype).reshape(len(lams), n, t)
-    intercept = jnp.asarray(params.intercept, data.X.dtype).reshape(len(lams), t)
-    fits = ParamsPath(coef, intercept)
+    coef, intercept = fits.coef.reshape(-1, n, t), fits.intercept.reshape(-1, t)
     mean = checks.flag("fit_intercept", fit_intercept)
-    autodiff, by_hand = of_rows(data, fits, lams, mean)
-    nothing: Any = np.full((), np.nan, data.X.dtype)  # no NaN that JAX looks for
-    return Certificate(lams, autodiff, by_hand, nothing, Route(dtype=str(coef.dtype)))
+    autodiff, by_hand = of_rows(data, ParamsPath(coef, intercept), lams, mean)
+    if not (checks.is_traced(by_hand) or np.isfinite(by_hand).all()):
+        raise ValueError(
+            f"`params` are so large that the gradient there is beyond {dtype}: rescale "
+            "the columns of `X`"
+        )
+    nothing: Any = np.full((), np.nan, dtype)  # no NaN that JAX looks for
+    return Certificate(lams, autodiff, by_hand, nothing, Route(dtype=str(dtype)))
 
 
 @compiled

@@ -134,3 +134,27 @@ def test_a_certificate_prints_and_passes_through_jit():
 def test_what_cannot_be_certified_is_refused(params, lam, error, message):
     with pytest.raises(error, match=message):
         certify(params, MANY.X, MANY.y[:, 0], lam)
+
+
+@pytest.mark.parametrize(
+    ("coef", "error", "message"),
+    [
+        ([np.nan, 0, 0, 0], ValueError, "`coef` must be finite"),
+        ([1 + 5j, 0, 0, 0], TypeError, "`coef` must be real"),
+        ([None, 0, 0, 0], TypeError, "`coef`"),
+        (["a", "b", "c", "d"], TypeError, "`coef`"),
+        ([1e308, 0, 0, 0], ValueError, "`params` are so large"),
+    ],
+)
+def test_coefficients_that_are_no_numbers_are_not_certified(coef, error, message):
+    X = 100 * np.random.default_rng(0).normal(size=(24, 4))
+    with pytest.raises(error, match=message):
+        certify(Params(np.array(coef), np.array(0.0)), X, X[:, 0], 1.0)
+
+
+def test_fits_wider_than_the_rows_are_certified_as_they_are():
+    X, y, weight = MANY.astype(np.float32)
+    exact = solve(*(a.astype(np.float64) for a in (X, y)), 2.0, weight=weight)
+    found = certify(exact, X, y, 2.0, weight=weight)
+    assert found.by_hand.dtype == np.float64
+    assert (found.by_hand < 1e-12).all()
