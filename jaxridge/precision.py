@@ -62,7 +62,12 @@ def is_kept(condition: Any, dtype: Any, fast: bool = False) -> bool:
     worst = float(np.asarray(condition).max())
     if fast:
         return worst * FAST_ROUNDING < FAST_LOSS
-    return worst * float(jnp.finfo(dtype).eps) < LOSS[np.dtype(dtype)]
+    return bool(keeps(worst, dtype))
+
+
+def keeps(condition: Any, dtype: Any) -> Any:
+    """Return whether it does, of a condition number that may be traced."""
+    return condition * float(jnp.finfo(dtype).eps) < LOSS[np.dtype(dtype)]
 
 
 def is_lost(left: Any, dtype: Any) -> bool:

@@ -31,7 +31,7 @@ from jaxridge.data import (
 from jaxridge.divisors import inverse, or_one
 from jaxridge.objective import Params
 from jaxridge.power import condition_of
-from jaxridge.precision import SINGLE, in_float64
+from jaxridge.precision import SINGLE, in_float64, keeps
 from jaxridge.products import matmul, power_of_2
 from jaxridge.programs import compiled
 from jaxridge.spectrum import graded_svd
@@ -170,7 +170,7 @@ def _solution(
     m, n = X.shape
     square = matmul(X.T, X) if n <= m else matmul(X, X.T)
     factor = jnp.linalg.cholesky(square + lam * jnp.eye(min(m, n), dtype=X.dtype))
-    kept = condition_of(factor) * jnp.finfo(X.dtype).eps ** 0.5 * 10 < 1
+    kept = keeps(condition_of(factor), X.dtype)
     coef = jax.lax.cond(
         kept,
         _by_cholesky,

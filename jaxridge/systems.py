@@ -72,10 +72,10 @@ class Solved(NamedTuple):
 
 
 class Diagonal(NamedTuple):
-    """About the matrix of a system: numbers along axes, by default one a column."""
+    """A preconditioner: a diagonal in the basis of `axes`, or of the columns."""
 
     values: Float[Array, " n"]
-    alike: float  # the least that the matrix may have of it, in any direction
+    alike: float  # the least eigenvalue of the preconditioned matrix that is accepted
     axes: Float[Array, "n n"] | None
 
 
@@ -163,7 +163,7 @@ def solved(
     if sharing in NEARBY:
         coefs, worst, holds = of_fold
         centre = about_centre(sums, fit_intercept)[0]
-        return Solved(FoldFit(centre, None, lambda i: (1.0, coefs[i])), worst, holds)
+        return Solved(FoldFit(centre, None, lambda i: coefs[i]), worst, holds)
     if sharing == CHOLESKY:
         return _by_cholesky(sums, lams, fit_intercept)
     raise ValueError(f"no way to solve the systems of folds is called {sharing!r}")
@@ -189,7 +189,8 @@ def _by_spectrum(
     fit = FoldFit(
         centre,
         spectrum.right,
-        lambda i: (gain(spectrum.values, lams[i]), projected),
+        lambda _: projected,
+        lambda i: gain(spectrum.values, lams[i]),
         few_of(spectrum.values, projected, nodes),
     )
     return Solved(fit, worst, jnp.asarray(True))
@@ -203,9 +204,7 @@ def _by_tridiagonal(
     alongs = jax.lax.map(lambda lam: solved_at(reduced, lam, right), lams)
     columns = turned(reduced, alongs.swapaxes(0, 1).reshape(-1, len(lams) * t))
     coefs = columns.reshape(-1, len(lams), t).swapaxes(0, 1)
-    return Solved(
-        FoldFit(centre, None, lambda i: (1.0, coefs[i])), worst, jnp.asarray(True)
-    )
+    return Solved(FoldFit(centre, None, lambda i: coefs[i]), worst, jnp.asarray(True))
 
 
 def _by_neighbour(
@@ -292,12 +291,8 @@ def _by_cholesky(sums: Moments, lams: Array, fit_intercept: bool) -> Solved:
     many = accelerator.is_used() and len(xx) <= BATCHED
     at = coef if many else sequential_vmap(coef)
 
-    def middle(i: Array) -> tuple[float, Array]:
-        return 1.0, at(lams[i])
-
     least = jnp.min(lams)
     factor = jnp.linalg.cholesky(xx + least * one)
     there = jnp.all(jnp.isfinite(factor))
-    # Power steps tell it to a small factor.
-    worst = jnp.where(there, 2 * condition_of(factor), jnp.inf)
-    return Solved(FoldFit(centre, None, middle), worst, there)
+    worst = jnp.where(there, condition_of(factor), jnp.inf)
+    return Solved(FoldFit(centre, None, lambda i: at(lams[i])), worst, there)

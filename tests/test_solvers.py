@@ -18,7 +18,7 @@ from helpers import (
 )
 from sklearn.linear_model import Ridge
 
-from jaxridge import Params, solve
+from jaxridge import Params, path, solve
 
 LAMS = (0.02, 0.7, 1e3)
 IN_FLOAT32 = set(SHAPES) - {"square", "one column", "one target as a matrix"}
@@ -348,3 +348,21 @@ def test_rows_that_leave_the_range_once_centred_are_refused():
     with pytest.raises(ValueError, match="leave the range of their dtype"):
         solve(X, y, 1.0)
     assert np.isfinite(solve(X / 1e308, y * 1e300, 1.0).coef).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_digits_are_kept_as_those_of_a_path_are(dtype):
+    # The condition number of XᵀX is 5e6: a factor would lose what singular values keep.
+    rng = np.random.default_rng(0)
+    U = np.linalg.qr(rng.normal(size=(60, 8)))[0]
+    V = np.linalg.qr(rng.normal(size=(8, 8)))[0]
+    X = (U * np.geomspace(5e6**0.5, 1, 8)) @ V.T
+    y = X @ rng.normal(size=8) + rng.normal(size=60)
+    X, y = X.astype(dtype), y.astype(dtype)
+    expected = np.linalg.lstsq(X.astype(float), y.astype(float), rcond=None)[0]
+    for found in (
+        solve(X, y, 0.0, fit_intercept=False).coef,
+        path(X, y, [0.0], fit_intercept=False).params.coef[0],
+    ):
+        error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+        assert error < {np.float64: 1e-11, np.float32: 1e-6}[dtype]
