@@ -43,17 +43,21 @@ class Scored(NamedTuple):
 
 
 class FoldFit(NamedTuple):
-    """Coefficients of one fold at every penalty: V, and g and a at penalty number i."""
+    """Coefficients of one fold at every penalty: V, and a and g at penalty number i.
+
+    Without V or g those are 1, and a is θ(λ) already.
+    """
 
     centre: Centre
     axes: Float[Array, "n r"] | None
-    middle: Callable[[Array], tuple[Float[Array, " r"] | float, Float[Array, "r t"]]]
+    along: Callable[[Array], Float[Array, "r t"]]
+    gain: Callable[[Array], Float[Array, " r"]] | None = None
     few: Few | None = None
 
     def coef(self, i: Array) -> Float[Array, "n t"]:
         """Return θ(λ)."""
-        gain, along = self.middle(i)
-        along = along if isinstance(gain, float) else gain[:, None] * along
+        along = self.along(i)
+        along = along if self.gain is None else self.gain(i)[:, None] * along
         return along if self.axes is None else matmul(self.axes, along)
 
 
@@ -76,12 +80,12 @@ def from_rows(
     def predicted(i: Array) -> Array:
         if not turned:
             return matmul(about, fit.coef(i))
-        gain, along = fit.middle(i)
-        if isinstance(gain, float):
+        along = fit.along(i)
+        if fit.gain is None:
             return matmul(about, along)
         if len(about) > t:
-            return matmul(about, gain[:, None] * along)
-        return matmul(about * gain, along)
+            return matmul(about, fit.gain(i)[:, None] * along)
+        return matmul(about * fit.gain(i), along)
 
     # About the centre, so that a large mean of the targets costs no digits.
     dy = held.Y - fit.centre.y
@@ -134,9 +138,9 @@ def from_sums(
         return error_of(gain[:, None] * along, image, *of_targets)
 
     each = jnp.arange(n_lams)
-    if fit.few is not None and fit.axes is None:
+    if fit.few is not None and fit.gain is not None and fit.axes is None:
         of_targets = fit.few.along, C, square
-        gains = jax.lax.map(lambda i: fit.middle(i)[0], each)
+        gains = jax.lax.map(fit.gain, each)
         errors = by_few(G, fit.few, judged, of_targets, tile(), (gains,))
     else:
         errors = jax.lax.map(one, each, batch_size=at_once(C.size))

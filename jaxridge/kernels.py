@@ -118,7 +118,8 @@ def scored(
         fit = FoldFit(
             Centre(jnp.zeros_like(values), middle),
             None,
-            lambda i: (gain(values, lams[i]), along),
+            lambda _: along,
+            lambda i: gain(values, lams[i]),
             few_of(values, along, nodes),
         )
         rest = Data(others, Y[some], jnp.where(there, weight[some], 0))

@@ -137,12 +137,12 @@ def scores_of_refits(
         train = data._replace(weight=weight)
         centre, spectrum = of_data(train, fit_intercept, system, view, rounding)
 
-        def middle(i: Array) -> tuple[Array, Array]:
-            return gain(spectrum.values, lams[i]), spectrum.along
+        def gain_at(i: Array) -> Array:
+            return gain(spectrum.values, lams[i])
 
         some = rows_of(data, rows, counts)
         some = some._replace(X=view(some.X))
-        fit = FoldFit(centre, spectrum.right, middle)
+        fit = FoldFit(centre, spectrum.right, lambda _: spectrum.along, gain_at)
         tile = at_once(some.Y.size)
         scores, left = from_rows(some, fit, len(lams), score, tile)
         worst = condition(spectrum, jnp.min(lams), weight, fit_intercept)
