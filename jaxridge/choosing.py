@@ -59,8 +59,11 @@ class Choosing(Linear):
         check_is_fitted(self)
         return plan(**self._sizes)
 
-    def _choose(self, rows: Rows, asked: Asked) -> Ready:
-        """Choose alpha by the scores asked for, fit rows at it, and return those."""
+    def _choose(self, rows: Rows, asked: Asked) -> tuple[Ready, Known | None]:
+        """Choose alpha by the scores asked for, and fit rows at it.
+
+        Return those, and what is known of them.
+        """
         standardize = checks.flag("standardize", self.standardize)
         store = checks.flag("store_cv_results", self.store_cv_results)
         ready = made_ready(rows, standardize)
@@ -100,7 +103,7 @@ class Choosing(Linear):
             "dtype": str(rows.X.dtype),
             "asked": "folds" if apart else "leave-one-out",
         }
-        return ready
+        return ready, once
 
 
 def _fit_of_scored(rows: Rows, lam: Any, once: Known | None) -> FitAlongAxes:

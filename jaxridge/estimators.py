@@ -19,7 +19,8 @@ class Ridge(Regressor):
 
     Minimises ``J = (Σ w (X @ coef + intercept − y)² + alpha · ‖coef‖²) / (2m)``, m =
     Σ w; the intercept is not penalised. Parameters and attributes are those of
-    scikit-learn's class of the name, and mean the same.
+    scikit-learn's class of the name, and mean the same, but for solvers, which are all
+    exact here, and `positive`, which is not to be had.
 
     Parameters
     ----------
@@ -291,7 +292,7 @@ class RidgeCV(Regressor, Choosing):
         per_target = checks.flag("alpha_per_target", self.alpha_per_target)
         asked = Asked(cv, groups, scoring, per_target and rows.y.shape[1:] > (1,))
         self._kept = self._columns = None
-        ready = self._choose(rows, asked)
+        ready, once = self._choose(rows, asked)
         if self.intervals:
-            self._keep_rows(ready, self.alpha_)
+            self._keep_rows(ready, self.alpha_, once)
         return self

@@ -93,6 +93,8 @@ def _refuse_masked(name: str, array: Any) -> None:
 
 def in_dtype_of(X: Any, name: str, array: np.ndarray) -> np.ndarray:
     """Return an array in the dtype of X, or refuse what it cannot hold."""
+    if array.dtype.kind in "iu":
+        checks.exact(name, array, X.dtype)
     with np.errstate(over="ignore"):
         try:
             found = array.astype(X.dtype, copy=False)

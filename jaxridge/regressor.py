@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
@@ -10,8 +11,9 @@ from sklearn.utils.validation import check_is_fitted
 from jaxridge import checks
 from jaxridge.alphas import in_these_names
 from jaxridge.columns import Columns
-from jaxridge.data import in_kind_of_input
-from jaxridge.fits import FitAlongAxes, fit_along_axes
+from jaxridge.data import on_device, promoting
+from jaxridge.factors import Known
+from jaxridge.fits import fit_along_axes
 from jaxridge.frames import dense, in_dtype_of, sample_weights, validated
 from jaxridge.intervals import (
     Kept,
@@ -46,11 +48,15 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
         y, weight = in_dtype_of(X, "y", y), sample_weights(sample_weight, X)
         return Rows(X, y, weight, self.fit_intercept)
 
-    def _keep_rows(self, ready: Ready, lam: Any) -> None:
-        """Keep what intervals need, in float64: leverages divide by little."""
+    def _keep_rows(self, ready: Ready, lam: Any, once: Known | None = None) -> None:
+        """Keep what intervals need, in float64: leverages divide by little.
+
+        `once` is what is known of the rows, if they have been factorised.
+        """
         rows = ready.rows
         X, y = (a.astype(float, copy=False) for a in (rows.X, rows.y))
-        self._kept = kept_for(rows._replace(X=X, y=y), lam)
+        once = once if rows.X.dtype == float else None
+        self._kept = kept_for(rows._replace(X=X, y=y), lam, once)
         self._columns = ready.columns
 
     def predict(
@@ -144,24 +150,21 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
         return self._kept
 
 
-def kept_for(rows: Rows, lam: Any) -> Kept:
+def kept_for(rows: Rows, lam: Any, once: Known | None = None) -> Kept:
     """Return what intervals need of rows, each target at its penalty.
 
     They are factorised once, for their fit and for what it says of rows left out.
     """
     Y = rows.y.reshape(len(rows.y), -1)
     each = np.broadcast_to(np.asarray(lam, Y.dtype), Y.shape[1:])
-    with in_these_names():
-        fit, errors = _fit_and_errors(rows, each)
+    with promoting(), jax.enable_x64(True), in_these_names():
+        of: Any = once or asked_once(rows, Asked("loo", None, "mse", per_target=True))
+        of = of._replace(data=on_device(of.data))
+        given = jnp.asarray(each), rows.fit_intercept
+        fit = fit_along_axes(of.data, *given, factors=of.factors)
+        found = fit, errors_left_out(of, *given)
+        fit, errors = jax.tree.map(lambda a: np.array(a)[()], found)
     return kept_of(rows.X, Y, rows.weight, fit, each, errors, rows.fit_intercept)
-
-
-@in_kind_of_input
-def _fit_and_errors(rows: Rows, lam: Any) -> tuple[FitAlongAxes, Any]:
-    once: Any = asked_once(rows, Asked("loo", None, "mse", per_target=True))
-    given = jnp.asarray(lam), rows.fit_intercept
-    fit = fit_along_axes(once.data, *given, factors=once.factors)
-    return fit, errors_left_out(once, *given)
 
 
 def _level(interval: Any) -> float:

@@ -37,7 +37,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import jaxridge
-from jaxridge import Ridge, RidgeClassifier, RidgeClassifierCV, RidgeCV
+from jaxridge import Ridge, RidgeClassifier, RidgeClassifierCV, RidgeCV, factors
 
 # Edges are told of; one test says so.
 pytestmark = pytest.mark.filterwarnings("ignore:the best alpha")
@@ -1203,3 +1203,26 @@ def test_an_edge_is_not_told_of_where_the_score_is_that_of_others():
 def test_probabilities_are_said_not_to_be_there():
     with pytest.raises(ValueError, match="scores probabilities, and there are none"):
         RidgeClassifierCV(ALPHAS, scoring="neg_log_loss", cv=3).fit(X, X[:, 0] > 0)
+
+
+def test_whole_targets_that_float32_cannot_hold_are_refused():
+    X = np.eye(30, dtype=np.float32)
+    with pytest.raises(ValueError, match="`y`.*float32"):
+        Ridge().fit(X, 20_000_001 + np.arange(30))
+
+
+def test_intervals_factorise_known_rows_no_second_time(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    made, factorise = [], factors._factorised
+
+    def noted(*given):
+        made.append(given)
+        return factorise(*given)
+
+    monkeypatch.setattr(factors, "_factorised", noted)
+    found = RidgeCV(intervals=True).fit(X, X[:, 0] + X[:, 1] ** 2)
+    assert len(made) == 1
+    alone = Ridge(found.alpha_, intervals=True).fit(X, X[:, 0] + X[:, 1] ** 2)
+    expected = alone.predict(X, interval=0.9)
+    for one, other in zip(found.predict(X, interval=0.9), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
