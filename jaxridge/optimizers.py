@@ -6,7 +6,7 @@ the line search that a parabola deserves, the exact one.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -79,7 +79,11 @@ def known_to_work(
 
     def update(updates: Any, state: Any, params: Any, **extra: Any) -> Any:
         def step() -> tuple[Any, Any]:
-            moved, memory = rule.update(updates, state, params, **extra)
+            found = rule.update(updates, state, params, **extra)
+            moved, memory = (
+                _as_narrow_as(new, old)
+                for new, old in zip(found, (params, state), strict=True)
+            )
             return moved, memory
 
         moved, memory = _attempted(step)
@@ -103,6 +107,19 @@ def _attempted(call: Callable[[], Any]) -> Any:
             "`optimizer` cannot step from the gradient and J alone, which is what a "
             f"descent gives it: pass another rule ({type(error).__name__}: {error})"
         ) from error
+
+
+def _as_narrow_as(new: Any, old: Any) -> Any:
+    """Return floats as narrow as those before: a rate of NumPy's widens the step."""
+
+    def narrowed(new: Any, old: Any) -> Any:
+        dtype = jnp.result_type(old)
+        floats = all(jnp.issubdtype(a, jnp.floating) for a in (new.dtype, dtype))
+        return new.astype(dtype) if floats and jnp.can_cast(dtype, new.dtype) else new
+
+    new = jax.tree.map(jnp.asarray, new)
+    of_new, of_old = map(cast(Any, jax.tree.structure), (new, old))
+    return jax.tree.map(narrowed, new, old) if of_new == of_old else new
 
 
 def _kinds(tree: Any) -> Any:

@@ -45,6 +45,19 @@ class Same:
         return hash(self.recipe)
 
 
+@dataclass(frozen=True, eq=False)
+class Itself:
+    """A value that equals no other one, kept so that none takes its place in memory."""
+
+    value: Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Itself) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
 def _contents(cell: CellType) -> Any:
     try:
         return cell.cell_contents
@@ -73,8 +86,8 @@ def _identity(value: Any) -> Hashable:
         isinstance(value, kinds) for kinds, _ in PARTS
     )
     if known:  # by its parts, unless it holds more beside them
-        return id(value) if getattr(value, "__dict__", None) else None
-    return None if _is_plain(value) else id(value)
+        return Itself(value) if getattr(value, "__dict__", None) else None
+    return None if _is_plain(value) else Itself(value)
 
 
 def _is_plain(value: Any) -> bool:

@@ -474,3 +474,24 @@ def test_a_list_that_holds_more_than_its_items_is_the_same_as_itself_alone():
 
     one = made(0.1)
     assert Same(one) == Same(one) and Same(one) != Same(made(0.2))
+
+
+def test_what_another_has_taken_the_place_of_in_memory_is_not_the_same():
+    # A bound method counts by identity, and the next one may lie where it lay.
+    def built():
+        rate = {0: 1.0}.get
+        return optax.GradientTransformation(
+            lambda params: (), lambda updates, state, params=None: (rate(0), state)
+        )
+
+    first = Same(built())
+    assert all(Same(built()) != first for _ in range(20))
+
+
+def test_a_rate_of_numpy_s_widens_no_step():
+    # Where NumPy's rows are float32 JAX has 64 bits, and such a rate is float64.
+    rows = X.astype(np.float32), y.astype(np.float32)
+    found = descend(*rows, 1.0, optimizer=optax.sgd(np.float64(0.1)), max_steps=5)
+    expected = descend(*rows, 1.0, optimizer=optax.sgd(0.1), max_steps=5)
+    assert found.params.coef.dtype == np.float32
+    np.testing.assert_allclose(found.history, expected.history, rtol=1e-6)
