@@ -83,7 +83,8 @@ def save(model: Any, path: str | Path) -> None:
     Notes
     -----
     Parameters that JSON cannot say, such as a splitter or a scoring function, are kept
-    as text only: the loaded model predicts the same, and has their defaults.
+    as text only: the loaded model predicts the same, and has their defaults. Attributes
+    that a fit does not set, and requests for metadata, are not kept.
 
     Examples
     --------
@@ -102,7 +103,10 @@ def save(model: Any, path: str | Path) -> None:
     arrays: dict[str, np.ndarray] = {}
     said: dict[str, Any] = {}
     told: dict[str, str] = {}
+    known = {*parameters, *_fitted_attributes(type(model))}
     for attribute, value in vars(model).items():
+        if attribute not in known:
+            continue
         if attribute in parameters and not _can_be_said(value):
             told[attribute] = repr(value)
         else:

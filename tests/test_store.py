@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import KFold
 
@@ -185,3 +186,14 @@ def test_only_fitted_estimators_are_saved(tmp_path):
     with pytest.raises(TypeError, match="`model` must be one of Ridge, RidgeCV"):
         save({"coef": 1}, tmp_path / "model")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_fit_does_not_set_is_not_kept(tmp_path):
+    model = Ridge().fit(np.eye(3), np.arange(3.0))
+    model.note = "mine"
+    with config_context(enable_metadata_routing=True):
+        model.set_fit_request(sample_weight=True)
+    save(model, tmp_path / "model")
+    found = load(tmp_path / "model")
+    np.testing.assert_array_equal(found.coef_, model.coef_)
+    assert not hasattr(found, "note")
