@@ -60,7 +60,9 @@ class Scores(NamedTuple):
             headers = ["lam", "score, mean of targets", "standard error, mean"]
         else:
             headers = ["lam", "score", "standard error"]
-        return excerpt((self.lams, mean, error), headers)
+        # Of all rows together no error is known.
+        known = 3 if len(self.per_fold) else 2
+        return excerpt((self.lams, mean, error)[:known], headers[:known])
 
 
 class Evidence(NamedTuple):
@@ -187,7 +189,7 @@ def choose(
             f"`scores` hold {np.size(scores.lams)} penalties and means of shape "
             f"{np.shape(scores.mean)}: the first axis is that of the penalties"
         )
-    if rule == "1se" and not _has_standard_errors(scores):
+    if rule == "1se" and not has_standard_errors(scores):
         raise ValueError(
             '`rule` "1se" needs a standard error, and these scores have none: use '
             '"min", or score by leave-one-out or with at least 2 folds'
@@ -200,7 +202,7 @@ def choose(
     return _chosen(scores._replace(route=Route()), rule=rule, shared=shared)
 
 
-def _has_standard_errors(scores: Scores | Evidence) -> bool:
+def has_standard_errors(scores: Scores | Evidence) -> bool:
     """Whether there are folds that differ, or rows that were left out."""
     folds, error = np.shape(scores.per_fold)[0], scores.standard_error
     unknown = folds == 1 and not checks.is_traced(error) and np.isnan(error).any()

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from jaxridge import checks
-from jaxridge.choice import Scores, choose
+from jaxridge.choice import Scores, choose, has_standard_errors
 from jaxridge.excerpt import places
 from jaxridge.objective import ParamsPath
 from jaxridge.trajectory import Descent
@@ -26,6 +26,7 @@ from jaxridge.trajectory import Descent
 NAME = 32  # characters of a name
 STYLES = ("-", "--", "-.", ":")
 NAMED_CURVES = 8
+GREY_CURVES = 500  # of more coefficients so many, evenly by their size
 WIDE_RANGE = 30  # beyond which scores are drawn on a logarithmic axis
 
 
@@ -184,12 +185,16 @@ def plot_coefficients(
     at = _draw_log_axis(ax, lams)[order]
     largest = np.argsort(-np.abs(coef[order[0]]), kind="stable")
     named = largest[:NAMED_CURVES] if names is not None else largest[:0]
+    labels = [] if names is None else names
     for j, look in zip(named, _looks(len(named)), strict=True):
-        ax.plot(at, coef[order, j], label=plain(names[j]) if names else None, **look)
-    others = coef[np.ix_(order, largest[len(named) :])]
-    greys = ax.plot(at, others, color="0.75", linewidth=0.8, zorder=1)
+        ax.plot(at, coef[order, j], label=plain(labels[j]), **look)
+    others = largest[len(named) :]
+    some = others[places(len(others), GREY_CURVES)] if len(others) else others
+    look = {"color": "0.75", "linewidth": 0.8, "zorder": 1}
+    greys = ax.plot(at, coef[np.ix_(order, some)], **look)
     if greys and named.size:
-        greys[0].set_label(f"{len(greys)} other{'s' if len(greys) > 1 else ''}")
+        drawn = f", {len(some)} drawn" if len(some) < len(others) else ""
+        greys[0].set_label(f"{len(others)} other{'s' * (len(others) > 1)}{drawn}")
     ax.axhline(0, color="0.5", linewidth=0.6)
     if chosen is not None:
         _mark(ax, at[np.flatnonzero(lams[order] == chosen)[0]], "chosen λ", "-")
@@ -237,14 +242,14 @@ def plot_validation(scores: Scores, ax: Axes | None = None) -> Axes:
     order = np.argsort(lams, kind="stable")
     at = _draw_log_axis(ax, lams)
     mean, error = mean[order], error[order]
-    k = len(scores.per_fold)
-    if k:
+    k, error_known = len(scores.per_fold), has_standard_errors(scores)
+    if error_known:
         band: Any = {"color": "0.85", "label": "± 1 standard error"}
         ax.fill_between(at[order], mean - error, mean + error, **band)
     label = "mean over folds" if k > 1 else "mean over rows" if k else "score"
     ax.plot(at[order], mean, color="black", marker=".", label=label)
     best = int(choose(scores).index)
-    simplest = int(choose(scores, "1se").index) if k else None
+    simplest = int(choose(scores, "1se").index) if error_known else None
     _mark(ax, at[best], "best and 1-SE λ" if simplest == best else "best λ", "-")
     if simplest not in (None, best):
         _mark(ax, at[simplest], "1-SE λ", ":")

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxridge.certificate import Certificate, of_rows, some_fits
-from jaxridge.choice import Choice, Scores, choose
+from jaxridge.choice import Choice, Scores, choose, has_standard_errors
 from jaxridge.columns import (
     Columns,
     Learner,
@@ -96,7 +96,7 @@ class Study(NamedTuple):
     @property
     def simplest(self) -> int | None:
         """The place of the 1-SE penalty, if the scores have a standard error."""
-        if not len(self.scores.per_fold):
+        if not has_standard_errors(self.scores):
             return None
         return int(choose(self.scores, "1se").index)
 

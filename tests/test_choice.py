@@ -258,3 +258,10 @@ def test_a_choice_for_each_target_picks_the_fit_of_each(kind):
             fits.at(wrong)
     with pytest.raises(ValueError, match="`index` must be one place"):
         jaxridge.path(X, Y[:, 0], lams).params.at([0])
+
+
+def test_scores_of_all_rows_show_no_error():
+    X = np.random.default_rng(0).normal(size=(30, 3))
+    for score in (jaxridge.gcv, jaxridge.evidence):
+        assert "error" not in str(score(X, X[:, 0] + X[:, 1] ** 2, [0.1, 1.0]))
+    assert "error" in str(jaxridge.leave_one_out(X, X[:, 0] + X[:, 1] ** 2, [0.1, 1.0]))

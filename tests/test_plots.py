@@ -120,3 +120,25 @@ def test_figure_is_saved_without_a_window(tmp_path, scores):
         plots.plot_validation(scores, ax)
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
     assert not plt.get_fignums()
+
+
+def test_names_may_be_an_array_and_one_fold_has_no_band():
+    X = np.random.default_rng(0).normal(size=(30, 3))
+    y, lams = X[:, 0] + X[:, 1] ** 2, np.array([0.1, 1.0, 10.0])
+    params = jaxridge.path(X, y, lams).params
+    names = np.array(["one", "two", "three"], object)
+    axes = plots.plot_coefficients(lams, params, names=names)
+    assert {line.get_label() for line in axes.lines} >= set(names)
+    once = [(np.arange(20), np.arange(20, 30))]
+    axes = plots.plot_validation(jaxridge.cross_validate(X, y, lams, once))
+    assert not axes.collections
+    plt.close("all")
+
+
+def test_of_very_many_coefficients_some_are_drawn(ax):
+    coef = np.random.default_rng(0).normal(size=(4, 3000))
+    params = jaxridge.ParamsPath(coef, np.zeros(4))
+    names = [f"x{j}" for j in range(3000)]
+    plots.plot_coefficients(LAMS, params, ax, names=names)
+    assert "2992 others, 500 drawn" in labels(ax)
+    assert len(ax.lines) < 520
