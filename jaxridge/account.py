@@ -274,7 +274,7 @@ def at_edge(request: Request, found: Study) -> str:
 def verdicts(encoding: Encoding, found: Study) -> Iterator[str]:
     """Say what the scores tell beyond the best penalty: how much it matters, if at all.
 
-    `NEARLY` no error at all is more than columns that are known beforehand can do.
+    Less than `NEARLY` of the mean's error suggests columns that leak the target.
     """
     scores = found.scores
     if bool(scores.greater_is_better) or found.mean_only == 0:  # nothing to be told of

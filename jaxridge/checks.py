@@ -21,9 +21,13 @@ from jaxridge import accelerator
 def warn(message: str | Warning) -> None:
     """Warn at the line that called the package, however deep below this is."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith("jaxridge"):
+    while frame.f_back and _is_ours(frame.f_globals.get("__name__", "")):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, stacklevel=level + 1)
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == __name__.partition(".")[0]
 
 
 def is_traced(array: Any) -> bool:
@@ -177,7 +181,7 @@ def _sum_of_squares(array: Any) -> float:
     """Return the sum of the squares of the elements, found where they are."""
     if accelerator.holds(array):
         return float(_squares_summed(array))
-    values = np.asarray(array).ravel()
+    values = np.asarray(array).ravel(order="K")  # a copy of none, column by column too
     return float(np.vdot(values, values))
 
 

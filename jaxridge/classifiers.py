@@ -114,7 +114,8 @@ class RidgeClassifier(_Classifier):
 
     Minimises ``J = (Σ w (X @ coef + intercept − y)² + alpha · ‖coef‖²) / (2m)``, m =
     Σ w, summed over classes. Parameters and attributes are those of scikit-learn's
-    class of the name, and mean the same.
+    class of the name, and mean the same, but for solvers, which are all exact here, and
+    `positive`, which is not to be had.
 
     Parameters
     ----------

@@ -37,8 +37,8 @@ STEPS_FROM_ANCHORS = {"float32": 16, "float64": 24}
 # Steps from nothing: more of them are a sign that columns are alike, and something is
 # factorised after all.
 STEPS_UNAIDED = {"float32": 32, "float64": 64}
-# How many penalties stand for all, of five decades, with s² over one or two. They do
-# where that saves so many FLOP; to compile for another number of them takes longer.
+# How many nodes are expected, for penalties over five decades and s² over one or two.
+# There are none where they save fewer FLOP: to compile for them takes longer.
 NODES = {"float32": 12, "float64": 22}
 WORTH = 1e10
 ROOM = 4  # tiles of numbers, of nodes and of what is made of them

@@ -127,8 +127,8 @@ def grid_of(
         spectrum = (factors or partial(by_products, *given))()[1]
         zero: Any = np.zeros((), data.X.dtype)
         worst = condition(spectrum, zero, data.weight, fit_intercept)
-        rounding = float(jnp.finfo(data.X.dtype).eps) * max(data.X.shape)
-        kept = float(worst) * rounding < TENTH
+        noise = float(jnp.finfo(data.X.dtype).eps) * max(data.X.shape)
+        kept = float(worst) * noise < TENTH
         return _between(spectrum.values, count) if kept else None
 
     def wide(data: Data, _: Any) -> Any:

@@ -31,7 +31,7 @@ SLACK = 1e-5
 def hanging(rows: Known, slacks: Any, fit_intercept: bool) -> np.ndarray:
     """Return which rows the fit hangs on alone, as far as the data are known.
 
-    Where only the penalties are being traced, those are meant that do at λ = 0.
+    Where only the penalties are traced, rows are judged at λ = 0.
     """
     if checks.any_traced(rows.data):
         return np.zeros(len(rows.data.weight), bool)

@@ -187,7 +187,7 @@ def _with_sums(
 ) -> Iterator[tuple[Data, Moments]]:
     """Yield the data, a tile of targets at a time, and the moments of its folds.
 
-    Those of a tile are in place of those before, as they are as large as k matrices.
+    Those of one tile are held at a time, as they are as large as k matrices.
     """
     fast = asked.plan.precision == FAST
     for part in _parts(data, asked.plan):

@@ -66,13 +66,15 @@ def fit_in_memory(request: Request) -> Generator[str, None, Fitted]:
     if held is not None:
         errors = errors_on(found, held, kept, request.interval)
     told = None
+    if kept is not None and request.interval is not None:
+        more = list(_about_intervals(request, request.interval, kept))
+        yield from more
+        said += more
     if kept is not None and request.report:
         unknown = unseen_rows(rows, held, found, task, kept)
         given = request, trial, encoding, rows, found, said, unknown, kept
         told = partial(page, Story(*given))
-    if kept is not None and request.interval is not None:
-        yield from _about_intervals(request, request.interval, kept)
-    else:
+    if request.interval is None:
         kept = None  # which was for the report alone
     n_rows = len(rows.Y)
     return Fitted(

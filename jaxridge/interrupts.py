@@ -1,9 +1,11 @@
 """A run that Ctrl-C ends, wherever it meets it."""
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -23,11 +25,23 @@ def interruptible() -> Iterator[Callable[[], None]]:
         if pressed:
             raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or before in (None, signal.SIG_IGN)  # of a run in the background, say
+    ):
         yield stop_if_pressed  # only the main thread hears of signals
         return
-    before = signal.signal(signal.SIGINT, interrupt)
+    said, sys.unraisablehook = sys.unraisablehook, _all_but_interrupts
+    signal.signal(signal.SIGINT, interrupt)
     try:
         yield stop_if_pressed
     finally:
         signal.signal(signal.SIGINT, before)
+        sys.unraisablehook = said
+
+
+def _all_but_interrupts(what: Any) -> None:
+    """Print what Python drops, unless it is that Ctrl-C."""
+    if not isinstance(what.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(what)

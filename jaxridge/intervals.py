@@ -84,8 +84,8 @@ def jackknife_plus(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends of intervals about predictions (q, t) of rows X.
 
-    They are infinite where `level` asks for more than m rows can tell. O(q m (r + t))
-    time.
+    They are infinite where `level` asks for more than m rows can tell. O(q m (r d + t))
+    time, d the number of different penalties.
     """
     m, alpha = len(kept.weight), 1 - level
     # Guarded against (1 − 0.9) · 10 being below 1.

@@ -88,7 +88,8 @@ def solved(
         _stepped, lambda V, lam: A.times(A.transposed(V)) + lam * V, of_rows
     )
     coef, left = np.zeros((n, c)), np.full(c, np.inf)
-    least = slice(at := int(lams.argmin()), at + 1)
+    at = int(lams.argmin())
+    least = slice(at, at + 1)
     if n > m and by_rows(B[:, least], lams[least], TRIED)[1] < HOPEFUL:
         dual, _ = by_rows(B, lams, FEW_STEPS)
         coef = A.transposed(dual)

@@ -123,7 +123,7 @@ def rows_left_out(
         U = matmul(root * (X - centre.x), spectrum.right * inverse)
     U = jnp.where(spectrum.values > 0, U, 0)
     along = inverse[:, None] * spectrum.along
-    # Of a large mean that rounding, in every residual, would be divided by 1 − h.
+    # What rounding left of the mean goes first, or it would be divided by 1 − h.
     rest = root * (Y - centre.y - whole.middle) - matmul(U, along)
     share = weight / whole.weight if fit_intercept else jnp.zeros_like(weight)
     fixed = 1 - jnp.sum(U**2, axis=1) - share

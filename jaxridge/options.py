@@ -278,8 +278,8 @@ def fit_options(command: Callable[..., None]) -> Callable[..., None]:
                 type=click.IntRange(min=0, max=2**32 - 1),
                 default=0,
                 show_default=True,
-                help="Decides the folds and the test rows; of rows in memory not which "
-                "groups of --group share a fold.",
+                help="Decides the folds and the test rows. With --group, folds depend "
+                "on it only for a file that is read in pieces.",
             ),
             option(
                 "--out",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -128,12 +128,12 @@ def _read(model: Path, interval: float | None) -> Saved:
         given = tuple(_column(**one) for one in result["columns"])
         targets = tuple(one["name"] for one in result["targets"])
         encoding = Encoding(targets, given, missing=result["missing"])
-        fill = np.array(result["fill"], float)
-        coef = np.array([one["coef"] for one in result["targets"]], float).T
-        intercept = np.array([one["intercept"] for one in result["targets"]], float)
+        fill = _numbers(result["fill"])
+        coef = _numbers([one["coef"] for one in result["targets"]]).T
+        intercept = _numbers([one["intercept"] for one in result["targets"]])
         params, n, t = Params(coef, intercept), len(encoding.features), len(targets)
         fits = coef.shape == (n, t) and fill.shape == (n,) and intercept.shape == (t,)
-        fits = fits and t > 0 and len(set(encoding.features)) == n
+        fits = fits and len(set(targets)) == t > 0 and len(set(encoding.features)) == n
         fits = fits and all(isinstance(name, str) for name in targets)
         fits = fits and encoding.missing in ("error", "drop", "mean")
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -147,7 +147,17 @@ def _read(model: Path, interval: float | None) -> Saved:
 def _column(name: str, levels: list[str] | None) -> Column:
     if not all(isinstance(word, str) for word in (name, *(levels or ()))):
         raise TypeError("names and levels are text")
+    if not (levels is None or isinstance(levels, list)):
+        raise TypeError("levels are a list")
     return Column(name, None if levels is None else tuple(levels))
+
+
+def _numbers(listed: Any) -> np.ndarray:
+    """Return a list, or lists, of finite numbers as an array."""
+    found = np.array(listed)
+    if found.dtype.kind not in "if" or not np.isfinite(found).all():
+        raise ValueError("numbers are finite")
+    return found.astype(float)
 
 
 def _filled(X: np.ndarray, holes: np.ndarray, saved: Saved) -> np.ndarray:

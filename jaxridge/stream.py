@@ -1,8 +1,8 @@
 """A fit of a Parquet file that is larger than memory, from sums over its rows.
 
-Text columns are read once for their levels; then all rows once, for the moments of
-every fold; and once more if some of them are to be tested on. What needs rows to be
-there (leave-one-out, intervals, descents, the report) is refused.
+Columns are read for what they hold, those of text for their levels; then all rows once,
+for the moments of every fold; and once more if some of them are to be tested on. What
+needs rows to be there (leave-one-out, intervals, descents, the report) is refused.
 """
 
 import hashlib
@@ -356,7 +356,7 @@ def _test_errors(
         X, dy = np.where(np.isnan(X), found.columns.fill, X), Y - centre
         e = X @ coef + intercept - Y  # by NumPy: XLA would compile each length
         sums += np.stack([weight @ e**2, weight @ dy**2, weight @ dy])
-        count, total = count + len(Y), total + weight.sum()
+        count, total = count + int((weight > 0).sum()), total + weight.sum()
     if not total > 0:
         raise ValueError(
             f"--test {request.test} gives no row that counts to test on: ask for more"

@@ -83,6 +83,8 @@ def _reason(error: Exception) -> str:
     reason = " ".join(str(error).split())
     if "invalid UTF8" in reason:
         return "is not UTF-8: save it as UTF-8"
+    if "Empty CSV file" in reason:
+        return "has no rows"
     return f"cannot be read as a table: {reason}"
 
 

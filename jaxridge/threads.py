@@ -16,8 +16,8 @@ from typing import Any
 import scipy.linalg  # noqa: F401 (loads the BLAS that XLA calls)
 from threadpoolctl import ThreadpoolController
 
-LITTLE = 4e9  # FLOP of a turn, by the number of threads
-NARROW = 1000  # rows or columns, whichever is less, likewise
+LITTLE = 4e9  # FLOP of a turn times threads, below which one thread is faster
+NARROW = 1000  # rows or columns, whichever is less, times threads, likewise
 LEAST = 1e4  # numbers, below which BLAS itself takes one thread
 
 _lock = threading.Lock()

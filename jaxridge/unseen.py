@@ -63,7 +63,7 @@ def errors_on(
     spread = np.average((held.Y - mean) ** 2, axis=0, weights=weight)
     spread *= np.ptp(held.Y[weight > 0], axis=0) > 0  # the mean of 0.1 is not 0.1
     errors = [
-        {"rows": len(X), "mse": float(of)}
+        {"rows": int((weight > 0).sum()), "mse": float(of)}
         | ({"r2": float(1 - of / around)} if around > 0 else {})
         for of, around in zip(mse, spread, strict=True)
     ]

@@ -352,6 +352,10 @@ def test_damaged_models_are_refused(run):
         {"targets": [only(result) | {"coef": [1.0]}]},
         {"targets": [only(result) | {"intercept": "x"}]},
         {"targets": [only(result) | {"name": 3}]},
+        {"targets": [only(result)] * 2},
+        {"targets": [only(result) | {"coef": ["1.5", True]}]},
+        {"targets": [only(result) | {"intercept": float("nan")}]},
+        {"columns": [{"name": "a", "levels": "xy"}, *result["columns"][1:]]},
         {"targets": []},
     ):
         Path("bad.json").write_text(json.dumps(result | change))
@@ -955,3 +959,12 @@ def test_an_index_that_pandas_wrote_is_left_out(run):
     pa.parquet.write_table(table, "data.parquet")
     out = run("fit", "data.parquet", "--target", "y")[1]
     assert "left out the index '__index_level_0__'" in out
+
+
+def test_a_run_that_ignores_ctrl_c_goes_on_doing_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interruptible():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
+import jaxridge
 from jaxridge.scoring import SCORINGS, predictions, scoring_of
 
 RNG = np.random.default_rng(2)
@@ -129,3 +130,20 @@ def test_a_function_is_called_later_and_is_better_when_greater():
 def test_what_is_no_scoring_is_refused(scoring, error, message):
     with pytest.raises(error, match=re.escape(message)):
         scoring_of(scoring)
+
+
+def test_a_function_is_shown_numpy_s_arrays_and_may_write_to_them():
+    X = np.random.default_rng(0).normal(size=(30, 3))
+    y = X[:, 0] + X[:, 1] ** 2
+    before = y.copy()
+
+    def positive(y, prediction):
+        prediction[prediction < 0] = 0
+        return -np.mean((y - prediction) ** 2)
+
+    found = jaxridge.cross_validate(X, y, [0.1, 1.0], 3, scoring=positive)
+    shown = jaxridge.cross_validate(
+        X, y, [0.1, 1.0], 3, scoring=lambda y, p: -np.mean((y - p.clip(0)) ** 2)
+    )
+    np.testing.assert_array_equal(found.mean, shown.mean)
+    np.testing.assert_array_equal(y, before)

@@ -57,6 +57,7 @@ def test_line_breaks_inside_quotes_are_part_of_the_value(tmp_path):
 
 BAD_FILES = {
     "empty": (b"", "is empty"),
+    "names, and no line": (b"a,b,y", "has no rows"),
     "a blank line": (b"\n1,2\n", "starts with an empty line"),
     "no rows": (b"a,b\n", "no rows"),
     "a row cut short": (b"a,b,c\n1,2,3\n4,5", "cannot be read as a table.*columns"),
