@@ -21,7 +21,9 @@ def by_automatic_axes(function: Callable[..., R], *args: Any, **how: Any) -> R:
     leaves, tree = jax.tree.flatten((args, how), lambda a: isinstance(a, Iterator))
     places = [i for i, leaf in enumerate(leaves) if _is_explicit(leaf)]
     around = _has_explicit_axes(jax.sharding.get_abstract_mesh())
-    if not places and not around:
+    # A compiled function cannot set another mesh, nor JAX 0.8 tell which one is set.
+    fixed = checks.any_traced(leaves) or not hasattr(jax.sharding, "get_mesh")
+    if not places and (fixed or not around):
         return function(*args, **how)
 
     def call(*arrays: Any) -> R:

@@ -54,6 +54,8 @@ def on_explicit_axes():
         alike("path, the mesh set", found, expected["path"])
         solved = jax.jit(lambda X, Y: jaxridge.solve(X, Y, 1.0).coef)(*given[:2])
         alike("solve, compiled", solved, jaxridge.solve(X, Y, 1.0).coef)
+        by_lam = jax.jit(lambda lam: jaxridge.solve(X, Y, lam).coef)(1.0)
+        alike("rows of NumPy's, compiled", by_lam, solved)
         assert (given[0] @ found.coef[0]).shape == (M, 2)  # on the mesh of the rows
 
 
