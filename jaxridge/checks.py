@@ -289,6 +289,10 @@ def single_penalty(lam: Any, many: str) -> None:
 
 def grid(lams: Any) -> None:
     """Refuse a grid that is not a list of at least one penalty."""
+    if isinstance(lams, str):
+        raise ValueError(
+            f"`lams` must be a list of penalties, got {lams!r}: `lambda_grid` makes one"
+        )
     shape = np.shape(as_array("lams", lams))
     if len(shape) != 1:
         raise ValueError(

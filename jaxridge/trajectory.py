@@ -289,19 +289,23 @@ def _finish(
         norm <= start.tol,
         norm,
     )
+    vanished = (first <= 0) & (norm > 0)  # J, below the range of its dtype
+    diverged = state.blew_up | vanished | _went_up(first, last, rows, rule)
+    return Outcome(without_derivative(fit, OF_DESCENT), diverged)
+
+
+def _went_up(first: Array, last: Array, rows: Landscape, rule: Rule) -> Array:
+    """Whether J at the end is above that at the start, for no good reason."""
+    weight, Y = rows.data.weight[:, None], rows.data.Y
+    m = jnp.sum(weight)
     # Rounding in J is no ascent, nor is the noise of batches about its minimum.
     eps = 100 * jnp.finfo(first.dtype).eps
     slack = BATCH_NOISE if rule.batch_size else eps
-    vanished = (first <= 0) & (norm > 0)
-    # Of a fit through every row, J is rounding of the targets from the start.
-    data = rows.data
-    square = jnp.sum(data.weight[:, None] * (eps * data.Y) ** 2)
-    m = jnp.sum(data.weight)
     # Nor is a step or two from a good start, which a rule such as Adam makes long.
-    none = (jnp.sum(data.weight[:, None] * data.Y**2) + rows.rest) / (2 * m)
-    went_up = ~(last <= (1 + slack) * jnp.maximum(first, none) + square / m)
-    fit = without_derivative(fit, OF_DESCENT)
-    return Outcome(fit, state.blew_up | went_up | vanished)
+    at_zero = (jnp.sum(weight * Y**2) + rows.rest) / (2 * m)
+    # Of a fit through every row, J is rounding of the targets from the start.
+    rounding = jnp.sum(weight * (eps * Y) ** 2) / m
+    return ~(last <= (1 + slack) * jnp.maximum(first, at_zero) + rounding)
 
 
 def _optimizer(

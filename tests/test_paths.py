@@ -204,6 +204,7 @@ def test_results_that_are_traced_are_printed_as_such():
     ("options", "error", "message"),
     [
         ({"lams": 1.0}, ValueError, "`lams` must be a list of penalties"),
+        ({"lams": "auto"}, ValueError, "got 'auto': `lambda_grid` makes one"),
         ({"lams": []}, ValueError, "`lams` is empty"),
         ({"lams": [-1.0]}, ValueError, "`lams` must be at least 0"),
         ({"y": TALL.y[:-1]}, ValueError, "same number of rows"),
