@@ -129,9 +129,9 @@ def path(
     Notes
     -----
     With k = min(m, n): O(m n k + k³) time once, O(n k t) for each penalty or, with many
-    of both them and targets, each of the few that stand for all (see `nodes`); O(m n +
-    L n t) memory. Where products of the data would lose digits, float32 is computed in
-    float64, and float64 by singular values.
+    of both them and targets, each of the few that stand for all (see `nodes`); O(k n +
+    L n t) memory beside the rows. Where products of the data would lose digits, float32
+    is computed in float64, and float64 by singular values.
 
     References
     ----------
