@@ -140,7 +140,9 @@ def certify(
     if not isinstance(params, Params | ParamsPath):
         raise TypeError(f"`params` must be Params, got {type(params).__name__}")
     data = as_data_to_square(X, y, weight)
-    fits = ParamsPath(*as_floats(coef=params.coef, intercept=params.intercept))
+    (coef,) = as_floats(coef=params.coef)
+    (intercept,) = as_floats(intercept=params.intercept)
+    fits = ParamsPath(coef, intercept)
     # Of the wider dtype, as a narrower one would certify another fit.
     dtype = np.result_type(data.X.dtype, fits.coef.dtype)
     data, fits = jax.tree.map(lambda a: a.astype(dtype, copy=False), (data, fits))

@@ -60,8 +60,7 @@ class Scores(NamedTuple):
             headers = ["lam", "score, mean of targets", "standard error, mean"]
         else:
             headers = ["lam", "score", "standard error"]
-        # Of all rows together no error is known.
-        known = 3 if len(self.per_fold) else 2
+        known = 3 if has_standard_errors(self) else 2
         return excerpt((self.lams, mean, error)[:known], headers[:known])
 
 

@@ -39,7 +39,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # Arguments that are not data: they do not decide between NumPy and JAX.
-NOT_DATA = ("key", "folds", "groups", "optimizer")
+NOT_DATA = ("key", "folds", "groups", "optimizer", "once")
 
 
 class Data(NamedTuple):
@@ -73,7 +73,7 @@ def in_kind_of_input(function: Callable[P, R]) -> Callable[P, R]:
                     return jax.tree.map(_as_jax, found)
                 # Computed now, also where a traced function knows these numbers.
                 with jax.enable_x64(True), jax.core.eval_context():
-                    found = by_automatic_axes(function, *args, **kwargs)
+                    found = by_automatic_axes(function, *args, **_shown_numpy(kwargs))
                     # A copy, as views of JAX arrays are read-only; [()] makes scalars.
                     return jax.tree.map(lambda a: np.array(a)[()], found)
         except jax.errors.JaxRuntimeError as error:
@@ -95,6 +95,21 @@ def promoting() -> Iterator[None]:
     """
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         yield
+
+
+def _shown_numpy(kwargs: dict[str, Any]) -> Any:
+    """Return arguments by name, a scoring function of which is shown NumPy's arrays.
+
+    They are its own: it may write to them.
+    """
+    scoring = kwargs.get("scoring")
+    if not callable(scoring):
+        return kwargs
+
+    def shown(*arrays: Any) -> Any:
+        return scoring(*map(np.array, arrays))
+
+    return kwargs | {"scoring": shown}
 
 
 def jax_is_in(tree: Any) -> bool:

@@ -93,8 +93,6 @@ def _refuse_masked(name: str, array: Any) -> None:
 
 def in_dtype_of(X: Any, name: str, array: np.ndarray) -> np.ndarray:
     """Return an array in the dtype of X, or refuse what it cannot hold."""
-    if array.dtype.kind in "iu":
-        checks.exact(name, array, X.dtype)
     with np.errstate(over="ignore"):
         try:
             found = array.astype(X.dtype, copy=False)
@@ -103,6 +101,8 @@ def in_dtype_of(X: Any, name: str, array: np.ndarray) -> np.ndarray:
             raise ValueError(
                 f"`{name}` holds {str(text)!r}, which is no number"
             ) from None
+    if name == "y" and array.dtype.kind in "iu" and (found != array).any():
+        checks.exact(name, array, X.dtype)
     is_wide = array.dtype.kind == "f" and found.dtype != array.dtype
     if is_wide and np.isinf(found).any() > np.isinf(array).any():
         raise ValueError(

@@ -32,16 +32,17 @@ def interruptible() -> Iterator[Callable[[], None]]:
     ):
         yield stop_if_pressed  # only the main thread hears of signals
         return
-    said, sys.unraisablehook = sys.unraisablehook, _all_but_interrupts
+    told = sys.unraisablehook
+
+    def all_but_interrupts(what: Any) -> None:
+        """Tell of what Python drops, unless it is that Ctrl-C."""
+        if not isinstance(what.exc_value, KeyboardInterrupt):
+            told(what)
+
+    sys.unraisablehook = all_but_interrupts
     signal.signal(signal.SIGINT, interrupt)
     try:
         yield stop_if_pressed
     finally:
         signal.signal(signal.SIGINT, before)
-        sys.unraisablehook = said
-
-
-def _all_but_interrupts(what: Any) -> None:
-    """Print what Python drops, unless it is that Ctrl-C."""
-    if not isinstance(what.exc_value, KeyboardInterrupt):
-        sys.__unraisablehook__(what)
+        sys.unraisablehook = told

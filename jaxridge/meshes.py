@@ -21,9 +21,9 @@ def by_automatic_axes(function: Callable[..., R], *args: Any, **how: Any) -> R:
     leaves, tree = jax.tree.flatten((args, how), lambda a: isinstance(a, Iterator))
     places = [i for i, leaf in enumerate(leaves) if _is_explicit(leaf)]
     around = _has_explicit_axes(jax.sharding.get_abstract_mesh())
-    # A compiled function cannot set another mesh, nor JAX 0.8 tell which one is set.
-    fixed = checks.any_traced(leaves) or not hasattr(jax.sharding, "get_mesh")
-    if not places and (fixed or not around):
+    traced = checks.any_traced(leaves)
+    # What is traced cannot set another mesh, nor can JAX 0.8 tell which one is set.
+    if not places and (not around or traced or not hasattr(jax.sharding, "get_mesh")):
         return function(*args, **how)
 
     def call(*arrays: Any) -> R:
@@ -32,8 +32,10 @@ def by_automatic_axes(function: Callable[..., R], *args: Any, **how: Any) -> R:
         return function(*args, **how)
 
     arrays = [leaves[i] for i in places]
-    if checks.any_traced(arrays):
-        return auto_axes(call, out_sharding=PartitionSpec())(*arrays)
+    if checks.any_traced(arrays) or (around and traced):
+        there = [jax.typeof(array).sharding.mesh for array in arrays]
+        with jax.sharding.use_abstract_mesh(there[0]):
+            return auto_axes(call, out_sharding=PartitionSpec())(*arrays)
     mesh = arrays[0].sharding.mesh if arrays else jax.sharding.get_mesh()
     automatic = Mesh(mesh.devices, mesh.axis_names)
     with jax.set_mesh(automatic) if around else nullcontext():

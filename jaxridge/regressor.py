@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
@@ -11,9 +10,9 @@ from sklearn.utils.validation import check_is_fitted
 from jaxridge import checks
 from jaxridge.alphas import in_these_names
 from jaxridge.columns import Columns
-from jaxridge.data import on_device, promoting
+from jaxridge.data import in_kind_of_input, on_device
 from jaxridge.factors import Known
-from jaxridge.fits import fit_along_axes
+from jaxridge.fits import FitAlongAxes, fit_along_axes
 from jaxridge.frames import dense, in_dtype_of, sample_weights, validated
 from jaxridge.intervals import (
     Kept,
@@ -157,14 +156,20 @@ def kept_for(rows: Rows, lam: Any, once: Known | None = None) -> Kept:
     """
     Y = rows.y.reshape(len(rows.y), -1)
     each = np.broadcast_to(np.asarray(lam, Y.dtype), Y.shape[1:])
-    with promoting(), jax.enable_x64(True), in_these_names():
-        of: Any = once or asked_once(rows, Asked("loo", None, "mse", per_target=True))
-        of = of._replace(data=on_device(of.data))
-        given = jnp.asarray(each), rows.fit_intercept
-        fit = fit_along_axes(of.data, *given, factors=of.factors)
-        found = fit, errors_left_out(of, *given)
-        fit, errors = jax.tree.map(lambda a: np.array(a)[()], found)
+    with in_these_names():
+        fit, errors = _fit_and_errors(rows, each, once)
     return kept_of(rows.X, Y, rows.weight, fit, each, errors, rows.fit_intercept)
+
+
+@in_kind_of_input
+def _fit_and_errors(
+    rows: Rows, lam: Any, once: Known | None
+) -> tuple[FitAlongAxes, Any]:
+    of: Any = once or asked_once(rows, Asked("loo", None, "mse", per_target=True))
+    of = of._replace(data=on_device(of.data))
+    given = jnp.asarray(lam), rows.fit_intercept
+    fit = fit_along_axes(of.data, *given, factors=of.factors)
+    return fit, errors_left_out(of, *given)
 
 
 def _level(interval: Any) -> float:

@@ -236,5 +236,6 @@ def _init(init: Params | None, data: Data, y: Any, rule: Rule) -> Params:
 
 def at_zero(data: Data) -> Params:
     """Return the params that are 0."""
-    none = jnp.zeros_like(data.Y[0])
-    return Params(jnp.zeros_like(data.X[0])[:, None] + none, none)
+    n, t = data.X.shape[1], data.Y.shape[1]
+    coef, intercept = (jnp.zeros_like(data.Y, shape=shape) for shape in ((n, t), (t,)))
+    return Params(coef, intercept)

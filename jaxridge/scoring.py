@@ -109,12 +109,8 @@ def called(
 ) -> Float[Array, "L t"]:
     """Return what a function of (y, prediction) says of each penalty and target.
 
-    It is shown the rows that count, as far as is known, and NumPy's arrays where those
-    are, as they were given: it may write to them.
+    It is shown the rows that count, as far as is known.
     """
-    if not checks.any_traced(Y, predicted, weight):
-        arrays: Any = map(np.array, (Y, predicted, weight))
-        Y, predicted, weight = arrays
     if not checks.is_traced(weight):
         there = np.asarray(weight) > 0
         Y, predicted = Y[there], predicted[:, there]

@@ -756,14 +756,18 @@ def test_an_interrupt_that_python_drops_ends_the_run_at_the_next_line():
         yield "two"
         yield "three"
 
-    before, said = signal.getsignal(signal.SIGINT), []
-    with pytest.raises(KeyboardInterrupt):
-        with interruptible() as stopped:
-            for line in lines():
-                stopped()
-                said.append(line)
+    # These tests may themselves be run where Ctrl-C is ignored.
+    before, said = signal.signal(signal.SIGINT, signal.default_int_handler), []
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            with interruptible() as stopped:
+                for line in lines():
+                    stopped()
+                    said.append(line)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert said == ["one"]
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_readme_commands_run(run):

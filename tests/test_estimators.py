@@ -1209,6 +1209,19 @@ def test_whole_targets_that_float32_cannot_hold_are_refused():
     X = np.eye(30, dtype=np.float32)
     with pytest.raises(ValueError, match="`y`.*float32"):
         Ridge().fit(X, 20_000_001 + np.arange(30))
+    Ridge().fit(X, 20_000_000 + 2 * np.arange(30))  # of which it holds each
+
+
+def test_intervals_are_made_inside_of_a_traced_function_too():
+    X, found = np.random.default_rng(0).normal(size=(60, 4)), []
+    y = X[:, 0] + X[:, 1] ** 2
+
+    def traced(z):
+        found.append(Ridge(intervals=True).fit(X, y).coef_)
+        return z
+
+    jax.jit(traced)(1.0)
+    np.testing.assert_allclose(found[0], Ridge().fit(X, y).coef_, rtol=1e-10)
 
 
 def test_intervals_factorise_known_rows_no_second_time(monkeypatch):

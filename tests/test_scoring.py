@@ -147,3 +147,15 @@ def test_a_function_is_shown_numpy_s_arrays_and_may_write_to_them():
     )
     np.testing.assert_array_equal(found.mean, shown.mean)
     np.testing.assert_array_equal(y, before)
+
+
+def test_a_function_is_shown_jax_s_arrays_where_those_were_given():
+    X = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
+    found = jaxridge.cross_validate(
+        jnp.asarray(X),
+        jnp.asarray(X[:, 0]),
+        [0.1, 1.0],
+        3,
+        scoring=lambda y, p: -jnp.mean((y - p.at[0].set(0)) ** 2),
+    )
+    assert np.isfinite(found.mean).all()
