@@ -21,7 +21,7 @@ def by_automatic_axes(function: Callable[..., R], *args: Any, **how: Any) -> R:
     leaves, tree = jax.tree.flatten((args, how), lambda a: isinstance(a, Iterator))
     places = [i for i, leaf in enumerate(leaves) if _is_explicit(leaf)]
     around = _has_explicit_axes(jax.sharding.get_abstract_mesh())
-    traced = checks.any_traced(leaves)
+    traced = any(map(checks.is_traced, leaves))
     # What is traced cannot set another mesh, nor can JAX 0.8 tell which one is set.
     if not places and (not around or traced or not hasattr(jax.sharding, "get_mesh")):
         return function(*args, **how)
