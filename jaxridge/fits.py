@@ -108,7 +108,7 @@ def fit_at_once(data: Data, lam: Float[Array, ""], fit_intercept: bool) -> Fit:
         sums = moments_of_all(data)
         with few_for(n, n):
             params, worst = _by_products(sums, lam, fit_intercept)
-            jax.block_until_ready(worst)
+            jax.block_until_ready(worst)  # while BLAS has one thread
     else:
         data = on_device(data)
         params, worst = _by_kernel(data, lam, fit_intercept)

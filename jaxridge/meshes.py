@@ -21,9 +21,11 @@ def by_automatic_axes(function: Callable[..., R], *args: Any, **how: Any) -> R:
     leaves, tree = jax.tree.flatten((args, how), lambda a: isinstance(a, Iterator))
     places = [i for i, leaf in enumerate(leaves) if _is_explicit(leaf)]
     around = _has_explicit_axes(jax.sharding.get_abstract_mesh())
+    if not places and not around:
+        return function(*args, **how)
     traced = any(map(checks.is_traced, leaves))
     # What is traced cannot set another mesh, nor can JAX 0.8 tell which one is set.
-    if not places and (not around or traced or not hasattr(jax.sharding, "get_mesh")):
+    if not places and (traced or not hasattr(jax.sharding, "get_mesh")):
         return function(*args, **how)
 
     def call(*arrays: Any) -> R:
@@ -33,8 +35,7 @@ def by_automatic_axes(function: Callable[..., R], *args: Any, **how: Any) -> R:
 
     arrays = [leaves[i] for i in places]
     if checks.any_traced(arrays) or (around and traced):
-        there = [jax.typeof(array).sharding.mesh for array in arrays]
-        with jax.sharding.use_abstract_mesh(there[0]):
+        with jax.sharding.use_abstract_mesh(jax.typeof(arrays[0]).sharding.mesh):
             return auto_axes(call, out_sharding=PartitionSpec())(*arrays)
     mesh = arrays[0].sharding.mesh if arrays else jax.sharding.get_mesh()
     automatic = Mesh(mesh.devices, mesh.axis_names)
@@ -43,9 +44,8 @@ def by_automatic_axes(function: Callable[..., R], *args: Any, **how: Any) -> R:
 
     def back(leaf: Any) -> Any:
         """Return what lies on the automatic mesh where the arrays lay."""
-        if not isinstance(leaf, jax.Array) or checks.is_traced(leaf):
-            return leaf
-        there = isinstance(leaf.sharding, NamedSharding)
+        known = isinstance(leaf, jax.Array) and not checks.is_traced(leaf)
+        there = known and isinstance(leaf.sharding, NamedSharding)
         return _moved(leaf, mesh) if there else leaf
 
     return jax.tree.map(back, found)

@@ -79,12 +79,8 @@ def known_to_work(
 
     def update(updates: Any, state: Any, params: Any, **extra: Any) -> Any:
         def step() -> tuple[Any, Any]:
-            found = rule.update(updates, state, params, **extra)
-            moved, memory = (
-                _as_narrow_as(new, old)
-                for new, old in zip(found, (params, state), strict=True)
-            )
-            return moved, memory
+            moved, memory = rule.update(updates, state, params, **extra)
+            return _as_narrow_as(moved, params), _as_narrow_as(memory, state)
 
         moved, memory = _attempted(step)
         for what, new, old in (("step", moved, params), ("memory", memory, state)):

@@ -44,7 +44,7 @@ def compiled_unless_many(
         return function(data, *args)
 
     outcome: Any = call
-    outcome.lower, outcome.trace = whole.lower, whole.trace  # type: ignore[attr-defined]
+    outcome.lower = whole.lower  # type: ignore[attr-defined]
     return outcome
 
 

@@ -145,10 +145,11 @@ def _read(model: Path, interval: float | None) -> Saved:
 
 
 def _column(name: str, levels: list[str] | None) -> Column:
-    if not all(isinstance(word, str) for word in (name, *(levels or ()))):
-        raise TypeError("names and levels are text")
-    if not (levels is None or isinstance(levels, list)):
+    listed = [] if levels is None else levels
+    if not isinstance(listed, list):
         raise TypeError("levels are a list")
+    if not all(isinstance(word, str) for word in (name, *listed)):
+        raise TypeError("names and levels are text")
     return Column(name, None if levels is None else tuple(levels))
 
 

@@ -61,7 +61,7 @@ def compiled(
         return plain(*args, **rest)
 
     outcome: Any = call
-    outcome.lower, outcome.trace = plain.lower, plain.trace
+    outcome.lower = plain.lower
     return outcome
 
 

@@ -170,7 +170,8 @@ def asked_once(rows: Rows, asked: Asked) -> Known | None:
         return None
     checked = of_two_rows if isinstance(asked.cv, str) else as_data_to_square
     once = known(checked(rows.X, rows.y, rows.weight), rows.fit_intercept)
-    if not (isinstance(asked.cv, str) and asked.cv == "loo") or callable(asked.scoring):
+    by_rows = isinstance(asked.cv, str) and asked.cv == "loo"
+    if not by_rows or callable(asked.scoring):
         return once
     once.factors()  # are on their way while rows are copied
     return once._replace(data=on_device(once.data))
