@@ -18,7 +18,7 @@ from jaxridge.encoding import (
     missing_in,
     unseen_levels,
 )
-from jaxridge.excerpt import places
+from jaxridge.excerpt import counted, places
 from jaxridge.grids import NOTHING_BEYOND
 from jaxridge.study import Study, Task
 from jaxridge.trial import Trial
@@ -73,8 +73,8 @@ class Request:
 def rare_levels(name: str, count: int) -> str:
     """Say how many rows have a level that was rare in the fit, or unknown."""
     return (
-        f"column {name!r}: {count} rows have a level that the fit pooled with others "
-        "or never saw"
+        f"column {name!r}: {counted(count, 'row')} with a level that the fit pooled "
+        "with others or never saw"
     )
 
 
@@ -131,9 +131,11 @@ class Tally:
     def lines(self) -> Iterator[str]:
         """Say it."""
         if self.left_out:
-            yield f"--test: left out {self.left_out} rows with missing values"
+            rows = counted(self.left_out, "row")
+            yield f"--test: left out {rows} with missing values"
         if self.filled:
-            yield f"--test: filled {self.filled} missing values with column means"
+            holes = counted(self.filled, "missing value")
+            yield f"--test: filled {holes} with column means"
         for name, count in self.unseen.items():
             yield f"--test: {rare_levels(name, count)}"
 
@@ -171,8 +173,9 @@ def describe_data(
     """Say what was read, and what was done to its columns."""
     name = "example diabetes data" if request.data is None else request.data.name
     yield (
-        f"{name}: {digest.rows} rows, {len(encoding.columns)} columns as "
-        f"{len(encoding.features)} features, {_listed(encoding.targets)}"
+        f"{name}: {counted(digest.rows, 'row')}, "
+        f"{counted(len(encoding.columns), 'column')} as "
+        f"{counted(len(encoding.features), 'feature')}, {_listed(encoding.targets)}"
     )
     roles = [f"weight {request.weight!r}"] if request.weight else []
     roles += [f"rows grouped by {request.group!r}"] if request.group else []
@@ -181,10 +184,11 @@ def describe_data(
         yield "columns used otherwise: " + ", ".join(roles)
     left_out = digest.read - digest.rows
     if left_out:
-        yield f"left out {left_out} rows with missing values"
+        yield f"left out {counted(left_out, 'row')} with missing values"
     where = "from all rows" if isinstance(request.cv, str) else "in each fold"
     if digest.holes:
-        yield f"filled {digest.holes} missing values with column means, learnt {where}"
+        holes = counted(digest.holes, "missing value")
+        yield f"filled {holes} with column means, learnt {where}"
     yield from encoding.notes
     names = encoding.features
     for j in np.flatnonzero(~np.isnan(digest.constant)):
@@ -327,17 +331,19 @@ def describe_errors(
         f"{sure.autodiff.max():.0e} of that at 0 by autodiff, {sure.by_hand.max():.0e} "
         f"by hand ({sure.route})"
     )
-    if error is not None and "covered" in error:
+    if error is None:
+        return
+    tested = int(error["rows"])
+    if "covered" in error:
         yield (
-            f"intervals hold {error['covered']:.1%} of {error['rows']} test rows "
+            f"intervals hold {error['covered']:.1%} of {counted(tested, 'test row')} "
             f"(asked for: {request.interval:.1%})"
         )
-    if error is not None:
-        r2 = f", R2 {error['r2']:.4f}" if "r2" in error else ""
-        yield (
-            f"test MSE, on {error['rows']} rows that chose nothing: "
-            f"{error['mse']:.5g}{r2}"
-        )
+    r2 = f", R2 {error['r2']:.4f}" if "r2" in error else ""
+    yield (
+        f"test MSE, on {counted(tested, 'row')} that chose nothing: "
+        f"{error['mse']:.5g}{r2}"
+    )
 
 
 def describe_coefficients(encoding: Encoding, found: Study) -> Iterator[str]:

@@ -31,6 +31,11 @@ def excerpt(
     return tabulate(list(rows), headers, floatfmt=floatfmt)
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number and its noun, in the singular or the plural."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def places(count: int, most: int) -> np.ndarray:
     """Return places from the first to the last of so many, evenly, at most `most`."""
     return np.unique(np.linspace(0, count - 1, most).round().astype(int))

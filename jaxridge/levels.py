@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jaxridge.excerpt import counted
 from jaxridge.kinds import as_text, dropping, refuse_slip, refuse_unknown
 
 # Pooled levels, and missing text: a level that is called the same is refused.
@@ -42,38 +43,40 @@ def one_hot(
     """Return the levels of a column's text, of rows that are fitted."""
     present = text.drop_null()
     counts = pc.value_counts(present)
-    counted = sorted(
+    ordered = sorted(
         zip(counts.field(1).to_pylist(), counts.field(0).to_pylist(), strict=True),
         key=lambda pair: (-pair[0], pair[1]),
     )
-    rows, distinct = len(present), len(counted)
+    rows, distinct = len(present), len(ordered)
     if rows >= 10 and (distinct >= 0.9 * rows or distinct > max(max_levels, rows / 2)):
         refuse_slip(name, slip)
         raise ValueError(
             f"column {name!r} has {distinct} levels in {rows} rows, like an id or free "
             f"text: leave it out with {dropping(name)}"
         )
-    ours = {OTHER, MISSING} & {level for _, level in counted}
+    ours = {OTHER, MISSING} & {level for _, level in ordered}
     if ours:
         raise ValueError(
             f"column {name!r} has a level called {ours.pop()!r}, a name that is needed "
             "for pooled or missing levels: rename it"
         )
-    levels = [level for _, level in counted[:max_levels]]
-    pooled = [count for count, _ in counted[max_levels:]]
+    levels = [level for _, level in ordered[:max_levels]]
+    pooled = [count for count, _ in ordered[max_levels:]]
     if pooled:
         levels.append(OTHER)
         notes.append(
-            f"column {name!r}: kept the {max_levels} most frequent levels and pooled "
-            f"{len(pooled)} others ({sum(pooled)} rows) as {OTHER}"
+            f"column {name!r}: kept {counted(max_levels, 'level')}, the most frequent, "
+            f"and pooled {counted(len(pooled), 'other')} "
+            f"({counted(sum(pooled), 'row')}) as {OTHER}"
         )
     else:
-        notes.append(f"column {name!r}: text, encoded as {distinct} levels")
+        notes.append(f"column {name!r}: text, encoded as {counted(distinct, 'level')}")
     if slip:
         notes.append(f"column {name!r} {slip}, if it is to be one of numbers")
     if text.null_count and missing == "mean":
         levels.append(MISSING)
-        notes.append(f"column {name!r}: {text.null_count} rows are {MISSING}, a level")
+        holes = counted(text.null_count, "row")
+        notes.append(f"column {name!r}: {holes} without text, as a level {MISSING}")
     return Column(name, tuple(levels))
 
 

@@ -18,6 +18,7 @@ from tabulate import tabulate
 from jaxridge import checks
 from jaxridge.costs import Candidate, Sizes, candidates
 from jaxridge.devices import Device, device_like, place, seconds_of, share_of
+from jaxridge.excerpt import counted
 from jaxridge.products import FAST, FULL, are_fast
 from jaxridge.routes import NEARBY, ONE_A_FOLD, TRIDIAGONAL, UNAIDED, Route
 from jaxridge.tiles import shrunk
@@ -90,12 +91,12 @@ class Plan:
         headers = ["route", "seconds", "memory", ""]
         more = "" if n <= m else ": with more columns than rows, XXᵀ is the smaller"
         return (
-            f"{m} rows, {n} columns, {_counted(t, 'target')}, "
-            f"{_counted(L, 'penalty', 'penalties')}"
+            f"{counted(m, 'row')}, {counted(n, 'column')}, {counted(t, 'target')}, "
+            f"{counted(L, 'penalty', 'penalties')}"
             + (f", {k} folds" if k else "")
             + f"{more}.\n{tabulate(rows, headers, floatfmt='.3g')}\n"
-            f"{_counted(self.target_tile, 'target')} and "
-            f"{_counted(self.lam_tile, 'penalty', 'penalties')} at a time, in a budget "
+            f"{counted(self.target_tile, 'target')} and "
+            f"{counted(self.lam_tile, 'penalty', 'penalties')} at a time, in a budget "
             f"of {_in_words(self.budget)}."
         )
 
@@ -260,10 +261,6 @@ def _checked_budget(budget: Any) -> int:
     if not (np.isfinite(budget) and budget > 0):
         raise ValueError(f"`budget` must be a number of bytes above 0, got {budget}")
     return int(min(budget, 2**62))
-
-
-def _counted(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _why_not(plan: Plan, seconds: float, size: int) -> str:

@@ -16,6 +16,7 @@ from jaxridge.encoding import (
     refuse_missing,
     unseen_levels,
 )
+from jaxridge.excerpt import counted
 from jaxridge.files import (
     MODEL,
     load_result,
@@ -69,8 +70,8 @@ def predict_table(
         columns[:, whole] = _predicted(saved, X[whole])
     if not whole.all():
         yield (
-            f"{int((~whole).sum())} rows miss a value and get no prediction, as the "
-            "fit left such rows out"
+            f"no prediction for {counted(int((~whole).sum()), 'row')} with a missing "
+            "value: the fit left such rows out"
         )
     lines = (
         [repr(value) if ok else "" for value in line]
@@ -79,13 +80,14 @@ def predict_table(
     endless = int(np.isinf(columns).any(axis=0).sum())
     if endless:
         yield (
-            f"the intervals of {endless} rows have no ends: too few rows were fitted "
-            f"for a share of {saved.level:g}"
+            f"no ends of intervals for {counted(endless, 'row')}: too few rows were "
+            f"fitted for a share of {saved.level:g}"
         )
     write_csv(out, header, lines)
     listed = ", ".join(repr(name) for name in encoding.targets)
-    made = "predictions" if whole.all() else f"rows, {int(whole.sum())} predictions"
-    yield f"wrote {len(X)} {made} of {listed} to {out}"
+    made = counted(int(whole.sum()), "prediction")
+    rows = "" if whole.all() else f"{counted(len(X), 'row')}, "
+    yield f"wrote {rows}{made} of {listed} to {out}"
 
 
 def _about(

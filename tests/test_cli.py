@@ -244,10 +244,10 @@ def test_predict_says_what_it_meets(run):
     assert run(*fit, "error")[0] == 0
     write("new.csv", b=[1.0, None, 2.0], a=[0.5, 0.5, 1.0], city=["x", "y", "q"])
     code, _, err = run("predict", "mean", "new.csv", "-o", "p.csv")
-    assert code == 0 and "1 rows have a level that the fit pooled with others" in err
+    assert code == 0 and "1 row with a level that the fit pooled with others" in err
     assert all(np.isfinite(float(row["prediction"])) for row in read("p.csv"))
     code, _, err = run("predict", "drop", "new.csv", "-o", "p.csv")
-    assert code == 0 and "1 rows miss a value and get no prediction" in err
+    assert code == 0 and "no prediction for 1 row with a missing value" in err
     assert re.search(r"wrote (\d+) rows, \d+ predictions of 'y'", err)
     lines = Path("p.csv").read_text().splitlines()
     assert len(lines) == 4 and lines[2] in ("", '""')
@@ -527,7 +527,7 @@ def test_predictions_without_ends_say_so(run):
     write("data.csv", **numbers())
     base = ("fit", "data.csv", "--target", "y", "--lambdas", "1,10", "--cv", "loo")
     run(*base, "--interval", "0.9")
-    for share, words in (("0.9", ""), ("0.99", "60 rows have no ends")):
+    for share, words in (("0.9", ""), ("0.99", "no ends of intervals for 60 rows")):
         given = ("data.csv", "-o", "p.csv", "--interval", share)
         _, _, err = run("predict", "jaxridge-fit", *given)
         assert words in err and bool(words) == ("no ends" in err)
@@ -634,7 +634,7 @@ def test_codes_are_text_if_the_user_says_so(run):
     ]
     Path("new.csv").write_text("a,code\n3,07102\n3,7102\n3,7103\n")
     code, _, err = run("predict", "jaxridge-fit", "new.csv", "-o", "p.csv")
-    assert code == 0 and "column 'code': 1 rows have a level" in err
+    assert code == 0 and "column 'code': 1 row with a level" in err
     one, other = [float(row["prediction"]) for row in read("p.csv")][:2]
     assert one - other == pytest.approx(4, abs=0.1)
 

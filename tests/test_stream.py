@@ -191,7 +191,7 @@ def test_what_becomes_of_test_rows_is_told(run):
     write("test.parquet", kind=["q"] * M, y=y)
     options = ("--cv", "gcv", "--drop", "who,w", "--test", "test.parquet")
     code, out, _ = run(*FIT, *options, *PIECES)
-    assert code == 0 and f"--test: column 'kind': {M} rows have a level" in out
+    assert code == 0 and f"--test: column 'kind': {M} rows with a level" in out
     holes = pa.table(columns()).to_pandas()[["a", "c"]].isna()[9:].to_numpy().sum()
     assert "--test: left out 9 rows with missing values" in out
     assert f"--test: filled {holes} missing values with column means" in out
@@ -282,7 +282,7 @@ def test_levels_of_rows_to_be_tested_on_are_not_learnt(run):
     found = {}
     for way in ((), PIECES):
         code, out, _ = run(*FIT, *given, *way, "--max-levels", "2")
-        assert code == 0 and "--test: column 'kind': 200 rows have a level" in out
+        assert code == 0 and "--test: column 'kind': 200 rows with a level" in out
         found[way] = load_result(Path("jaxridge-fit"))
     features = [sorted(one["features"]) for one in found.values()]
     assert features[0] == features[1] and "kind=late" not in features[0]
