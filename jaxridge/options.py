@@ -127,168 +127,169 @@ def _names(
     return tuple(name for name in listed if name.strip() or '""' in texts)
 
 
+# All that may be asked of a fit, in the order of its help.
+OF_FITS = (
+    click.option(
+        "--target",
+        "targets",
+        metavar="COL",
+        multiple=True,
+        callback=_columns,
+        help="What to predict; several times for several, each with a "
+        "penalty of its own.",
+    ),
+    click.option(
+        "--lambdas",
+        "lams",
+        default="auto",
+        show_default=True,
+        callback=_lams,
+        metavar="LOW:HIGH:COUNT|a,b,c|auto",
+        help="Penalties: log-spaced, listed, or 100 or more from the data.",
+    ),
+    click.option(
+        "--cv",
+        default="5",
+        show_default=True,
+        callback=_cv,
+        metavar="K|loo|gcv|evidence",
+        help="What judges a penalty: a number of shuffled folds, each row "
+        "predicted from all others, generalised cross-validation, or the "
+        "marginal likelihood.",
+    ),
+    click.option(
+        "--group",
+        metavar="COL",
+        callback=_column,
+        help="Rows of one group stay together, in one fold.",
+    ),
+    click.option(
+        "--time-ordered",
+        "in_time",
+        is_flag=True,
+        help="Rows stand in the order of time: folds are predicted from the "
+        "rows before them.",
+    ),
+    click.option(
+        "--method",
+        type=click.Choice(["exact", "descent"]),
+        default="exact",
+        show_default=True,
+        help="One factorisation for all penalties, or descend J.",
+    ),
+    click.option(
+        "--rule",
+        type=click.Choice(["min", "1se"]),
+        default="min",
+        show_default=True,
+        help="Least held-out error, or the most shrinkage within one "
+        "standard error of it.",
+    ),
+    click.option(
+        "--standardize/--no-standardize",
+        default=True,
+        show_default=True,
+        help="Scale columns to unit variance, learnt in each fold.",
+    ),
+    click.option(
+        "--missing",
+        type=click.Choice(["error", "drop", "mean"]),
+        default="error",
+        show_default=True,
+        help="Missing values: refuse, drop rows, or fill with the mean.",
+    ),
+    click.option(
+        "--categorical",
+        type=click.Choice(["error", "drop", "onehot"]),
+        default="error",
+        show_default=True,
+        help="Text columns: refuse, drop, or encode as 0/1 columns.",
+    ),
+    click.option(
+        "--text",
+        metavar="COLS",
+        multiple=True,
+        callback=_names,
+        help="Columns of text that looks like numbers, such as codes, "
+        "separated by commas: 07102 is then not 7102, nor near 7103.",
+    ),
+    click.option(
+        "--max-levels",
+        type=click.IntRange(min=1),
+        default=50,
+        show_default=True,
+        help="Levels of a text column kept apart; the rest is pooled.",
+    ),
+    click.option(
+        "--weight",
+        metavar="COL",
+        callback=_column,
+        help="How often each row counts.",
+    ),
+    click.option(
+        "--drop",
+        metavar="COLS",
+        multiple=True,
+        callback=_names,
+        help="Columns to leave out, separated by commas; a name that holds one "
+        "stands in double quotes.",
+    ),
+    click.option(
+        "--intercept/--no-intercept",
+        "fit_intercept",
+        default=True,
+        show_default=True,
+        help="Fit an unpenalised intercept.",
+    ),
+    click.option(
+        "--test",
+        callback=_column,
+        metavar="FILE|FRACTION",
+        help="Rows for an error that did not choose lambda: another file, or "
+        "a share of this one: at random, of whole groups, or the last in time.",
+    ),
+    click.option(
+        "--interval",
+        callback=share,
+        metavar="SHARE",
+        help="Keep what intervals need that hold this share of new rows, such "
+        "as 0.9, for predict.",
+    ),
+    click.option(
+        "--memory",
+        default="1GB",
+        show_default=True,
+        callback=_bytes,
+        metavar="SIZE",
+        help="A Parquet file that would fill more is read in pieces, of which "
+        "sums are kept.",
+    ),
+    click.option(
+        "--report",
+        is_flag=True,
+        help="Write report.html too: one page that shows which lambda, why, "
+        "and how sure that is.",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(min=0, max=2**32 - 1),
+        default=0,
+        show_default=True,
+        help="Decides the folds and the test rows. With --group, folds depend "
+        "on it only for a file that is read in pieces.",
+    ),
+    click.option(
+        "--out",
+        type=Out(path_type=Path, file_okay=False),
+        default=Path("jaxridge-fit"),
+        show_default=True,
+        help="Folder for results and pictures.",
+    ),
+)
+
+
 def fit_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command all that may be asked of a fit, in the order of its help."""
-    option = click.option
-    for add in reversed(
-        (
-            option(
-                "--target",
-                "targets",
-                metavar="COL",
-                multiple=True,
-                callback=_columns,
-                help="What to predict; several times for several, each with a "
-                "penalty of its own.",
-            ),
-            option(
-                "--lambdas",
-                "lams",
-                default="auto",
-                show_default=True,
-                callback=_lams,
-                metavar="LOW:HIGH:COUNT|a,b,c|auto",
-                help="Penalties: log-spaced, listed, or 100 or more from the data.",
-            ),
-            option(
-                "--cv",
-                default="5",
-                show_default=True,
-                callback=_cv,
-                metavar="K|loo|gcv|evidence",
-                help="What judges a penalty: a number of shuffled folds, each row "
-                "predicted from all others, generalised cross-validation, or the "
-                "marginal likelihood.",
-            ),
-            option(
-                "--group",
-                metavar="COL",
-                callback=_column,
-                help="Rows of one group stay together, in one fold.",
-            ),
-            option(
-                "--time-ordered",
-                "in_time",
-                is_flag=True,
-                help="Rows stand in the order of time: folds are predicted from the "
-                "rows before them.",
-            ),
-            option(
-                "--method",
-                type=click.Choice(["exact", "descent"]),
-                default="exact",
-                show_default=True,
-                help="One factorisation for all penalties, or descend J.",
-            ),
-            option(
-                "--rule",
-                type=click.Choice(["min", "1se"]),
-                default="min",
-                show_default=True,
-                help="Least held-out error, or the most shrinkage within one "
-                "standard error of it.",
-            ),
-            option(
-                "--standardize/--no-standardize",
-                default=True,
-                show_default=True,
-                help="Scale columns to unit variance, learnt in each fold.",
-            ),
-            option(
-                "--missing",
-                type=click.Choice(["error", "drop", "mean"]),
-                default="error",
-                show_default=True,
-                help="Missing values: refuse, drop rows, or fill with the mean.",
-            ),
-            option(
-                "--categorical",
-                type=click.Choice(["error", "drop", "onehot"]),
-                default="error",
-                show_default=True,
-                help="Text columns: refuse, drop, or encode as 0/1 columns.",
-            ),
-            option(
-                "--text",
-                metavar="COLS",
-                multiple=True,
-                callback=_names,
-                help="Columns of text that looks like numbers, such as codes, "
-                "separated by commas: 07102 is then not 7102, nor near 7103.",
-            ),
-            option(
-                "--max-levels",
-                type=click.IntRange(min=1),
-                default=50,
-                show_default=True,
-                help="Levels of a text column kept apart; the rest is pooled.",
-            ),
-            option(
-                "--weight",
-                metavar="COL",
-                callback=_column,
-                help="How often each row counts.",
-            ),
-            option(
-                "--drop",
-                metavar="COLS",
-                multiple=True,
-                callback=_names,
-                help="Columns to leave out, separated by commas; a name that holds one "
-                "stands in double quotes.",
-            ),
-            option(
-                "--intercept/--no-intercept",
-                "fit_intercept",
-                default=True,
-                show_default=True,
-                help="Fit an unpenalised intercept.",
-            ),
-            option(
-                "--test",
-                callback=_column,
-                metavar="FILE|FRACTION",
-                help="Rows for an error that did not choose lambda: another file, or "
-                "a share of this one: at random, of whole groups, or the last in time.",
-            ),
-            option(
-                "--interval",
-                callback=share,
-                metavar="SHARE",
-                help="Keep what intervals need that hold this share of new rows, such "
-                "as 0.9, for predict.",
-            ),
-            option(
-                "--memory",
-                default="1GB",
-                show_default=True,
-                callback=_bytes,
-                metavar="SIZE",
-                help="A Parquet file that would fill more is read in pieces, of which "
-                "sums are kept.",
-            ),
-            option(
-                "--report",
-                is_flag=True,
-                help="Write report.html too: one page that shows which lambda, why, "
-                "and how sure that is.",
-            ),
-            option(
-                "--seed",
-                type=click.IntRange(min=0, max=2**32 - 1),
-                default=0,
-                show_default=True,
-                help="Decides the folds and the test rows. With --group, folds depend "
-                "on it only for a file that is read in pieces.",
-            ),
-            option(
-                "--out",
-                type=Out(path_type=Path, file_okay=False),
-                default=Path("jaxridge-fit"),
-                show_default=True,
-                help="Folder for results and pictures.",
-            ),
-        )
-    ):
+    """Give a command all that may be asked of a fit."""
+    for add in reversed(OF_FITS):
         command = add(command)
     return command
