@@ -8,7 +8,7 @@ import pyarrow.parquet
 
 from jaxridge.kinds import is_text
 from jaxridge.progress import bar
-from jaxridge.tables import UNREADABLE, check_names, worded
+from jaxridge.tables import UNREADABLE, check_names, damage, worded
 
 BATCH_BYTES = 2**25  # of numbers, read at a time
 FEWEST_ROWS = 2**10  # of a batch
@@ -32,7 +32,11 @@ class Stored:
         check_names(path, schema.names)
         written = [one.name for one in schema if is_text(one.type)]
         self._file = pa.parquet.ParquetFile(
-            path, read_dictionary=written, buffer_size=READ_BYTES, pre_buffer=False
+            path,
+            read_dictionary=written,
+            buffer_size=READ_BYTES,
+            pre_buffer=False,
+            page_checksum_verification=True,
         )
         self._text = {*written, *text}
         self._name = path.name
@@ -83,5 +87,4 @@ class Stored:
             for batch in some:
                 yield worded(batch, self._text)
         except UNREADABLE as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{self._name} cannot be read further: {reason}") from None
+            raise ValueError(f"{self._name} {damage(error)}") from None

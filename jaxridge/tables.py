@@ -64,8 +64,7 @@ def read_table(
         raise ValueError(f"{path} is a pipe or a device: save it to a file first")
     try:
         if is_parquet(path):
-            check_names(path, pa.parquet.read_schema(path).names)
-            table = worded(pa.parquet.read_table(path), text)
+            table = _read_parquet(path, text)
         elif path.suffix.lower() in PARQUET_NAMES:
             raise ValueError(f"{path} is not a Parquet file, whatever its name says")
         else:
@@ -78,8 +77,23 @@ def read_table(
     return table
 
 
+def _read_parquet(path: Path, text: Collection[str]) -> pa.Table:
+    try:
+        check_names(path, pa.parquet.read_schema(path).names)
+        table = pa.parquet.read_table(path, page_checksum_verification=True)
+    except UNREADABLE as error:
+        raise ValueError(f"{path} {damage(error)}") from None
+    return worded(table, text)
+
+
+def damage(error: Exception) -> str:
+    """Say that Arrow could not read a Parquet file."""
+    reason = " ".join(str(error).split())
+    return f"is Parquet that is damaged, cut short or of an unknown kind: {reason}"
+
+
 def _reason(error: Exception) -> str:
-    """Say why Arrow could not read a file."""
+    """Say why Arrow could not read a file of text."""
     reason = " ".join(str(error).split())
     if "invalid UTF8" in reason:
         return "is not UTF-8: save it as UTF-8"

@@ -9,6 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from jaxridge.kinds import as_numbers
+from jaxridge.parquet import Stored
 from jaxridge.tables import read_table
 
 CSV = "a,b,city\n1,2.5,x\n2,,y\n3,4.5,x\n"
@@ -97,12 +98,26 @@ def test_missing_file_folder_and_false_parquet_are_refused(tmp_path):
     for path, message in (
         (tmp_path / "none.csv", "no such file"),
         (tmp_path, "is a folder"),
-        (cut, "cannot be read"),
+        (cut, "is Parquet that is damaged, cut short or of an unknown kind"),
         (false, "is not a Parquet file"),
         (bad_zip, "cannot be read"),
     ):
         with pytest.raises(ValueError, match=message):
             read_table(path)
+
+
+def test_parquet_whose_numbers_do_not_add_up_to_their_checksum_is_refused(tmp_path):
+    path = tmp_path / "numbers.parquet"
+    table = pa.table({"a": np.random.default_rng(0).normal(size=1000)})
+    pa.parquet.write_table(table, path, write_page_checksum=True, use_dictionary=False)
+    assert read_table(path).equals(table)
+    damaged = bytearray(path.read_bytes())
+    damaged[4000] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"numbers.parquet is Parquet that is damaged"):
+        read_table(path)
+    with pytest.raises(ValueError, match=r"numbers.parquet is Parquet that is damaged"):
+        list(Stored(path).batches(100, ["a"]))
 
 
 def test_separators_within_quotes_do_not_separate(tmp_path):
