@@ -32,14 +32,14 @@ class Ridge(Regressor):
     copy_X, max_iter, tol, random_state
         Taken for scikit-learn's sake: inputs are never changed, iterations go on to
         the last digits, and no solver draws at random.
-    solver : "auto", "cholesky", "eigh" or "svd"
+    solver : "auto", "cholesky", "eigh", "svd", or another name of scikit-learn's
         "auto" takes a Cholesky factor of XᵀX or XXᵀ for one alpha and their
         eigenvectors for several, and goes on to float64 or singular values where that
         would lose digits. "cholesky" and "eigh" begin there; "svd" takes singular
         values from the start, except of sparse rows that are more than their columns.
         Of sparse rows with more columns "auto" takes steps, where those cost less than
-        a factor, and of those too large to factorise every name does. `solver_` says
-        what ran.
+        a factor, and of those too large to factorise every name does. "sparse_cg",
+        "lsqr", "sag", "saga" and "lbfgs" mean "auto". `solver_` says what ran.
     positive : bool
         Coefficients of one sign are not supported.
     intervals : bool
@@ -184,6 +184,8 @@ class RidgeCV(Regressor, Choosing):
     intervals : bool
         Whether to keep what standard errors and intervals need: about 8 ((m + n) r + m
         t) bytes in float64, r = min(m, n).
+    gcv_mode : None, "auto", "svd" or "eigen"
+        Taken for scikit-learn's sake: what keeps the digits is decided by the data.
 
     Attributes
     ----------
@@ -249,6 +251,7 @@ class RidgeCV(Regressor, Choosing):
         store_cv_results: bool = False,
         standardize: bool = False,
         intervals: bool = False,
+        gcv_mode: str | None = None,
     ) -> None:
         self.alphas = alphas
         self.fit_intercept = fit_intercept
@@ -259,6 +262,7 @@ class RidgeCV(Regressor, Choosing):
         self.store_cv_results = store_cv_results
         self.standardize = standardize
         self.intervals = intervals
+        self.gcv_mode = gcv_mode
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
@@ -285,6 +289,7 @@ class RidgeCV(Regressor, Choosing):
         ValueError
             For what cannot be used, by its name.
         """
+        checks.one_of("gcv_mode", self.gcv_mode or "auto", ("auto", "svd", "eigen"))
         rows = self._rows(X, y, sample_weight, 2)
         cv = asked_cv(self.cv, groups, self.scoring)
         default = "mse" if isinstance(cv, str) else "r2"

@@ -36,7 +36,9 @@ from jaxridge.selection import (
 from jaxridge.sparse import turned, turned_back
 from jaxridge.sparse_fits import ITERATED, MOST, fit_by_steps, fit_sparse
 
-SOLVERS = ("auto", "cholesky", "eigh", "svd")
+# Those of scikit-learn that take steps: here they are "auto", which is exact.
+STEPPING = ("sparse_cg", "lsqr", "sag", "saga", "lbfgs")
+SOLVERS = ("auto", "cholesky", "eigh", "svd", *STEPPING)
 
 
 class Ready(NamedTuple):
@@ -74,7 +76,8 @@ class Linear(BaseEstimator):
 
 def fitted(rows: Rows, lam: Any, solver: str) -> tuple[Ready, Fit | FitAlongAxes]:
     """Return rows ready and the fit to them, at one penalty or one for each target."""
-    stepped = _by_steps(rows, lam) if solver == "auto" else None
+    free = solver in ("auto", *STEPPING)
+    stepped = _by_steps(rows, lam) if free else None
     if stepped is not None:
         return Ready(rows, _unchanged, None, rows.X.dtype), stepped
     ready = made_ready(rows)

@@ -372,9 +372,10 @@ def test_models_work_where_scikit_learns_do():
 def test_solvers_say_what_ran():
     ran = {
         name: Ridge(1e-3, solver=name).fit(X, Y).solver_
-        for name in ("auto", "cholesky", "eigh", "svd")
+        for name in ("auto", "cholesky", "eigh", "svd", "sag", "lsqr")
     }
-    assert ran == {name: name for name in ran} | {"auto": "cholesky"}
+    free = dict.fromkeys(("auto", "sag", "lsqr"), "cholesky")
+    assert ran == {name: name for name in ran} | free
     ill = X @ np.diag(10.0 ** -np.arange(0, 12, 2))
     model = Ridge(1e-20, solver="cholesky").fit(ill, Y)
     assert model.solver_ == "svd" and model.certificate_.route.raised
@@ -468,7 +469,7 @@ def test_sizes_that_have_squares_change_nothing(size, kind):
         (Ridge(-1.0), ValueError, "`alpha` must be at least 0"),
         (Ridge("auto"), TypeError, "`alpha` must be a number"),
         (Ridge([1.0, 2.0]), ValueError, "do not correspond"),
-        (Ridge(solver="sag"), ValueError, "`solver` must be one of auto, cholesky"),
+        (Ridge(solver="qr"), ValueError, "`solver` must be one of auto, cholesky"),
         (Ridge(positive=True), ValueError, "positive=True is not supported"),
         (RidgeCV("all"), ValueError, "`alphas` must be one of auto"),
         (RidgeCV([]), ValueError, '`alphas` must be "auto", a number or a list'),
@@ -477,6 +478,7 @@ def test_sizes_that_have_squares_change_nothing(size, kind):
         (RidgeCV([[1.0]]), ValueError, '`alphas` must be "auto", a number or a list'),
         (RidgeCV([-1.0]), ValueError, "`alphas` must be at least 0"),
         (RidgeCV([np.nan]), ValueError, "`alphas` must be finite"),
+        (RidgeCV(gcv_mode="fast"), ValueError, "`gcv_mode` must be one of auto, svd"),
         (RidgeCV([0.0], cv="evidence"), ValueError, "`alphas` holds 0"),
         (Ridge(1e307), ValueError, "which float64 cannot hold, or its inverse: pass"),
         (Ridge("1"), TypeError, "`alpha` must be a number, or one a target, got '1'"),
