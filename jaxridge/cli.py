@@ -35,10 +35,10 @@ def main(args: Sequence[str] | None = None) -> None:
         # A name that a console cannot show is no error.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    warnings.showwarning = lambda message, *_: click.echo(f"note: {message}", err=True)
     given = sys.argv[1:] if args is None else args
     try:
-        with interruptible() as stopped:
+        with warnings.catch_warnings(), interruptible() as stopped:
+            warnings.showwarning = _note
             run = Run(stopped, shlex.join(["jaxridge", *given]))
             code = cli.main(
                 args=given, prog_name="jaxridge", standalone_mode=False, obj=run
@@ -55,6 +55,10 @@ def main(args: Sequence[str] | None = None) -> None:
         _fail(f"{type(error).__name__}: {error}", 1)
     else:
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _note(message: Any, *_: Any, **__: Any) -> None:
+    click.echo(f"note: {message}", err=True)
 
 
 def _fail(message: str, code: int = 2) -> None:
