@@ -132,9 +132,10 @@ class Ridge(Regressor):
         self._kept = self._columns = None
         if self.intervals:
             ready = made_ready(rows)
-            fit = along_axes(ready.rows, alpha, self.solver)
+            fit = self._keep_rows(ready, alpha)
+            if self.solver == "svd" or ready.dtype != float:
+                fit = along_axes(ready.rows, alpha, self.solver)
             self._keep(ready, fit)
-            self._keep_rows(ready, alpha)
         else:
             self._keep(*fitted(rows, alpha, self.solver))
         self.solver_, self.n_iter_ = solver_of(self.certificate_.route)

@@ -47,16 +47,20 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
         y, weight = in_dtype_of(X, "y", y), sample_weights(sample_weight, X)
         return Rows(X, y, weight, self.fit_intercept)
 
-    def _keep_rows(self, ready: Ready, lam: Any, once: Known | None = None) -> None:
+    def _keep_rows(
+        self, ready: Ready, lam: Any, once: Known | None = None
+    ) -> FitAlongAxes:
         """Keep what intervals need, in float64: leverages divide by little.
 
-        `once` is what is known of the rows, if they have been factorised.
+        Return the fit that this takes. `once` is what is known of the rows, if they
+        have been factorised.
         """
         rows = ready.rows
         X, y = (a.astype(float, copy=False) for a in (rows.X, rows.y))
         once = once if rows.X.dtype == float else None
-        self._kept = kept_for(rows._replace(X=X, y=y), lam, once)
+        fit, self._kept = kept_for(rows._replace(X=X, y=y), lam, once)
         self._columns = ready.columns
+        return fit
 
     def predict(
         self,
@@ -149,8 +153,10 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
         return self._kept
 
 
-def kept_for(rows: Rows, lam: Any, once: Known | None = None) -> Kept:
-    """Return what intervals need of rows, each target at its penalty.
+def kept_for(
+    rows: Rows, lam: Any, once: Known | None = None
+) -> tuple[FitAlongAxes, Kept]:
+    """Return the fit to rows, each target at its penalty, and what intervals need.
 
     They are factorised once, for their fit and for what it says of rows left out.
     """
@@ -158,7 +164,8 @@ def kept_for(rows: Rows, lam: Any, once: Known | None = None) -> Kept:
     each = np.broadcast_to(np.asarray(lam, Y.dtype), Y.shape[1:])
     with in_these_names():
         fit, errors = _fit_and_errors(rows, each, once)
-    return kept_of(rows.X, Y, rows.weight, fit, each, errors, rows.fit_intercept)
+    kept = kept_of(rows.X, Y, rows.weight, fit, each, errors, rows.fit_intercept)
+    return fit, kept
 
 
 @in_kind_of_input

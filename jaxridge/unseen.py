@@ -48,7 +48,7 @@ def kept_of_study(rows: Encoded, found: Study, task: Task) -> Kept:
     """Return what intervals need, of the columns as prepared for the final fit."""
     X = found.columns.applied(_filled(rows.X, found))
     ready = Rows(X, rows.Y, rows.weight, task.fit_intercept)
-    return kept_for(ready, found.choice.lam)
+    return kept_for(ready, found.choice.lam)[1]
 
 
 def errors_on(
