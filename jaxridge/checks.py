@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxridge import accelerator
+from jaxridge.frames import numbers_of
 
 
 def warn(message: str | Warning) -> None:
@@ -49,11 +50,15 @@ def as_array(name: str, array: Any) -> Any:
     if hasattr(array, "toarray"):
         raise TypeError(f"`{name}` is a sparse matrix: pass `{name}.toarray()`")
     try:
-        return jnp.asarray(array) if any_traced(array) else np.asarray(array)
+        found = jnp.asarray(array) if any_traced(array) else np.asarray(array)
     except ValueError:
         raise ValueError(
             f"`{name}` is not a rectangular array of numbers: its rows differ in length"
         ) from None
+    if found.dtype != object:
+        return found
+    columns = numbers_of(array)
+    return found if columns is None else columns
 
 
 def numeric(name: str, array: Any) -> None:

@@ -20,7 +20,7 @@ from jaxridge import checks
 from jaxridge.alphas import given_alpha, in_these_names, refuse_positive
 from jaxridge.choosing import Choosing
 from jaxridge.folds import split
-from jaxridge.frames import in_dtype_of, sample_weights, validated
+from jaxridge.incoming import in_dtype_of, sample_weights, validated
 from jaxridge.linear import SOLVERS, Linear, fitted, solver_of
 from jaxridge.selection import Asked, Judge, Rows, asked_cv, scoring_asked
 

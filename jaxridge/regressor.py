@@ -13,7 +13,7 @@ from jaxridge.columns import Columns
 from jaxridge.data import in_kind_of_input, on_device
 from jaxridge.factors import Known
 from jaxridge.fits import FitAlongAxes, fit_along_axes
-from jaxridge.frames import dense, in_dtype_of, sample_weights, validated
+from jaxridge.incoming import dense, in_dtype_of, sample_weights, validated
 from jaxridge.intervals import (
     Kept,
     coef_deviation,
