@@ -96,6 +96,16 @@ def ready(data: Data, learner: Learner) -> Data:
     return data._replace(X=prepared(learner(data.X, data.weight), data.X))
 
 
+def checked_learner(prepare: Learner | None) -> Learner:
+    """Return what prepares the columns, nothing if it is None."""
+    if prepare is not None and not callable(prepare):
+        raise TypeError(
+            "`prepare` must be a function such as "
+            f"jaxridge.columns.standardized, got {prepare!r}"
+        )
+    return prepare or untouched
+
+
 def try_out(learner: Learner, data: Data) -> None:
     """Refuse a function of the user's that cannot prepare these rows."""
     if learner in (untouched, imputed, standardized, scaled):

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from jaxridge import checks
 from jaxridge.choice import Scores, scores_of_folds
-from jaxridge.columns import Learner, try_out, untouched
+from jaxridge.columns import Learner, checked_learner, try_out, untouched
 from jaxridge.data import (
     Data,
     as_data_to_square,
@@ -172,16 +172,6 @@ def scores_of_moments(
         return grid_of_moments(prepare(whole, whole)[0], COUNT, fit_intercept)
 
     return on_grid(score, lams, dtype, automatic)
-
-
-def checked_learner(prepare: Learner | None) -> Learner:
-    """Return what prepares the columns, nothing if it is None."""
-    if prepare is not None and not callable(prepare):
-        raise TypeError(
-            "`prepare` must be a function such as "
-            f"jaxridge.columns.standardized, got {prepare!r}"
-        )
-    return prepare or untouched
 
 
 def _exactly(

@@ -10,6 +10,14 @@ from jaxtyping import Array, Float
 
 from jaxridge import checks
 from jaxridge.certificate import Certificate, of_moments, of_rows, some_fits
+from jaxridge.columns import (
+    Learner,
+    checked_learner,
+    original_units,
+    ready,
+    try_out,
+    untouched,
+)
 from jaxridge.costs import flop_of_coef
 from jaxridge.data import (
     ArrayLike,
@@ -25,7 +33,7 @@ from jaxridge.excerpt import excerpt, where_known
 from jaxridge.factors import answer
 from jaxridge.moments import Moments, about_centre, as_one
 from jaxridge.nodes import Nodes, nodes_for
-from jaxridge.objective import ParamsPath
+from jaxridge.objective import Params, ParamsPath
 from jaxridge.passes import compiled_unless_many
 from jaxridge.precision import warn_if_lost
 from jaxridge.products import matmul
@@ -86,6 +94,7 @@ def path(
     *,
     weight: ArrayLike | None = None,
     fit_intercept: bool = True,
+    prepare: Learner | None = None,
 ) -> Path:
     """Ridge coefficients at every penalty of a grid, from one factorisation.
 
@@ -107,6 +116,11 @@ def path(
         How often each row counts, at least 0 and not all 0.
     fit_intercept : bool
         Whether to fit an unpenalised intercept; it is 0 otherwise.
+    prepare : function, optional
+        Learns from all rows to prepare the columns, as in `cross_validate`. Penalties
+        then refer to columns as prepared, and J and the certificate too; coefficients
+        are in the columns' own units, and the intercept makes up for what `prepare`
+        subtracts.
 
     Returns
     -------
@@ -149,14 +163,20 @@ def path(
     if isinstance(X, Moments):
         if y is not None or weight is not None:
             raise ValueError("`y` and `weight` are in the Moments: leave them out")
+        if prepare is not None:
+            raise ValueError("`prepare` needs rows, and Moments are none: leave it out")
         sums = as_one(X)
         grid = as_penalty("lams", lams, sums.xx.dtype)
         found, worst, left = _path_of_moments(sums, grid, fit_intercept)
         warn_if_lost(worst, left, sums.xx.dtype)
         return found
-    data = as_data_to_square(X, y, weight)
+    learner = checked_learner(prepare)
+    data = as_data_to_square(X, y, weight, missing=learner is not untouched)
     grid = as_penalty("lams", lams, data.X.dtype)
-    found = path_of(data, grid, fit_intercept)
+    if learner is untouched:
+        found = path_of(data, grid, fit_intercept)
+    else:
+        found = _path_of_prepared(data, grid, fit_intercept, learner)
     params, error = drop_target_axis((found.params, found.training_error), y)
     return found._replace(params=params, training_error=error)
 
@@ -202,6 +222,17 @@ def path_of(
 
     found, route = answer(question, data, lams, fit_intercept)
     return found._replace(certificate=found.certificate._replace(route=route))
+
+
+def _path_of_prepared(
+    data: Data, lams: Float[Array, " L"], fit_intercept: bool, learner: Learner
+) -> Path:
+    """Return the path of columns as prepared, with coefficients of the raw ones."""
+    try_out(learner, data)
+    columns = learner(data.X, data.weight)
+    found = path_of(ready(data, learner), lams, fit_intercept)
+    own_units = jax.vmap(partial(original_units, columns))
+    return found._replace(params=ParamsPath(*own_units(Params(*found.params))))
 
 
 @partial(compiled_unless_many, static_argnums=5)

@@ -4,7 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import SHAPES, TALL, brute, centred_rows, norm
+from helpers import DTYPES, SHAPES, TALL, assert_close, brute, centred_rows, norm
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from jaxridge import (
     Params,
@@ -13,9 +17,11 @@ from jaxridge import (
     choose,
     cross_validate,
     path,
+    predict,
     solve,
     sweep,
 )
+from jaxridge.columns import standardized
 
 LAMS = np.array([0.3, 1e6, 0.0, 10.0, 0.3])
 RUNS = [(name, True) for name in SHAPES] + [
@@ -200,9 +206,29 @@ def test_results_that_are_traced_are_printed_as_such():
     assert [one.split("(")[0] for one in told] == list(names)
 
 
+@pytest.mark.parametrize("t", [None, 2])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_path_of_prepared_columns_is_in_the_columns_own_units(dtype, t):
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(50, 4)) * [1, 10, 100, 0.1] + 5).astype(dtype)
+    y = rng.normal(size=50 if t is None else (50, t)).astype(dtype)
+    holed = X.copy()
+    holed[3, 1] = np.nan
+    weight = rng.integers(0, 3, 50).astype(dtype)
+    lams = [0.5, 7.0]
+    found = path(holed, y, lams, weight=weight, prepare=standardized)
+    assert found.params.coef.dtype == dtype
+    often = np.repeat(np.arange(50), weight.astype(int))
+    for lam, predicted in zip(lams, predict(found.params, X), strict=True):
+        peer = make_pipeline(SimpleImputer(), StandardScaler(), Ridge(lam))
+        peer.fit(holed[often].astype(float), y[often])
+        assert_close(predicted, peer.predict(X.astype(float)))
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
+        ({"prepare": 1}, TypeError, "`prepare` must be a function"),
         ({"lams": 1.0}, ValueError, "`lams` must be a list of penalties"),
         ({"lams": "auto"}, ValueError, "got 'auto': `lambda_grid` makes one"),
         ({"lams": []}, ValueError, "`lams` is empty"),
