@@ -1,3 +1,4 @@
+from . import columns, plots
 from .batches import moments_of_batches
 from .certificate import Certificate, certify
 from .choice import Choice, Evidence, Scores, choose
@@ -48,6 +49,7 @@ __all__ = [
     "certify",
     "check_gradient",
     "choose",
+    "columns",
     "cost",
     "cross_validate",
     "descend",
@@ -62,6 +64,7 @@ __all__ = [
     "moments_of_batches",
     "path",
     "plan",
+    "plots",
     "predict",
     "save",
     "solve",

@@ -16,7 +16,7 @@ from helpers import (
     norm,
     problem,
 )
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import ElasticNet, Ridge
 
 from jaxridge import Params, path, solve
 
@@ -366,3 +366,11 @@ def test_digits_are_kept_as_those_of_a_path_are(dtype):
     ):
         error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
         assert error < {np.float64: 1e-11, np.float32: 1e-6}[dtype]
+
+
+def test_penalties_of_a_mean_are_m_times_as_small():
+    """As the table of other libraries in README says."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 3)) + 1, rng.normal(size=40)
+    peer = ElasticNet(alpha=2.0 / 40, l1_ratio=0.0, tol=1e-14)
+    np.testing.assert_allclose(solve(X, y, 2.0).coef, peer.fit(X, y).coef_, rtol=1e-9)
