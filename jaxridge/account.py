@@ -353,6 +353,6 @@ def describe_coefficients(encoding: Encoding, found: Study) -> Iterator[str]:
     rows = [(encoding.features[j], standard[j], raw.coef[j]) for j in largest]
     yield ""
     own = f"intercept in its own units {raw.intercept:.5g}"
-    yield f"largest of {len(standard)} coefficients ({own}):"
+    yield f"largest of {counted(len(standard), 'coefficient')} ({own}):"
     headers = ("feature", "as prepared", "in its own units")
     yield tabulate(rows, headers, floatfmt=".5g")

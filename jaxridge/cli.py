@@ -103,6 +103,7 @@ def info() -> None:
 
 @cli.command()
 @click.option(
+    "-o",
     "--out",
     type=Out(path_type=Path, file_okay=False),
     default=Path("jaxridge-demo"),

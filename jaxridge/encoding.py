@@ -323,7 +323,8 @@ def _refuse_two_roles(wanted: list[str], drop: Iterable[str]) -> None:
     for place, name in enumerate(wanted):
         if name in names[place + 1 :]:
             raise ValueError(
-                f"column {name!r} can have one role: target, weight or dropped"
+                f"column {name!r} is named twice, and can have one role: target, "
+                "weight or dropped"
             )
 
 

@@ -22,8 +22,18 @@ def written_aside(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, renamed to it when the block succeeds.
 
     Whoever looks at `path` finds the old file or the whole new one, never a part. A
-    link stays one, to a new file; a device or a pipe is written to as it is.
+    link stays one, to a new file; a device or a pipe is written to as it is. What the
+    system refuses is said of `path`.
     """
+    try:
+        with _aside(path) as aside:
+            yield aside
+    except OSError as error:
+        raise OSError(f"{path}: {error.strerror or error}") from None
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         yield path
         return
@@ -84,7 +94,9 @@ def load_result(path: Path) -> dict[str, Any]:
         If there is no such file, or it is not a result, or a newer one.
     """
     if path.is_dir():
-        path = path / "result.json"
+        folder, path = path, path / "result.json"
+        if not path.exists():
+            raise ValueError(f"{folder} holds no result.json: is it a fit's --out?")
     if not path.exists():
         raise ValueError(f"{path}: no such file")
     try:

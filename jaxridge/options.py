@@ -279,6 +279,7 @@ OF_FITS = (
         "on it only for a file that is read in pieces.",
     ),
     click.option(
+        "-o",
         "--out",
         type=Out(path_type=Path, file_okay=False),
         default=Path("jaxridge-fit"),

@@ -57,7 +57,8 @@ def predict_table(
         model = model / MODEL
     saved = _read(model, interval)
     encoding = saved.encoding
-    refuse_overwriting([out], {"DATA": data, "MODEL": model})
+    written = [] if str(out) == "-" else [out]
+    refuse_overwriting(written, {"DATA": data, "MODEL": model})
     table = read_table(data, text=encoding.text, progress=True)
     X = encode_features(table, encoding)
     holes = np.isnan(X)

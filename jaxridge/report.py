@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 from scipy.special import stdtrit
 
 from jaxridge.account import at_edge, verdicts
+from jaxridge.excerpt import counted
 from jaxridge.figures import pictures
 from jaxridge.intervals import Kept, coef_deviation
 from jaxridge.plots import on_log_axis
@@ -74,7 +75,7 @@ def _of_target(
         "pictures": pictures(story, j, found),
         "with_ends": known,
         "caption": (
-            f"The {len(largest)} largest of {len(found.chosen.coef)} coefficients, of "
+            f"The largest of {counted(len(found.chosen.coef), 'coefficient')}, of "
             "columns as prepared, at the chosen λ"
             + (f", with {LEVEL:.0%} posterior intervals" if known else "")
         ),
@@ -138,8 +139,8 @@ def _tested(test: dict[str, float] | None, level: float | None) -> str | None:
     if "covered" in test:
         inside = f"; intervals hold {test['covered']:.1%} (asked for: {level:.1%})"
     return (
-        f"On {test['rows']} test rows that chose nothing: mean squared error "
-        f"{test['mse']:.6g}{r2}{inside}."
+        f"On {counted(int(test['rows']), 'test row')} that chose nothing: mean squared "
+        f"error {test['mse']:.6g}{r2}{inside}."
     )
 
 

@@ -139,7 +139,7 @@ def _read_csv(path: Path, text: Collection[str], progress: bool) -> pa.Table:
         return pa.CompressedInputStream(plain, "gzip") if zipped else plain
 
     def read(as_text: Iterable[str], **only: Any) -> pa.Table:
-        return pa.csv.read_csv(
+        table = pa.csv.read_csv(
             stream(),
             # A block holds whole lines.
             read_options=pa.csv.ReadOptions(block_size=max(BLOCK, 8 * len(header))),
@@ -154,11 +154,25 @@ def _read_csv(path: Path, text: Collection[str], progress: bool) -> pa.Table:
                 **only,
             ),
         )
+        return _without_empty(table)
 
     table = read(text)
     check_names(path, table.column_names)
     _refuse_open_quote(path, table, stream)
     return _unrounded(table, text, read)
+
+
+def _without_empty(table: pa.Table) -> pa.Table:
+    """Return a table without columns of no name and no value, as commas at ends make.
+
+    The first column is kept, for pandas gives row numbers no name.
+    """
+    kept = [
+        place
+        for place, name in enumerate(table.column_names)
+        if place == 0 or name.strip() or table.column(place).null_count < len(table)
+    ]
+    return table.select(kept) if len(kept) < table.num_columns else table
 
 
 def _refuse_open_quote(path: Path, table: pa.Table, stream: Callable[[], Any]) -> None:
@@ -248,6 +262,8 @@ def _first_lines(path: Path) -> tuple[str, str]:
             f"{path} starts with {line.strip().decode()!r}, which is for Excel alone: "
             "take that line out"
         )
+    if line.lstrip().startswith((b'{"', b'[{"', b"[[")):
+        raise ValueError(f"{path} looks like JSON: convert it to CSV or Parquet")
     if b"\0" in line:
         raise ValueError(f"{path} holds binary data, not text: is it a table at all?")
     if b"\r" in line.rstrip(b"\r\n"):
@@ -277,5 +293,5 @@ def check_names(path: Path, names: list[str]) -> None:
                 f"{path} has two columns named {name!r}: rename or remove one"
             )
         if not name.strip() and place > 0:
-            raise ValueError(f"{path}: column {place + 1} has no name")
+            raise ValueError(f"{path}: column {place + 1} has no name: give it one")
         seen.add(name)

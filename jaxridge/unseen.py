@@ -70,11 +70,12 @@ def errors_on(
     if kept is not None and level is not None:
         low, high = jackknife_plus(kept, found.columns.applied(X), predicted, level)
         inside = (low <= held.Y) & (held.Y <= high)
-        covered = np.average(inside, axis=0, weights=weight)
-        errors = [
-            one | {"covered": float(share)}
-            for one, share in zip(errors, covered, strict=True)
-        ]
+        if np.isfinite(high).all():  # those without ends hold everything
+            covered = np.average(inside, axis=0, weights=weight)
+            errors = [
+                one | {"covered": float(share)}
+                for one, share in zip(errors, covered, strict=True)
+            ]
     return errors
 
 

@@ -259,11 +259,13 @@ GROUP = ("fit", "data.csv", "--target", "y", "--group", "a")
 BAD_CALLS = {
     "no such file": (("fit", "no.csv", "--target", "y"), "no.csv: no such file"),
     "no such column": (("fit", "data.csv", "--target", "z"), "no column 'z'"),
+    "no DATA": (("fit", "--target", "y"), "no DATA, and the diabetes data that are"),
+    "no result": (("predict", ".", "data.csv", "-o", "p.csv"), ". holds no result"),
     "no target": (("fit", "data.csv"), "--target is needed"),
     "no such option": (("fit", "data.csv", "--foo"), "--foo"),
     "same target twice": (
         ("fit", "data.csv", "--target", "y", "--target", "y"),
-        "column 'y' can have one role",
+        "column 'y' is named twice, and can have one role",
     ),
     "clash": (
         ("fit", "ends.csv", "--target", "y", "--target", "y_upper", "--interval", ".9"),
@@ -791,8 +793,8 @@ def test_example_data_are_scikit_learns():
     [
         (("--test", "inf"), "--test inf must be a file, or a fraction"),
         (("--test", "nan"), "--test nan must be a file, or a fraction"),
-        (("--drop", "y"), "column 'y' can have one role"),
-        (("--weight", "y"), "column 'y' can have one role"),
+        (("--drop", "y"), "column 'y' is named twice, and can have one role"),
+        (("--weight", "y"), "column 'y' is named twice, and can have one role"),
         (("--lambdas", "1:10:99999999999999"), "more than 1000000 penalties"),
         (("--seed", "99999999999"), "--seed"),
     ],

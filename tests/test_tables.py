@@ -64,6 +64,7 @@ BAD_FILES = {
     "a row cut short": (b"a,b,c\n1,2,3\n4,5", "cannot be read as a table.*columns"),
     "a row too long": (b"a,b\n1,2\n1,2,3\n", "cannot be read as a table.*columns"),
     "duplicate names": (b"a,b,a\n1,2,3\n", "two columns named 'a'"),
+    "JSON": ('[{"a": 1}, {"a": 2}]\n', "looks like JSON: convert it to CSV"),
     "an unnamed column": (b"a,,c\n1,2,3\n", "column 2 has no name"),
     "no header": (b"1,2\n3,4\n", "first line must hold the column names"),
     "old Macintosh": (b"a,b\r1,2\r3,4\r", "carriage return"),
@@ -118,6 +119,13 @@ def test_parquet_whose_numbers_do_not_add_up_to_their_checksum_is_refused(tmp_pa
         read_table(path)
     with pytest.raises(ValueError, match=r"numbers.parquet is Parquet that is damaged"):
         list(Stored(path).batches(100, ["a"]))
+
+
+def test_commas_at_the_ends_of_lines_make_no_columns(tmp_path):
+    table = read_table(written(tmp_path, "a,b,,\n1,2,,\n3,4,,\n"))
+    assert table.column_names == ["a", "b"]
+    with pytest.raises(ValueError, match="column 3 has no name: give it one"):
+        read_table(written(tmp_path, "a,b,\n1,2,\n3,4,5\n"))
 
 
 def test_separators_within_quotes_do_not_separate(tmp_path):
