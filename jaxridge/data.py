@@ -63,7 +63,7 @@ def in_kind_of_input(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def face(*args: P.args, **kwargs: P.kwargs) -> R:
-        given = signature.bind(*args, **kwargs).arguments
+        given = _named(function, signature, args, kwargs)
         given |= given.pop("options", {})
         data = {name: value for name, value in given.items() if name not in NOT_DATA}
         try:
@@ -85,6 +85,17 @@ def in_kind_of_input(function: Callable[P, R]) -> Callable[P, R]:
         )
 
     return face
+
+
+def _named(
+    function: Any, signature: inspect.Signature, args: Any, kwargs: Any
+) -> dict[str, Any]:
+    """Return arguments by name, or say which there are."""
+    try:
+        return signature.bind(*args, **kwargs).arguments
+    except TypeError as error:
+        takes = ", ".join(signature.parameters)
+        raise TypeError(f"`{function.__name__}` {error}: it takes {takes}") from None
 
 
 @contextmanager

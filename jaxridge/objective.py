@@ -281,7 +281,8 @@ def predict(params: Params | ParamsPath, X: ArrayLike) -> Float[Array, "..."]:
         As returned by `solve` or `descend`, which minimise J of `cost`, or by `sweep`
         for every penalty of a grid.
     X : array of shape (n_samples, n_features)
-        The rows, finite.
+        The rows, finite, with columns in the order of the fit: those of a data frame
+        are matched by place, not by name.
 
     Returns
     -------

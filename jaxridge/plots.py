@@ -169,8 +169,7 @@ def plot_coefficients(
     >>> plot_coefficients([0.1, 1.0], params).get_xscale()
     'log'
     """
-    coef = np.asarray(params.coef)
-    lams = np.asarray(lams)
+    coef, lams = np.asarray(_coef_of(params)), np.asarray(lams)
     if coef.ndim != 2 or len(coef) != len(lams):
         raise ValueError(
             f"`params` must hold coef (n_lams, n_features) with n_lams {len(lams)}, "
@@ -277,6 +276,15 @@ def panels(path: Path, count: int) -> Iterator[Sequence[Axes]]:
     picture = Figure(figsize=(7, 4.5 * count), layout="constrained")
     yield picture.subplots(count, squeeze=False)[:, 0].tolist()
     picture.savefig(path, dpi=150, format="png")
+
+
+def _coef_of(params: ParamsPath) -> Any:
+    if not hasattr(params, "coef"):
+        raise TypeError(
+            f"`params` must be a ParamsPath, got {type(params).__name__}: pass its "
+            "`params`"
+        )
+    return params.coef
 
 
 def _axes(ax: Axes | None) -> Axes:

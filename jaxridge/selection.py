@@ -78,7 +78,11 @@ def asked_cv(cv: Any, groups: Any, scoring: Any) -> Any:
     """Return a checked `cv`, "loo" for None."""
     cv = "loo" if cv is None else cv
     if isinstance(cv, str):
-        checks.one_of("cv", cv, CRITERIA)
+        if cv not in CRITERIA:
+            raise ValueError(
+                f"`cv` must be one of {', '.join(CRITERIA)}, a number of folds, a "
+                f"splitter or pairs of row numbers, got {cv!r}"
+            )
         if groups is not None:
             raise ValueError(
                 f'`groups` have no part in `cv` "{cv}": pass a splitter that uses '

@@ -100,7 +100,7 @@ def solve(
     Params(coef=array([1.]), intercept=np.float64(3.0))
     """
     data = as_data(X, y, weight)
-    checks.single_penalty(lam, "use `path`")
+    checks.single_penalty(lam, "use `path`, for one a target `Ridge(alpha=lam)`")
     lam = as_penalty("lam", lam, data.X.dtype)
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
     if checks.any_traced(data, lam):

@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from jaxridge import accelerator, checks
 from jaxridge.choice import Scores
-from jaxridge.columns import Learner, try_out, untouched
+from jaxridge.columns import Learner, checked_learner, try_out, untouched
 from jaxridge.data import (
     ArrayLike,
     as_data_to_square,
@@ -23,7 +23,6 @@ from jaxridge.data import (
 )
 from jaxridge.factors import known
 from jaxridge.fold_scores import (
-    checked_learner,
     folds_of,
     scores_by_folds,
     scores_of_moments,
@@ -95,6 +94,7 @@ def cross_validate(
         Learns to prepare the columns from each fold's training rows alone:
         `jaxridge.columns.standardized`, ``scaled`` or ``imputed``, or any other
         function of (X, weight) that returns `Columns`, written with `jax.numpy`.
+        `path` takes it too, for coefficients at the penalty that is chosen.
     budget : float, optional
         Bytes of working memory beside the data and the scores, for the exact method: a
         quarter of what the device has free if not given. `plan` tells what is needed.
@@ -207,8 +207,9 @@ def _options_have_a_part(method: str, options: Any) -> None:
     for name in sorted(options):
         if name not in StepOptions.__annotations__:
             raise TypeError(
-                f"`cross_validate` has no option {name!r}: `scoring` names scores, "
-                "`prepare` prepares columns, and a splitter draws folds"
+                f"`cross_validate` has no option {name!r}: `folds` says which rows "
+                "are held out, `weight` how often each counts, `scoring` names "
+                "scores, `prepare` prepares columns"
             )
         if method != "descent":
             raise TypeError(

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 import scipy.sparse
 from helpers import (
@@ -369,6 +371,42 @@ def test_whole_numbers_that_floats_would_round_are_refused(integers):
     single = np.array([[2**24 + 1]]), jnp.zeros(1, jnp.float32)
     with pytest.raises(ValueError, match="`X` holds whole numbers beyond 16777216"):
         as_floats(X=single[0], y=single[1])
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame, pa.table])
+def test_data_frames_are_read_column_by_column(frame):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(12, 2)), rng.normal(size=12)
+    X[:, 1] = X[:, 1] > 0
+    mixed = {"size": X[:, 0], "is new": X[:, 1] > 0}
+    np.testing.assert_allclose(
+        solve(frame(mixed), y, 1.0).coef, solve(X, y, 1.0).coef, rtol=1e-12
+    )
+    words = mixed | {"where": np.array(["here", "there"] * 6)}
+    with pytest.raises(ValueError, match="column 'where' holds 'here', which is no"):
+        solve(frame(words), y, 1.0)
+
+
+def test_columns_of_frames_that_miss_values_are_told_so():
+    X = pd.DataFrame({"a": [1.0, 2.0, 4.0], "b": [True, False, True]})
+    X["c"] = pd.array([1, None, 3], dtype="Int64")
+    with pytest.raises(
+        ValueError, match=r"`X` must be finite, got nan at index \(1, 2"
+    ):
+        solve(X, np.ones(3), 1.0)
+    times = X.assign(c=pd.Series(pd.date_range("2020", periods=3)))
+    with pytest.raises(ValueError, match="column 'c' holds times"):
+        solve(times, np.ones(3), 1.0)
+
+
+def test_arguments_that_are_not_there_are_told_those_that_are():
+    X, y = np.ones((3, 1)), np.arange(3.0)
+    with pytest.raises(
+        TypeError, match="`solve` got an unexpected.*it takes X, y, lam"
+    ):
+        solve(X, y, 1.0, weights=y)
+    with pytest.raises(TypeError, match="has no option 'cv': `folds` says which rows"):
+        cross_validate(X, y, [1.0], cv=3)
 
 
 def test_times_are_no_numbers():

@@ -469,6 +469,7 @@ def test_sizes_that_have_squares_change_nothing(size, kind):
         (Ridge(-1.0), ValueError, "`alpha` must be at least 0"),
         (Ridge("auto"), TypeError, "`alpha` must be a number"),
         (Ridge([1.0, 2.0]), ValueError, "do not correspond"),
+        (RidgeCV(cv="5"), ValueError, "loo, gcv, evidence, a number of folds, a"),
         (Ridge(solver="qr"), ValueError, "`solver` must be one of auto, cholesky"),
         (Ridge(positive=True), ValueError, "positive=True is not supported"),
         (RidgeCV("all"), ValueError, "`alphas` must be one of auto"),
@@ -538,6 +539,23 @@ def test_numbers_beyond_the_dtype_of_the_rows_are_refused():
         Ridge().fit(X.astype(np.float32), Y[:, 0] * 1e300)
     with pytest.raises(ValueError, match="`y` holds times"):
         Ridge().fit(X, DAYS)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pd.DataFrame({"y": DAYS}),
+        pl.Series(DAYS),
+        pl.DataFrame({"y": DAYS}),
+        pa.array(DAYS),
+        list(DAYS.astype(object)),
+        pl.Series(DAYS).cast(pl.Date),
+        pd.Series(DAYS) - DAYS[0],
+    ],
+)
+def test_times_are_no_targets(times):
+    with pytest.raises(ValueError, match="`y` holds times"):
+        Ridge().fit(X, times)
 
 
 def test_one_class_is_refused():
