@@ -21,7 +21,7 @@ def working_bytes(call: Callable[[], Any]) -> float:
     programs that the call runs: they run one after the other.
     """
     taken = [0]
-    with _Watched(taken):
+    with Watched(taken):
         call()
     tracemalloc.start()
     call()
@@ -82,7 +82,7 @@ def _forget_peak() -> bool:
     return False
 
 
-class _Watched:
+class Watched:
     """Ask every compiled function of the package what it needs, when it is called."""
 
     def __init__(self, taken: list[int]) -> None:
@@ -93,7 +93,7 @@ class _Watched:
         for name, module in list(sys.modules.items()):
             if name.startswith("jaxridge"):
                 for attribute, value in list(vars(module).items()):
-                    if hasattr(value, "lower") and hasattr(value, "trace"):
+                    if callable(value) and hasattr(value, "lower"):
                         self.before.append((module, attribute, value))
                         setattr(module, attribute, self._asking(value))
 

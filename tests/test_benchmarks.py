@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 
+import jaxridge
+from benchmarks.memory import Watched
 from benchmarks.page import HERE, PAGE, page
 from benchmarks.prices import (
     errors,
@@ -15,6 +17,7 @@ from benchmarks.prices import (
 )
 from benchmarks.rivals import failure_of
 from benchmarks.show import Growth, growths, how_far, table
+from jaxridge import paths
 from jaxridge.costs import Sizes, candidates
 from jaxridge.devices import EACH, TILE, seconds_of
 
@@ -29,6 +32,14 @@ def test_records_are_of_clean_trees_and_name_the_machine():
         commit = record["commit_info"]
         assert not commit["dirty"] and int(commit["id"], 16), path
         assert record["machine_info"]["cpu"] and record["machine_info"]["versions"]
+
+
+def test_programs_of_the_package_are_asked_for_their_memory():
+    taken: list[int] = []
+    before = paths.path
+    with Watched(taken):
+        jaxridge.path(np.eye(3), np.ones(3), [1.0])
+    assert taken and paths.path is before
 
 
 def test_exponents_are_of_the_last_decade():
