@@ -563,7 +563,7 @@ def test_a_fit_begins_by_taking_the_last_one_away(run, monkeypatch):
     left = {path.name for path in Path("jaxridge-fit").iterdir()}
     assert not left & {"result.json", "model.safetensors"}
     code, _, err = run("predict", "jaxridge-fit", "data.csv", "-o", "p.csv")
-    assert code == 2 and "no such file" in err
+    assert code == 2 and "holds no result.json" in err
 
 
 def test_pictures_that_cannot_be_drawn_are_left_out(run, monkeypatch):
@@ -843,7 +843,7 @@ def test_what_becomes_of_test_rows_is_told(run):
     base = ("fit", "data.csv", "--target", "y", "--lambdas", "1,10", "--test")
     code, out, _ = run(*base, "test.csv", "--missing", "mean")
     assert code == 0 and "--test: left out 40 rows with missing values" in out
-    assert "--test: filled 1 missing values with column means" in out
+    assert "--test: filled 1 missing value with column means" in out
     code, out, _ = run(*base, "test.csv", "--missing", "drop")
     assert code == 0 and "--test: left out 41 rows with missing values" in out
     assert f"test MSE, on {rows - 41} rows" in out
