@@ -30,7 +30,7 @@ S = TypeVar("S")
 SHORT = 2048  # terms, of which a float32 sum has not drifted
 LONGER = 8  # times as many drift no further than fast products are rounded
 BLOCK_BYTES = 2**27
-REPEATED = 1.1  # rows with those that the last tile repeats, as a multiple of rows
+EVEN = 16  # rows, of which a GPU's products take multiples
 NARROW = 128  # targets, fewer of which make a product of matrices slow
 PARTS = 8  # as many as there may be devices in a machine
 TRIES, ALIKE = 10, 3
@@ -131,7 +131,7 @@ def fold(
 
     `step` takes the state, the tile's weights and its rows of each array. All tiles
     have the same number of rows, `least` or as many as `room` bytes hold, by default
-    those of `tile` float64 numbers, or fewer where the last one would be half empty;
+    those of `tile` float64 numbers, or fewer where the last one would be partly empty;
     that is moved back to fit, and the few rows that it repeats have weight 0.
 
     A tile takes rows from each of so many equal `parts`, or of as many as m allows:
@@ -145,8 +145,7 @@ def fold(
     parts = gcd(m, parts)
     part, length = m // parts, -(-length // parts)  # of a part
     count = -(-part // length)
-    if count * length > REPEATED * part:  # as many tiles, none of them half empty
-        length = -(-part // count)
+    length = min(length, EVEN * -(-part // (count * EVEN)))  # as many, all nearly full
 
     def take(state: S, start: Array) -> tuple[S, None]:
         first = jnp.minimum(start, part - length)
