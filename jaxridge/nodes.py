@@ -35,8 +35,9 @@ T = TypeVar("T")
 # The sum, by the shares of one penalty, of what is known at the nodes.
 Combination = Callable[[Float[Array, " R"]], Float[Array, "m t"]]
 
-ROUNDINGS = 4  # of the dtype, that a gain may err by
+ROUNDINGS = 16  # of the dtype, that a gain may err by
 SHORT = 1e-3  # of the other interval
+MOST = 2**15  # targets at a time, of which a GPU makes a product each
 
 
 class Nodes(NamedTuple):
@@ -171,12 +172,8 @@ def by_rows_at_nodes(
     size = max(NARROW, ROOM * numbers // (m * nodes))
     at_once = ROOM * numbers // m
 
-    def of_some(along: Array) -> Combination:
-        flat = matmul(rows.reshape(nodes * m, -1), along)
-        return _combination(flat.reshape(nodes, m, -1))
-
     given = along, shares, judged, of_targets, size, at_once, of_lams
-    return _in_parts(of_some, *given)
+    return _in_parts(partial(_from_rows, rows), *given)
 
 
 def _in_parts(
@@ -191,7 +188,7 @@ def _in_parts(
 ) -> T:
     """Judge combinations by all shares, of at most `size` targets at a time."""
     t = along.shape[1]
-    count = -(-t // min(t, size))
+    count = -(-t // min(t, size, MOST))
     length = -(-t // count)
 
     def apart(a: Array) -> Array:
@@ -222,26 +219,42 @@ def _in_parts(
 def _from_nodes(
     rows: Float[Array, "m r"], gains: Float[Array, "r R"], along: Float[Array, "r t"]
 ) -> Combination:
-    """Return combinations of rows · g ∘ a at every node."""
-    (r, nodes), every, m = gains.shape, gains.T[:, None], len(rows)
-    if not accelerator.is_used():
-        scaled = gains[:, :, None] * along[:, None]
-        return _combination(
-            matmul(rows, scaled.reshape(r, -1)).reshape(m, nodes, -1).swapaxes(0, 1)
-        )
-    # Nodes first, so that shares of many penalties are one more product.
-    if m <= along.shape[1]:
-        flat = matmul((rows * every).reshape(-1, r), along)
-        return _combination(flat.reshape(nodes, m, -1))
-    flat = matmul((along.T * every).reshape(-1, r), rows.T).reshape(nodes, -1, m)
-    combined = _combination(flat)
-    return lambda share: combined(share).T
-
-
-def _combination(at_nodes: Float[Array, "R m t"]) -> Combination:
-    """Return a function of shares: the sum of what is at the nodes by those."""
+    """Return combinations of rows · g ∘ a at every node, whichever is less to scale."""
+    r, nodes = gains.shape
+    if accelerator.is_used() and len(rows) <= along.shape[1]:
+        return _from_rows(rows * gains.T[:, None], along)
     if accelerator.is_used():
-        flat = at_nodes.reshape(len(at_nodes), -1)
-        return lambda share: matmul(share, flat).reshape(at_nodes.shape[1:])
-    # A sum that is written out becomes one loop with what is made of it.
+        scaled = (along.T[:, None] * gains.T).reshape(-1, r)
+        return _targets_apart(matmul(scaled, rows.T).reshape(-1, nodes, len(rows)))
+    scaled = (gains[:, :, None] * along[:, None]).reshape(r, -1)
+    at_nodes = matmul(rows, scaled).reshape(len(rows), nodes, -1)
+    return _written_out(at_nodes.swapaxes(0, 1))
+
+
+def _from_rows(rows: Float[Array, "R m r"], along: Float[Array, "r t"]) -> Combination:
+    """Return combinations of rows that are others at each node."""
+    nodes, m, r = rows.shape
+    flat = rows.reshape(nodes * m, r)
+    if accelerator.is_used():
+        return _targets_apart(matmul(along.T, flat.T).reshape(-1, nodes, m))
+    return _written_out(matmul(flat, along).reshape(nodes, m, -1))
+
+
+def _targets_apart(at_nodes: Float[Array, "t R m"]) -> Combination:
+    """Return a function of shares: the sum of what is at the nodes by those.
+
+    A product for each target, of all shares that are at hand, leaves its rows side by
+    side, as a GPU sums them up, and needs nothing transposed.
+    """
+    t, nodes, _ = at_nodes.shape
+
+    def combined(share: Array) -> Array:
+        each = jnp.broadcast_to(share, (t, 1, nodes))
+        return matmul(each, at_nodes)[:, 0].T
+
+    return combined
+
+
+def _written_out(at_nodes: Float[Array, "R m t"]) -> Combination:
+    """Return the same as a sum, which becomes one loop with what is made of it."""
     return lambda share: sum(c * at_nodes[j] for j, c in enumerate(share))
