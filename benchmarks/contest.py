@@ -1,6 +1,7 @@
 """Contenders at a problem: called in turn, judged by float64, and put on record."""
 
 import time
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -71,13 +72,13 @@ def arena(problem: ScoreProblem, on_device: bool = False) -> Arena:
 def warm(rival: str, arena: Arena, compiling: list[float]) -> Warm:
     """Make a contender ready, and call it once if that does not take too long."""
     before, peak = sum(compiling), Peak()
-    call = attempted(lambda: RIVALS[rival](*arena.data))
+    call = attempted(lambda: RIVALS[rival](*arena.data), rival in OURS)
     if isinstance(call, Failed):
         return Warm(lambda: None, call, 0.0, None, peak)
     watched = peak.watched(call)
     if is_slow(rival) and not arena.problem.name.startswith("diabetes"):
         return Warm(watched, None, sum(compiling) - before, None, peak)
-    answer = attempted(watched)
+    answer = attempted(watched, rival in OURS)
     spent, size = sum(compiling) - before, None
     if rival in OURS and not isinstance(answer, Failed):
         size = working_bytes(watched)
@@ -91,10 +92,13 @@ def is_slow(rival: str) -> bool:
     return not rival.startswith(QUICK)
 
 
-def attempted(call: Callable[[], Any]) -> Any:
-    """Return what a call returns, or how it failed."""
+def attempted(call: Callable[[], Any], ours: bool = False) -> Any:
+    """Return what a call returns, or how it failed; only ours may not warn."""
     try:
-        return call()
+        with warnings.catch_warnings():
+            if not ours:
+                warnings.simplefilter("ignore")
+            return call()
     except Exception as error:  # whatever it is goes on record
         return Failed(failure_of(error))
 
@@ -105,7 +109,10 @@ def contest(
     """Time a contender that is ready, see that ours are right, and record it all."""
     kept: list[Any] = [ready.answer]
     if not isinstance(ready.answer, Failed):
-        benchmark.pedantic(lambda: kept.append(attempted(ready.call)), rounds=rounds)
+        ours = rival in OURS
+        benchmark.pedantic(
+            lambda: kept.append(attempted(ready.call, ours)), rounds=rounds
+        )
     else:
         benchmark.pedantic(lambda: None)
     answer = kept[-1]
