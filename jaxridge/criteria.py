@@ -79,7 +79,9 @@ def gcv(
     Notes
     -----
     One factorisation and one pass over the rows, then O(n t) for each penalty. Where
-    the fit interpolates at ``lam = 0``, the score is its limit λ → 0.
+    the fit interpolates at ``lam = 0``, the score is its limit λ → 0. Where penalties
+    are traced, float32 is not computed in float64 if it loses digits, as in nearly
+    perfect fits: pass float64 there.
 
     References
     ----------

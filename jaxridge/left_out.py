@@ -120,6 +120,8 @@ def leave_one_out(
     hangs alone, 1 − h below 1e-5, at most n of them, are left out by an actual fit to
     the others. Under `jax.grad` by the penalties too; but `jax.jit` hides the rows, so
     that those cannot be found, and what they add is rounding: call this outside of it.
+    Where penalties are traced, float32 is not computed in float64 if it loses digits,
+    as in nearly perfect fits: pass float64 there.
 
     References
     ----------

@@ -145,7 +145,8 @@ def path(
     With k = min(m, n): O(m n k + k³) time once, O(n k t) for each penalty or, with many
     of both them and targets, each of the few that stand for all (see `nodes`); O(k n +
     L n t) memory beside the rows. Where products of the data would lose digits, float32
-    is computed in float64, and float64 by singular values.
+    is computed in float64 (unless penalties are traced), and float64 by singular
+    values.
 
     References
     ----------

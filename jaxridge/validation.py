@@ -138,8 +138,9 @@ def cross_validate(
     (`nodes`): a dozen or two, more where columns differ widely in size. Targets are
     worked on a tile at a time, so that memory stays within the budget, O(k n²) being
     the least (O(m n) with n > m). Where products of the data would lose digits, float32
-    is computed in float64, and float64 by singular values at some five times the cost;
-    the route then says so.
+    is computed in float64 (unless penalties are traced, which tells in nearly perfect
+    fits), and float64 by singular values at some five times the cost; the route then
+    says so.
     Compressed descents read the rows once a fold, and then work on n + 1 rows for each
     fold and penalty. Others read all rows at each step, as they are where the intercept
     is descended (by a number as `learning_rate`, or an `optimizer`), but centred, fold
