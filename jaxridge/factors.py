@@ -10,17 +10,30 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge import checks, probes
-from jaxridge.data import Centre, Data, on_device, weighted_rows
+from jaxridge.data import Centre, Data, centre_of, on_device, weighted_rows
 from jaxridge.devices import place
 from jaxridge.divisors import or_one
 from jaxridge.moments import Moments, about_centre, total
 from jaxridge.passes import compiled_unless_many, over_rows
+from jaxridge.placement import placed
 from jaxridge.plans import plan
 from jaxridge.precision import LOSS, SINGLE, by_cheapest, is_kept, is_lost
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
 from jaxridge.routes import DUAL, ONE, SVD, Route, system_of
-from jaxridge.spectrum import Spectrum, condition, gain, of_axes, of_data, of_products
+from jaxridge.spectrum import (
+    Spectrum,
+    condition,
+    gain,
+    of_axes,
+    of_data,
+    of_kernel,
+    of_products,
+    over_values,
+    part_across,
+    rows_across,
+    turned_across,
+)
 from jaxridge.sums import fold_moments, moments_of_all
 from jaxridge.threads import few_for
 from jaxridge.tiles import until_it_fits
@@ -94,7 +107,8 @@ def answer(
             far = _distance(centre, spectrum, data)
             if not is_kept(worst, data.X.dtype) or not is_kept(far, data.X.dtype):
                 return None
-            missed = _misses_something(data, centre, spectrum, float(least))
+            given = data, centre, spectrum, float(least), fit_intercept
+            missed = _misses_something(*given)
         found, left = question(data, centre, spectrum, lams)
         lost = not checks.is_traced(left) and is_lost(left, data.X.dtype)
         if missed or lost:
@@ -135,7 +149,7 @@ def _largest_distance(
 
 
 def _misses_something(
-    data: Data, centre: Centre, spectrum: Spectrum, least: float
+    data: Data, centre: Centre, spectrum: Spectrum, least: float, fit_intercept: bool
 ) -> bool:
     """Whether directions that products tell nothing of have a part in the answer.
 
@@ -144,7 +158,9 @@ def _misses_something(
     """
     values, dtype = np.asarray(spectrum.values), spectrum.values.dtype
     largest = float(values.max()) ** 0.5
-    if (values > 0).all() or largest == 0:
+    # Along the intercept rows have no extent, nor has a fit to them any other.
+    known = spectrum.left is not None and fit_intercept
+    if (values > 0).sum() >= len(values) - known or largest == 0:
         return False
     rounding = 8 * float(jnp.finfo(dtype).eps) * float(values.sum()) ** 0.5
     harmless = LOSS[np.dtype(dtype)] * least / largest
@@ -215,6 +231,8 @@ def by_products(data: Data, fit_intercept: bool) -> tuple[Centre, Spectrum]:
     """Factorise by the smaller of AᵀA and AAᵀ, whatever digits that may cost."""
     m, n = data.X.shape
     system = system_of(m, n)
+    if system == DUAL and isinstance(data.X, np.ndarray) and m >= LARGE:
+        return _by_kernel(data, fit_intercept)
     if system == DUAL or checks.any_traced(data):
         return by_rows(on_device(data), fit_intercept, system, None)
     return _factorised(moments_of_all(data), fit_intercept)
@@ -229,6 +247,27 @@ def by_rows(
 ) -> tuple[Centre, Spectrum]:
     """Factorise rows."""
     return of_data(data, fit_intercept, system, rounding=rounding)
+
+
+def _by_kernel(data: Data, fit_intercept: bool) -> tuple[Centre, Spectrum]:
+    """Factorise AAᵀ by NumPy, which knows that it is symmetric: see `_factorised`."""
+    centre, A, B, across = _rows_about_centre(on_device(data), fit_intercept)
+    rows = np.asarray(A)
+    part = np.asarray(_part_across(rows @ rows.T, across))
+    found, shrunk = _of_kernel(*np.linalg.eigh(part), B, across)
+    return centre, found._replace(right=placed(rows.T @ np.asarray(shrunk)))
+
+
+@partial(compiled, static_argnums=1)
+def _rows_about_centre(data: Data, fit_intercept: bool) -> tuple[Any, ...]:
+    centre = centre_of(data, fit_intercept)
+    return centre, *rows_across(data, centre, fit_intercept)
+
+
+@compiled
+def _of_kernel(values: Array, inner: Array, B: Array, across: Array | None) -> Any:
+    found = of_kernel(values, turned_across(inner, across), B, across)
+    return found, over_values(found)
 
 
 def _factorised(sums: Moments, fit_intercept: bool) -> tuple[Centre, Spectrum]:
@@ -252,3 +291,4 @@ def _by_xla(sums: Moments, fit_intercept: bool) -> tuple[Centre, Spectrum]:
 
 _about_centre = compiled(about_centre, static_argnums=1)
 _of_axes = compiled(of_axes)
+_part_across = compiled(part_across)

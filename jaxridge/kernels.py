@@ -11,14 +11,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.lax import dynamic_slice_in_dim
 from jaxtyping import Array, Float
 
-from jaxridge import accelerator
+from jaxridge import accelerator, checks
 from jaxridge.data import Centre, Data, weighted_mean
 from jaxridge.folds import Held
 from jaxridge.held import FoldFit, Scored, from_rows
 from jaxridge.nodes import Nodes, few_of
+from jaxridge.placement import placed
 from jaxridge.products import matmul, mirrored, plus_gram
 from jaxridge.programs import compiled
 from jaxridge.scoring import Score
@@ -36,14 +38,35 @@ class Kernels(NamedTuple):
     condition: Float[Array, " k"]
 
 
-@partial(compiled, static_argnames=("fit_intercept", "fast"))
 def kernel_of(
+    X: Float[Array | np.ndarray, "m n"],
+    weight: Float[Array, " m"],
+    fit_intercept: bool,
+    fast: bool = False,
+) -> Float[Array, "m m"]:
+    """Return products of rows about their mean, or about 0 without an intercept.
+
+    NumPy multiplies its own, as it knows that the product is symmetric.
+    """
+    if isinstance(X, np.ndarray) and not checks.is_traced(weight):
+        rows = np.asarray(_about_mean(X, weight, fit_intercept))
+        return placed(rows @ rows.T)
+    return products_of_rows(X, weight, fit_intercept, fast)
+
+
+@partial(compiled, static_argnums=2)
+def _about_mean(X: Array, weight: Array, fit_intercept: bool) -> Array:
+    return X - weighted_mean(X, weight) if fit_intercept else X
+
+
+@partial(compiled, static_argnames=("fit_intercept", "fast"))
+def products_of_rows(
     X: Float[Array, "m n"],
     weight: Float[Array, " m"],
     fit_intercept: bool,
     fast: bool = False,
 ) -> Float[Array, "m m"]:
-    """Return products of rows about their mean, or about 0 without an intercept."""
+    """Do as `kernel_of` where XLA computes: on a GPU, columns a block at a time."""
     x = weighted_mean(X, weight) if fit_intercept else jnp.zeros_like(X[0])
     if not accelerator.is_used():
         return matmul(X - x, (X - x).T)

@@ -10,7 +10,7 @@ and the singular values of A itself, which cost more and square no condition num
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,16 +65,25 @@ def of_data(
         return centre, _of_many_rows(data, centre, view)
     if route == "svd" and is_worthwhile(data):
         return centre, _of_few_rows(data, centre, fit_intercept, view, rounding)
-    A, B = weighted_rows(data, centre, view)
-    across = None
-    if fit_intercept:
-        # The mean of a column far from 0 is rounded, and what that leaves along √w
-        # would be a direction of its own, which belongs to the intercept.
-        across = jnp.sqrt(data.weight / jnp.sum(data.weight))
-        A -= across[:, None] * matmul(across, A)
+    A, B, across = rows_across(data, centre, fit_intercept, view)
     if route == "dual":
         return centre, _by_dual(A, B, across)
     return centre, _by_svd(A, B, rounding, across)
+
+
+def rows_across(
+    data: Data, centre: Centre, fit_intercept: bool, view: View = as_stored
+) -> tuple[Float[Array, "m n"], Float[Array, "m t"], Float[Array, " m"] | None]:
+    """Return A, B, and with an intercept the unit vector along √w, across which A is.
+
+    The mean of a column far from 0 is rounded, and what that leaves along √w would be a
+    direction of its own, which belongs to the intercept.
+    """
+    A, B = weighted_rows(data, centre, view)
+    if not fit_intercept:
+        return A, B, None
+    across = jnp.sqrt(data.weight / jnp.sum(data.weight))
+    return A - across[:, None] * matmul(across, A), B, across
 
 
 def of_products(gram: Float[Array, "n n"], cross: Float[Array, "n t"]) -> Spectrum:
@@ -168,19 +177,46 @@ def _of_few_rows(
 
 
 def eigh_across(
-    K: Float[Array, "m m"], u: Float[Array, " m"]
+    K: Float[Array, "m m"], u: Float[Array, " m"] | None
 ) -> tuple[Float[Array, " r"], Float[Array, "m r"]]:
     """Return the eigenvalues, and vectors, of K at a right angle to its null vector u.
 
-    They do not mix with u, small as they may be: the reflection H that takes the last
-    axis to u leaves in HKH a last row and column of zeros, which are left out.
+    Or all, if there is no u.
     """
-    v = u.at[-1].add(jnp.where(u[-1] < 0, -1, 1))
-    w = 2 / jnp.sum(v**2) * v
+    values, inner = jnp.linalg.eigh(part_across(K, u))
+    return values, turned_across(inner, u)
+
+
+def part_across(
+    K: Float[Array, "m m"], u: Float[Array, " m"] | None
+) -> Float[Array, "r r"]:
+    """Return HKH without its last row and column, of zeros.
+
+    H is the reflection that takes the last axis to the null vector u. Eigenvectors of
+    the rest do not mix with u, small as their values may be.
+    """
+    if u is None:
+        return K
+    v, w = _mirror(u)
     half = K - jnp.outer(v, matmul(w, K))
-    values, inner = jnp.linalg.eigh((half - jnp.outer(matmul(half, w), v))[:-1, :-1])
+    return (half - jnp.outer(matmul(half, w), v))[:-1, :-1]
+
+
+def turned_across(
+    inner: Float[Array, "r r"], u: Float[Array, " m"] | None
+) -> Float[Array, "m r"]:
+    """Return eigenvectors of that part as those of K."""
+    if u is None:
+        return inner
+    v, w = _mirror(u)
     inner = jnp.pad(inner, ((0, 1), (0, 0)))
-    return values, inner - jnp.outer(v, matmul(w, inner))
+    return inner - jnp.outer(v, matmul(w, inner))
+
+
+def _mirror(u: Float[Array, " m"]) -> tuple[Array, Array]:
+    """Return v and w with H = 1 − vwᵀ."""
+    v = u.at[-1].add(jnp.where(u[-1] < 0, -1, 1))
+    return v, 2 / jnp.sum(v**2) * v
 
 
 def _by_dual(
@@ -188,17 +224,29 @@ def _by_dual(
 ) -> Spectrum:
     """Factorise AAᵀ, A being at a right angle to the unit vector `across`, if any."""
     A = without_derivative(A, OF_AXES)
-    K = matmul(A, A.T)
-    if across is None:
-        values, left = jnp.linalg.eigh(K)
-    else:
-        values, left = eigh_across(K, across)
+    found = of_kernel(*eigh_across(matmul(A, A.T), across), B, across)
+    return found._replace(right=matmul(A.T, over_values(found)))
+
+
+def of_kernel(
+    values: Float[Array, " r"],
+    left: Float[Array, "m r"],
+    B: Float[Array, "m t"],
+    across: Float[Array, " m"] | None,
+) -> Spectrum:
+    """Return AAᵀ, of which the eigenvalues and U are known, as factorised but for V."""
+    if across is not None:
         values = jnp.pad(values, (1, 0))
         left = jnp.concatenate([across[:, None], left], axis=1)
     values = cut(values)
-    right = matmul(A.T, left * root_inverse(values))
     along = jnp.sqrt(values)[:, None] * matmul(left.T, B)
-    return Spectrum(values, right, along, left, None)
+    return Spectrum(values, left[:0], along, left, None)
+
+
+def over_values(spectrum: Spectrum) -> Float[Array, "m r"]:
+    """Return U/S, of which AᵀU/S is V."""
+    left: Any = spectrum.left
+    return left * root_inverse(spectrum.values)
 
 
 def _by_svd(

@@ -179,7 +179,7 @@ def compile_by_kernel(compile_: Compiler, made: Any, dtype: str, sharing: str) -
     X, weight, lams = (compile_.array(*s, dtype=dtype) for s in ((m, n), (m,), (L,)))
     train, held = compile_.sets(k, m - m // k), compile_.sets(k, h)
     fast = made.precision == FAST
-    K = compile_(kernels.kernel_of, X, weight, True, fast, given=(X, weight))
+    K = compile_(kernels.products_of_rows, X, weight, True, fast, given=(X, weight))
     Y = compile_.array(m, made.target_tile, dtype=dtype)
     if sharing == BLOCKS:
         whole = compile_(factorised_blocks, K, weight, True)
