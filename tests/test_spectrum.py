@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from helpers import TOLERANCE
+from helpers import DTYPES, TOLERANCE, assert_close, brute
+from sklearn.model_selection import KFold
 
 from jaxridge import (
     cross_validate,
@@ -117,6 +118,30 @@ def test_many_columns_are_factorised_as_few_are():
     np.testing.assert_allclose(
         leave_one_out(X, y, lams).mean, np.mean((rest / slack) ** 2, axis=0), rtol=1e-10
     )
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_many_rows_of_more_columns_are_factorised_as_few_are(dtype, fit_intercept):
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(215, 260)) + 3).astype(dtype)
+    X[:, 1] = X[:, 0]
+    y = (X[:, :2] @ [1, -2] + rng.normal(size=215)).astype(dtype)
+    weight = rng.integers(0, 3, 215).astype(dtype)
+    how = {"weight": weight, "fit_intercept": fit_intercept}
+    lams, before = np.array([0.5, 50.0]), X.copy()
+    found = path(X, y, lams, **how).params
+    for i, lam in enumerate(lams):
+        assert_close(found.coef[i], brute(X, y, lam, **how).coef)
+    scores = cross_validate(X, y, lams, 5, **how)
+    errors = []
+    for train, held in KFold(5).split(X):
+        for lam in lams:
+            fit = brute(X[train], y[train], lam, weight[train], fit_intercept)
+            miss = X[held].astype(float) @ fit.coef + fit.intercept - y[held]
+            errors.append(np.average(miss**2, weights=weight[held]))
+    assert_close(scores.per_fold.ravel(), errors)
+    np.testing.assert_array_equal(X, before)
 
 
 def fading(m, n, dtype, t=None):
