@@ -20,7 +20,7 @@ from jaxridge.data import (
 )
 from jaxridge.factors import Known, answer, known
 from jaxridge.grids import COUNT, grid_of_known, grid_of_moments, on_grid
-from jaxridge.moments import Moments, about_centre, as_one
+from jaxridge.moments import Moments, as_one
 from jaxridge.passes import compiled_unless_many
 from jaxridge.placement import placed
 from jaxridge.precision import warn_if_lost
@@ -36,7 +36,7 @@ from jaxridge.risk import (
     unit_of,
 )
 from jaxridge.routes import ONE, PRIMAL, Route
-from jaxridge.spectrum import Spectrum, cut, of_sums, rank_of
+from jaxridge.spectrum import Spectrum, axes_of_moments, cut, rank_of
 
 
 @in_kind_of_input
@@ -260,8 +260,7 @@ def _of_sums(
     sums: Moments, lams: Array, fit_intercept: bool, formula: Callable[..., Any]
 ) -> tuple[Any, Array, Array]:
     """Return the scores, the condition, and the part of the targets that is left."""
-    _, xx, xy = about_centre(sums, fit_intercept)
-    spectrum, worst = of_sums(xx, xy, jnp.min(lams))
+    _, spectrum, worst = axes_of_moments(sums, jnp.min(lams), fit_intercept)
     square = sums.yy + (0 if fit_intercept else sums.weight * sums.y**2)
     rest = residual_of_sums(spectrum, square, lams)
     left = part_left(rest, square)

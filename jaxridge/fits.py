@@ -27,7 +27,7 @@ from jaxridge.precision import is_kept
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
 from jaxridge.routes import DUAL, ONE, PRIMAL, SVD, Route
-from jaxridge.spectrum import Spectrum, coef_at, condition, gain, of_sums
+from jaxridge.spectrum import Spectrum, axes_of_moments, coef_at, condition, gain
 from jaxridge.sums import moments_of_all
 from jaxridge.threads import few_for
 
@@ -88,12 +88,11 @@ def fit_of_sums(
     sums: Moments, lam: Float[Array, " t"], fit_intercept: bool
 ) -> FitAlongAxes:
     """Fit each target at its own penalty where the moments are all there is."""
-    centre, xx, xy = about_centre(sums, fit_intercept)
-    spectrum, worst = of_sums(xx, xy, jnp.min(lam))
+    centre, spectrum, worst = axes_of_moments(sums, jnp.min(lam), fit_intercept)
     params, df = _at_own_penalties(centre, spectrum, lam, fit_intercept)
     fits = ParamsPath(params.coef[None], params.intercept[None])
     twice = of_moments(fits, sums, lam[None], fit_intercept)
-    route = Route(PRIMAL, ONE, str(xx.dtype))
+    route = Route(PRIMAL, ONE, str(sums.xx.dtype))
     made = Certificate(jnp.min(lam)[None], *twice, worst, route)
     return FitAlongAxes(params, made, df, Axes(centre, spectrum.values, spectrum.right))
 

@@ -31,7 +31,7 @@ from jaxridge.data import (
 )
 from jaxridge.excerpt import excerpt, where_known
 from jaxridge.factors import answer
-from jaxridge.moments import Moments, about_centre, as_one
+from jaxridge.moments import Moments, as_one
 from jaxridge.nodes import Nodes, nodes_for
 from jaxridge.objective import Params, ParamsPath
 from jaxridge.passes import compiled_unless_many
@@ -46,7 +46,7 @@ from jaxridge.risk import (
     training_error,
 )
 from jaxridge.routes import ONE, PRIMAL, Route
-from jaxridge.spectrum import Spectrum, coef_at, condition, of_sums
+from jaxridge.spectrum import Spectrum, axes_of_moments, coef_at, condition
 
 
 class Path(NamedTuple):
@@ -199,15 +199,14 @@ def _path_of_moments(
     sums: Moments, lams: Float[Array, " L"], fit_intercept: bool
 ) -> tuple[Path, Array, Array]:
     """Return the path, the condition, and the part of the targets that is left."""
-    centre, xx, xy = about_centre(sums, fit_intercept)
-    spectrum, worst = of_sums(xx, xy, jnp.min(lams))
+    centre, spectrum, worst = axes_of_moments(sums, jnp.min(lams), fit_intercept)
     square = sums.yy + (0 if fit_intercept else sums.weight * sums.y**2)
     rest = residual_of_sums(spectrum, square, lams)
     params, df = _fits(centre, spectrum, lams, fit_intercept)
     error = training_error(sums.weight, spectrum, rest, lams)
     fits, at = some_fits(params, lams)
     twice = of_moments(fits, sums, at, fit_intercept)
-    made = Certificate(at, *twice, worst, Route(PRIMAL, ONE, str(xx.dtype)))
+    made = Certificate(at, *twice, worst, Route(PRIMAL, ONE, str(sums.xx.dtype)))
     return Path(lams, params, df, error, made), worst, part_left(rest, square)
 
 

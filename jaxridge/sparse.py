@@ -25,12 +25,12 @@ from scipy import sparse
 from jaxridge.certificate import penalty_of, relative, signs_of, summed
 from jaxridge.data import Centre, Data, in_kind_of_input
 from jaxridge.leverages import Whole, left_out_errors, rows_left_out, whole_of
-from jaxridge.moments import Moments, about_centre, as_one
+from jaxridge.moments import Moments, as_one
 from jaxridge.objective import Params, ParamsPath, squared_residuals
 from jaxridge.precision import warn_if_lost
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
-from jaxridge.spectrum import Spectrum, of_sums
+from jaxridge.spectrum import Spectrum, axes_of_moments
 from jaxridge.sums import about_mean
 
 # A column whose mean's square is this many times its variance is centred before.
@@ -191,8 +191,7 @@ def _axes(
 def _factorised(
     sums: Moments, Y: Array, weight: Array, lams: Array, fit_intercept: bool
 ) -> tuple[Centre, Spectrum, Whole, Array]:
-    centre, xx, xy = about_centre(sums, fit_intercept)
-    spectrum, worst = of_sums(xx, xy, jnp.min(lams))
+    centre, spectrum, worst = axes_of_moments(sums, jnp.min(lams), fit_intercept)
     whole = whole_of(Data(Y[:, :0], Y, weight), centre, spectrum, fit_intercept)
     return centre, spectrum, whole, worst
 

@@ -23,6 +23,7 @@ from jaxridge.compression import is_worthwhile, triangle
 from jaxridge.data import Centre, Data, centre_of, weighted_rows
 from jaxridge.derivatives import OF_AXES, without_derivative
 from jaxridge.divisors import or_one
+from jaxridge.moments import Moments, about_centre
 from jaxridge.precision import BEARABLE, LOSS
 from jaxridge.products import matmul, mirrored, plus_gram
 from jaxridge.programs import compiled
@@ -105,6 +106,14 @@ def of_products_above(
     """Factorise AᵀA for penalties from `least`, below which nothing need be told."""
     values, right = jnp.linalg.eigh(without_derivative(gram, OF_AXES))
     return of_axes(values, right, cross)._replace(values=above(values, least))
+
+
+def axes_of_moments(
+    sums: Moments, least: Float[Array, ""], fit_intercept: bool
+) -> tuple[Centre, Spectrum, Float[Array, ""]]:
+    """Factorise one set of sums, for penalties from `least`; tell its condition."""
+    centre, xx, xy = about_centre(sums, fit_intercept)
+    return centre, *of_sums(xx, xy, least)
 
 
 def of_sums(
