@@ -18,7 +18,7 @@ from jaxridge.passes import compiled_unless_many, over_rows
 from jaxridge.placement import placed
 from jaxridge.plans import plan
 from jaxridge.precision import LOSS, SINGLE, by_cheapest, is_kept, is_lost
-from jaxridge.products import matmul
+from jaxridge.products import across_rows, matmul
 from jaxridge.programs import compiled
 from jaxridge.routes import DUAL, ONE, SVD, Route, system_of
 from jaxridge.spectrum import (
@@ -250,12 +250,12 @@ def by_rows(
 
 
 def _by_kernel(data: Data, fit_intercept: bool) -> tuple[Centre, Spectrum]:
-    """Factorise AAᵀ by NumPy, which knows that it is symmetric: see `_factorised`."""
+    """Factorise AAᵀ by NumPy, as `_factorised` does."""
     centre, A, B, across = _rows_about_centre(on_device(data), fit_intercept)
-    rows = np.asarray(A)
-    part = np.asarray(_part_across(rows @ rows.T, across))
+    part = np.asarray(_part_across(across_rows(A), across))
     found, shrunk = _of_kernel(*np.linalg.eigh(part), B, across)
-    return centre, found._replace(right=placed(rows.T @ np.asarray(shrunk)))
+    right = np.asarray(A).T @ np.asarray(shrunk)
+    return centre, found._replace(right=placed(right))
 
 
 @partial(compiled, static_argnums=1)

@@ -24,7 +24,7 @@ from jaxridge.objective import Params, ParamsPath
 from jaxridge.passes import compiled_unless_many
 from jaxridge.power import condition_of
 from jaxridge.precision import is_kept
-from jaxridge.products import matmul
+from jaxridge.products import across_rows, matmul
 from jaxridge.programs import compiled
 from jaxridge.routes import DUAL, ONE, PRIMAL, SVD, Route
 from jaxridge.spectrum import Spectrum, axes_of_moments, coef_at, condition, gain
@@ -109,8 +109,7 @@ def fit_at_once(data: Data, lam: Float[Array, ""], fit_intercept: bool) -> Fit:
             params, worst = _by_products(sums, lam, fit_intercept)
             jax.block_until_ready(worst)  # while BLAS has one thread
     else:
-        data = on_device(data)
-        params, worst = _by_kernel(data, lam, fit_intercept)
+        params, worst = _by_kernel(on_device(data), lam, fit_intercept)
     # The condition number of a factor that failed is NaN: not below any bound.
     if not is_kept(worst, data.X.dtype):
         each = jnp.full(data.Y.shape[1], lam)
@@ -162,12 +161,22 @@ def _by_products(
     return Params(coef, intercept_at(coef, centre)), condition_of(factor)
 
 
-@partial(compiled, static_argnums=2)
 def _by_kernel(data: Data, lam: Array, fit_intercept: bool) -> tuple[Params, Array]:
     """Solve (AAᵀ + λ) α = B, θ = Aᵀα."""
+    centre, A, B = _about_centre(data, fit_intercept)
+    return _of_kernel(across_rows(A), A, B, centre, lam)
+
+
+@partial(compiled, static_argnums=1)
+def _about_centre(data: Data, fit_intercept: bool) -> tuple[Centre, Array, Array]:
     centre = centre_of(data, fit_intercept)
-    A, B = weighted_rows(data, centre)
-    kernel = matmul(A, A.T) + lam * jnp.eye(len(A), dtype=A.dtype)
-    factor = jnp.linalg.cholesky(kernel)
+    return centre, *weighted_rows(data, centre)
+
+
+@compiled
+def _of_kernel(
+    kernel: Array, A: Array, B: Array, centre: Centre, lam: Array
+) -> tuple[Params, Array]:
+    factor = jnp.linalg.cholesky(kernel + lam * jnp.eye(len(A), dtype=A.dtype))
     coef = matmul(A.T, cho_solve((factor, True), B))
     return Params(coef, intercept_at(coef, centre)), condition_of(factor)

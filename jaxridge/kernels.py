@@ -15,13 +15,13 @@ import numpy as np
 from jax.lax import dynamic_slice_in_dim
 from jaxtyping import Array, Float
 
-from jaxridge import accelerator, checks
+from jaxridge import accelerator
 from jaxridge.data import Centre, Data, weighted_mean
 from jaxridge.folds import Held
 from jaxridge.held import FoldFit, Scored, from_rows
 from jaxridge.nodes import Nodes, few_of
 from jaxridge.placement import placed
-from jaxridge.products import matmul, mirrored, plus_gram
+from jaxridge.products import across_rows, matmul, mirrored, plus_gram
 from jaxridge.programs import compiled
 from jaxridge.scoring import Score
 from jaxridge.spectrum import above, gain
@@ -44,13 +44,9 @@ def kernel_of(
     fit_intercept: bool,
     fast: bool = False,
 ) -> Float[Array, "m m"]:
-    """Return products of rows about their mean, or about 0 without an intercept.
-
-    NumPy multiplies its own, as it knows that the product is symmetric.
-    """
-    if isinstance(X, np.ndarray) and not checks.is_traced(weight):
-        rows = np.asarray(_about_mean(X, weight, fit_intercept))
-        return placed(rows @ rows.T)
+    """Return products of rows about their mean, or about 0 without an intercept."""
+    if isinstance(X, np.ndarray):
+        return placed(across_rows(_about_mean(X, weight, fit_intercept)))
     return products_of_rows(X, weight, fit_intercept, fast)
 
 
