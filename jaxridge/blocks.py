@@ -47,10 +47,8 @@ def factorised(
     """Factorise the kernel of all rows, which is about their weighted mean."""
     root = jnp.sqrt(weight)
     K = root[:, None] * kernel * root
-    if fit_intercept:
-        values, left = eigh_across(K, root / jnp.linalg.norm(root))
-    else:
-        values, left = jnp.linalg.eigh(K)
+    u = root / jnp.linalg.norm(root) if fit_intercept else None
+    values, left = eigh_across(K, u)
     return Kernel(jnp.maximum(values, 0), left)
 
 

@@ -158,7 +158,7 @@ def _misses_something(
     """
     values, dtype = np.asarray(spectrum.values), spectrum.values.dtype
     largest = float(values.max()) ** 0.5
-    # Along the intercept rows have no extent, nor has a fit to them any other.
+    # Of rows across √w nothing is missed along it.
     known = spectrum.left is not None and fit_intercept
     if (values > 0).sum() >= len(values) - known or largest == 0:
         return False
