@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxridge import accelerator
-from jaxridge.frames import numbers_of
+from jaxridge.frames import columns_of, floats_of
 
 
 def warn(message: str | Warning) -> None:
@@ -49,16 +49,17 @@ def as_array(name: str, array: Any) -> Any:
         return array
     if hasattr(array, "toarray"):
         raise TypeError(f"`{name}` is a sparse matrix: pass `{name}.toarray()`")
+    columns = columns_of(name, array)
     try:
         found = jnp.asarray(array) if any_traced(array) else np.asarray(array)
     except ValueError:
         raise ValueError(
             f"`{name}` is not a rectangular array of numbers: its rows differ in length"
         ) from None
-    if found.dtype != object:
+    if found.dtype != object or not columns:
         return found
-    columns = numbers_of(array)
-    return found if columns is None else columns
+    floats = [floats_of(name, column) for column in columns]
+    return np.stack(floats, axis=1) if found.ndim == 2 else floats[0]
 
 
 def numeric(name: str, array: Any) -> None:

@@ -93,7 +93,16 @@ def prepared(columns: Columns, X: Float[Array, "m n"]) -> Float[Array, "m n"]:
 @partial(compiled, static_argnames="learner")
 def ready(data: Data, learner: Learner) -> Data:
     """Return rows as prepared by what all of them say."""
-    return data._replace(X=prepared(learner(data.X, data.weight), data.X))
+    return learnt(data, learner)[1]
+
+
+@partial(compiled, static_argnames="learner")
+def learnt(data: Data, learner: Learner) -> tuple[Columns, Data]:
+    """Return what all rows say of each column, and them as prepared by it."""
+    columns = learner(data.X, data.weight)
+    rows = data._replace(X=prepared(columns, data.X))
+    each = (jnp.broadcast_to(one, rows.X.shape[1:]) for one in columns)
+    return Columns(*each), rows
 
 
 def checked_learner(prepare: Learner | None) -> Learner:

@@ -115,11 +115,12 @@ def _trial(request: Request, rows: int, groups: np.ndarray | None) -> Trial:
 def _table(request: Request) -> tuple[pa.Table, tuple[str, ...]]:
     if request.data is None:
         table, targets = diabetes(), request.targets or (DIABETES_TARGET,)
-        if not set(targets) <= set(table.column_names):
-            raise ValueError(
-                f"no DATA, and the diabetes data that are fitted then have no column "
-                f"{targets[0]!r}: name a file before --target"
-            )
+        for name in targets:
+            if name not in table.column_names:
+                raise ValueError(
+                    "no DATA, and the diabetes data that are fitted then have no "
+                    f"column {name!r}: name a file before --target"
+                )
         return table, targets
     table = read_table(request.data, text=request.text, progress=True)
     return table, request.targets

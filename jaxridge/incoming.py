@@ -6,7 +6,6 @@ looked at one by one, through narwhals, so that what cannot be used is refused b
 
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import date, time, timedelta
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -18,7 +17,7 @@ from sklearn.utils.validation import validate_data
 
 from jaxridge import checks
 from jaxridge.excerpt import counted
-from jaxridge.frames import TIMES, floats_of, framed, refuse_times
+from jaxridge.frames import OF_TIME, TIMES, columns_of, floats_of, framed
 
 SPARSE = ("csr", "csc")
 
@@ -35,12 +34,14 @@ def validated(estimator: Any, X: Any, *y: Any, reset: bool = True, **how: Any) -
     checked = {"accept_sparse": SPARSE, "dtype": [np.float64, np.float32]} | how
     for name, given in (("X", X), *(("y", array) for array in y)):
         _refuse_traced(name, given)
+    name = "X"
     try:
         frame = _usable(X)
+        for name, given in (("X", X), *(("y", array) for array in y)):
+            _refuse_what_changes(name, given)
     except DuplicateError as error:
-        raise ValueError(f"`X` has columns of the same name. {error}") from None
-    for name, given in (("X", X), *(("y", array) for array in y)):
-        _refuse_what_changes(name, given)
+        which = " ".join(str(error).split())
+        raise ValueError(f"`{name}` has columns of the same name. {which}") from None
     try:
         return validate_data(estimator, frame, *y, reset=reset, **checked)
     except ValueError as error:
@@ -67,8 +68,9 @@ def _holds_times(array: Any) -> bool:
         values = np.asarray(array)
     except ValueError:  # of lists of unequal length
         return False
-    first = next(iter(values.flat), None)
-    return values.dtype.kind in "mM" or isinstance(first, date | time | timedelta)
+    if values.dtype == object:
+        return any(isinstance(value, OF_TIME) for value in values.flat)
+    return values.dtype.kind in "mM"
 
 
 def _whole_numbers(given: Any) -> Iterator[np.ndarray]:
@@ -199,14 +201,14 @@ def _usable(X: Any) -> Any:
         return X
     if not frame.columns:
         raise ValueError(f"`X` has 0 feature(s) (shape={frame.shape}): pass at least 1")
-    numbers = [c for c in map(_as_numbers, frame.iter_columns()) if c is not None]
+    columns = columns_of("X", X) or frame.iter_columns()
+    numbers = [c for c in map(_as_numbers, columns) if c is not None]
     return frame.with_columns(*numbers).to_native() if numbers else X
 
 
 def _as_numbers(column: Any) -> Any | None:
     """Return a column of text or objects as floats; None for one of numbers."""
     name, of, missing = column.name, column.dtype, column.null_count()
-    refuse_times(column)
     if len(column) and missing == len(column):
         raise ValueError(f"column {name!r} holds no value at all: leave it out")
     if not (of.is_numeric() or of == nw.Boolean):
@@ -218,7 +220,7 @@ def _as_numbers(column: Any) -> Any | None:
 
 def _read(column: Any) -> Any:
     """Return a column of text or objects as floats, if that is what it holds."""
-    floats = floats_of(column)
+    floats = floats_of("X", column)
     missing = int(np.isnan(floats).sum())
     if missing:
         raise _missing(column.name, missing)

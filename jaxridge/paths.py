@@ -13,8 +13,8 @@ from jaxridge.certificate import Certificate, of_moments, of_rows, some_fits
 from jaxridge.columns import (
     Learner,
     checked_learner,
+    learnt,
     original_units,
-    ready,
     try_out,
     untouched,
 )
@@ -120,7 +120,8 @@ def path(
         Learns from all rows to prepare the columns, as in `cross_validate`. Penalties
         then refer to columns as prepared, and J and the certificate too; coefficients
         are in the columns' own units, and the intercept makes up for what `prepare`
-        subtracts.
+        subtracts. It is done in the dtype of `X`: float32 columns far from 0 keep their
+        digits with an intercept, and without one by ``scaled``.
 
     Returns
     -------
@@ -229,8 +230,8 @@ def _path_of_prepared(
 ) -> Path:
     """Return the path of columns as prepared, with coefficients of the raw ones."""
     try_out(learner, data)
-    columns = learner(data.X, data.weight)
-    found = path_of(ready(data, learner), lams, fit_intercept)
+    columns, rows = learnt(data, learner)
+    found = path_of(rows, lams, fit_intercept)
     own_units = jax.vmap(partial(original_units, columns))
     return found._replace(params=ParamsPath(*own_units(Params(*found.params))))
 

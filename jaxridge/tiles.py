@@ -145,7 +145,8 @@ def fold(
     parts = gcd(m, parts)
     part, length = m // parts, -(-length // parts)  # of a part
     count = -(-part // length)
-    length = min(length, EVEN * -(-part // (count * EVEN)))  # as many, all nearly full
+    even = EVEN // gcd(EVEN, parts)
+    length = min(length, even * -(-part // (count * even)))  # as many, all nearly full
 
     def take(state: S, start: Array) -> tuple[S, None]:
         first = jnp.minimum(start, part - length)

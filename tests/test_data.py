@@ -1,5 +1,6 @@
 """The border: which arrays are taken, in what form answers come, what is refused."""
 
+from datetime import date, timedelta
 from functools import partial
 
 import jax
@@ -397,6 +398,47 @@ def test_columns_of_frames_that_miss_values_are_told_so():
     times = X.assign(c=pd.Series(pd.date_range("2020", periods=3)))
     with pytest.raises(ValueError, match="column 'c' holds times"):
         solve(times, np.ones(3), 1.0)
+
+
+WHOLE = 2**60 + np.arange(12)
+BAD_COLUMNS = {
+    "dates": (pl.DataFrame({"a": [date(2020, 1, 1)] * 12, "b": [1.0] * 12}), "times"),
+    "durations": (pl.DataFrame({"a": [timedelta(1)] * 12, "b": [1.0] * 12}), "times"),
+    "Arrow's dates": (
+        pa.table({"a": [date(2020, 1, 1)] * 12, "b": [1.0] * 12}),
+        "times",
+    ),
+    "dates as objects": (
+        pd.DataFrame({"a": [date(2020, 1, 1)] * 12, "b": 1.0}),
+        "times",
+    ),
+    "ids": (pd.DataFrame({"a": WHOLE, "b": WHOLE > 0}), "whole numbers beyond"),
+    "ids as objects": (
+        pd.DataFrame({"a": list(map(int, WHOLE))}, dtype=object),
+        "whole numbers beyond",
+    ),
+    "nullable ids": (
+        pd.DataFrame({"a": pd.array(WHOLE, dtype="Int64"), "b": WHOLE > 0}),
+        "whole numbers beyond",
+    ),
+    "complex": (pd.DataFrame({"a": [1j] * 12, "b": 1.0}, dtype=object), "holds 1j"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_COLUMNS)
+@pytest.mark.parametrize("name", ["X", "y"])
+def test_columns_that_floats_would_change_are_refused_by_name(what, name):
+    frame, message = BAD_COLUMNS[what]
+    given = {"X": np.arange(24.0).reshape(12, 2), "y": np.arange(12.0), name: frame}
+    with pytest.raises(ValueError, match=f"`{name}`.*column 'a'.*{message}"):
+        solve(**given, lam=1.0)
+
+
+def test_columns_of_one_name_are_taken_by_place():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(12, 2)), rng.normal(size=12)
+    frame = pd.DataFrame(X, columns=["a", "a"])
+    assert_close(solve(frame, y, 1.0).coef, solve(X, y, 1.0).coef)
 
 
 def test_arguments_that_are_not_there_are_told_those_that_are():

@@ -7,6 +7,7 @@ import pytest
 from helpers import DTYPES, TOLERANCE, problem
 
 from jaxridge import Ridge, RidgeCV, certify, evidence, gcv, passes, path
+from jaxridge.tiles import EVEN, fold
 
 LAMS = np.array([0.3, 1e-3, 20.0])
 # Numbers, a quarter of them at a time: of the tall problem 10 rows, and 4 once more.
@@ -107,3 +108,21 @@ def test_a_slope_by_the_penalties_is_taken_of_rows_at_once(sent):
     with jax.enable_x64(True):
         expected = (error(0.3 + step) - error(0.3 - step)) / 2 / step
         np.testing.assert_allclose(jax.grad(error)(0.3), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("parts", [1, 8])
+@pytest.mark.parametrize("m", [17, 97, 264, 1056, 4099])
+@pytest.mark.parametrize("least", [5, 64, 100, 256])
+def test_tiles_hold_every_row_once_and_read_few_again(m, least, parts):
+    rows = jnp.arange(float(m))[:, None]
+
+    def add(state, weight, rows):
+        read, counted, total = state
+        return read + len(weight), counted + weight.sum(), total + weight @ rows[:, 0]
+
+    start = jnp.array(0), jnp.array(0.0), jnp.array(0.0)
+    how = {"least": least, "room": 0, "parts": parts}
+    read, counted, total = fold(add, start, jnp.ones(m), rows, **how)
+    assert counted == m and total == m * (m - 1) / 2
+    tiles = -(-m // least)
+    assert m <= read < m + (EVEN + parts) * (tiles + 1)

@@ -21,7 +21,7 @@ from jaxridge import (
     solve,
     sweep,
 )
-from jaxridge.columns import standardized
+from jaxridge.columns import Columns, standardized
 
 LAMS = np.array([0.3, 1e6, 0.0, 10.0, 0.3])
 RUNS = [(name, True) for name in SHAPES] + [
@@ -223,6 +223,19 @@ def test_path_of_prepared_columns_is_in_the_columns_own_units(dtype, t):
         peer = make_pipeline(SimpleImputer(), StandardScaler(), Ridge(lam))
         peer.fit(holed[often].astype(float), y[often])
         assert_close(predicted, peer.predict(X.astype(float)))
+
+
+def test_columns_may_be_prepared_by_a_function_of_ones_own():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(20, 3)) + 1, rng.normal(size=20)
+    for learner in (
+        lambda X, w: Columns(0.0, 0.0, 2.0),
+        lambda X, w: Columns(X.at[0].get(), 1.0, jnp.full(3, 2.0)),
+    ):
+        found = path(X, y, [0.5], prepare=learner).params.at(0)
+        expected = solve(X / 2, y, 0.5)
+        np.testing.assert_allclose(found.coef, expected.coef / 2, rtol=1e-10)
+        np.testing.assert_allclose(found.intercept, expected.intercept, rtol=1e-10)
 
 
 @pytest.mark.parametrize(

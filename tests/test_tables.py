@@ -65,6 +65,7 @@ BAD_FILES = {
     "a row too long": (b"a,b\n1,2\n1,2,3\n", "cannot be read as a table.*columns"),
     "duplicate names": (b"a,b,a\n1,2,3\n", "two columns named 'a'"),
     "JSON": ('[{"a": 1}, {"a": 2}]\n', "looks like JSON: convert it to CSV"),
+    "JSON by lines": ("[\n  1\n]\n", "looks like JSON: convert it to CSV"),
     "an unnamed column": (b"a,,c\n1,2,3\n", "column 2 has no name"),
     "no header": (b"1,2\n3,4\n", "first line must hold the column names"),
     "old Macintosh": (b"a,b\r1,2\r3,4\r", "carriage return"),
