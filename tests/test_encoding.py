@@ -213,7 +213,7 @@ def test_levels_of_rows_that_are_left_out_are_not_learnt(missing):
     )
     counts = "(4 rows)" if missing == "mean" else "(3 rows)"
     assert encoding.features == ["x", *(f"city={one}" for one in [*"abcd", OTHER])]
-    assert f"pooled 1 others {counts}" in encoding.notes[0]
+    assert f"pooled 1 other {counts}" in encoding.notes[0]
     assert encode(table, encoding).X.shape == ({"mean": 20, "drop": 19}[missing], 6)
 
 

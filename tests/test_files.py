@@ -70,7 +70,7 @@ def test_foreign_newer_and_damaged_results_are_refused(tmp_path, text, message):
 
 
 def test_missing_and_unreadable_results_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="no such file"):
+    with pytest.raises(ValueError, match="holds no result.json"):
         load_result(tmp_path)
     (tmp_path / "result.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="is not a result"):
