@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import click
 
 from jaxridge.interrupts import interruptible
-from jaxridge.options import Out, fit_options, share
+from jaxridge.options import Out, fit_options, into, share
 from jaxridge.version import __version__
 
 TUTORIAL_LAMS = (0.0, 1.0, 10.0, 100.0, 1000.0)
@@ -102,14 +102,7 @@ def info() -> None:
 
 
 @cli.command()
-@click.option(
-    "-o",
-    "--out",
-    type=Out(path_type=Path, file_okay=False),
-    default=Path("jaxridge-demo"),
-    show_default=True,
-    help="Folder for the pictures.",
-)
+@into("jaxridge-demo", "Folder for the pictures.")
 @click.pass_obj
 def demo(run: Run, out: Path) -> None:
     """See what lambda does, on one generated feature.

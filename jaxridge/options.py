@@ -127,6 +127,18 @@ def _names(
     return tuple(name for name in listed if name.strip() or '""' in texts)
 
 
+def into(folder: str, what: str) -> Callable[..., Any]:
+    """Give a command a folder to write to."""
+    return click.option(
+        "-o",
+        "--out",
+        type=Out(path_type=Path, file_okay=False),
+        default=Path(folder),
+        show_default=True,
+        help=what,
+    )
+
+
 # All that may be asked of a fit, in the order of its help.
 OF_FITS = (
     click.option(
@@ -278,14 +290,7 @@ OF_FITS = (
         help="Decides the folds and the test rows. With --group, folds depend "
         "on it only for a file that is read in pieces.",
     ),
-    click.option(
-        "-o",
-        "--out",
-        type=Out(path_type=Path, file_okay=False),
-        default=Path("jaxridge-fit"),
-        show_default=True,
-        help="Folder for results and pictures.",
-    ),
+    into("jaxridge-fit", "Folder for results and pictures."),
 )
 
 
