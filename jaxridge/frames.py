@@ -10,6 +10,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from narwhals.exceptions import DuplicateError
 
+NO_FRAMES = (np.ndarray, np.generic, list, tuple, float, int)
 TIMES = (nw.Date, nw.Datetime, nw.Duration, nw.Time)
 OF_TIME = (date, time, timedelta, np.datetime64, np.timedelta64)
 MOST = 2**53  # of whole numbers that float64 can tell apart
@@ -17,7 +18,7 @@ MOST = 2**53  # of whole numbers that float64 can tell apart
 
 def framed(given: Any, **which: Any) -> Any:
     """Return a data frame as narwhals has it, anything else as it is."""
-    if isinstance(given, np.ndarray):  # as narwhals takes long to find
+    if isinstance(given, NO_FRAMES):  # as narwhals takes long to find
         return given
     return nw.from_native(given, pass_through=True, **which)
 
@@ -39,9 +40,14 @@ def columns_of(name: str, given: Any) -> list[Any]:
         return []
     columns = [frame] if isinstance(frame, nw.Series) else columns
     for column in columns:
-        if isinstance(column.dtype, TIMES):
-            raise _times(name, column)
+        refuse_times(name, column)
     return columns
+
+
+def refuse_times(name: str, column: Any) -> None:
+    """Refuse a column of times."""
+    if isinstance(column.dtype, TIMES):
+        raise _times(name, column)
 
 
 def floats_of(name: str, column: Any) -> np.ndarray:

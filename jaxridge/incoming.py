@@ -17,7 +17,7 @@ from sklearn.utils.validation import validate_data
 
 from jaxridge import checks
 from jaxridge.excerpt import counted
-from jaxridge.frames import OF_TIME, TIMES, columns_of, floats_of, framed
+from jaxridge.frames import OF_TIME, TIMES, floats_of, framed, refuse_times
 
 SPARSE = ("csr", "csc")
 
@@ -201,14 +201,14 @@ def _usable(X: Any) -> Any:
         return X
     if not frame.columns:
         raise ValueError(f"`X` has 0 feature(s) (shape={frame.shape}): pass at least 1")
-    columns = columns_of("X", X) or frame.iter_columns()
-    numbers = [c for c in map(_as_numbers, columns) if c is not None]
+    numbers = [c for c in map(_as_numbers, frame.iter_columns()) if c is not None]
     return frame.with_columns(*numbers).to_native() if numbers else X
 
 
 def _as_numbers(column: Any) -> Any | None:
     """Return a column of text or objects as floats; None for one of numbers."""
     name, of, missing = column.name, column.dtype, column.null_count()
+    refuse_times("X", column)
     if len(column) and missing == len(column):
         raise ValueError(f"column {name!r} holds no value at all: leave it out")
     if not (of.is_numeric() or of == nw.Boolean):
