@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxridge import accelerator, checks
-from jaxridge.data import as_data_to_square, as_tile, in_kind_of_input, on_device
+from jaxridge.border import in_kind_of_input
+from jaxridge.data import as_data_to_square, as_tile, on_device
 from jaxridge.moments import Moments
 from jaxridge.sent import Tile, moments_of_tiles
 from jaxridge.sums import fold_moments

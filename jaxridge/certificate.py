@@ -18,13 +18,12 @@ from jaxtyping import Array, Float
 from tabulate import tabulate
 
 from jaxridge import checks, probes
+from jaxridge.border import ArrayLike, in_kind_of_input
 from jaxridge.data import (
-    ArrayLike,
     Data,
     as_data_to_square,
     as_floats,
     as_penalty,
-    in_kind_of_input,
     mean_square,
     weighted_mean,
 )

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxridge import checks
-from jaxridge.data import in_kind_of_input
+from jaxridge.border import in_kind_of_input
 from jaxridge.excerpt import excerpt, where_known
 from jaxridge.programs import quick_if_few
 from jaxridge.routes import Route

@@ -11,8 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from jaxridge import checks
 from jaxridge.alphas import grid_asked, in_these_names
+from jaxridge.border import promoting
 from jaxridge.choice import Choice, Evidence, Scores, choose
-from jaxridge.data import promoting
 from jaxridge.factors import Known
 from jaxridge.fits import FitAlongAxes, fit_along_axes
 from jaxridge.linear import Linear, Ready, learner_of, made_ready

@@ -9,14 +9,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge import checks
+from jaxridge.border import ArrayLike, in_kind_of_input
 from jaxridge.choice import Evidence, Scores, scores_of_all
 from jaxridge.data import (
-    ArrayLike,
     Centre,
     Data,
     as_data_to_square,
     drop_target_axis,
-    in_kind_of_input,
 )
 from jaxridge.factors import Known, answer, known
 from jaxridge.grids import COUNT, grid_of_known, grid_of_moments, on_grid

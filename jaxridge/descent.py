@@ -16,13 +16,8 @@ import jax
 import optax
 
 from jaxridge import checks
-from jaxridge.data import (
-    ArrayLike,
-    Data,
-    as_data,
-    drop_target_axis,
-    in_kind_of_input,
-)
+from jaxridge.border import ArrayLike, in_kind_of_input
+from jaxridge.data import Data, as_data, drop_target_axis
 from jaxridge.divergence import refuse_divergence
 from jaxridge.landscape import landscape_of, watched_landscape
 from jaxridge.objective import Params, ParamsPath

@@ -10,7 +10,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge import checks, probes
-from jaxridge.data import Centre, Data, centre_of, on_device, weighted_rows
+from jaxridge.data import (
+    Centre,
+    Data,
+    centre_of,
+    on_device,
+    weighted_rows,
+)
 from jaxridge.devices import place
 from jaxridge.divisors import or_one
 from jaxridge.moments import Moments, about_centre, total

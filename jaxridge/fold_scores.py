@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge import checks
+from jaxridge.border import in_kind_of_input
 from jaxridge.choice import Scores, scores_of_folds
 from jaxridge.columns import Learner, checked_learner, try_out, untouched
 from jaxridge.data import (
@@ -20,7 +21,6 @@ from jaxridge.data import (
     as_data_to_square,
     as_penalty,
     drop_target_axis,
-    in_kind_of_input,
 )
 from jaxridge.factors import Known
 from jaxridge.filled import UNTOUCHED, Filling

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from tabulate import tabulate
 
 from jaxridge import checks
-from jaxridge.data import ArrayLike, in_kind_of_input
+from jaxridge.border import ArrayLike, in_kind_of_input
 from jaxridge.divisors import or_one
 from jaxridge.excerpt import where_known
 from jaxridge.objective import (

@@ -17,15 +17,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge import checks
+from jaxridge.border import ArrayLike, in_kind_of_input
 from jaxridge.choice import Evidence, Scores, choose
 from jaxridge.columns import Learner, ready, untouched
 from jaxridge.data import (
-    ArrayLike,
     Centre,
     Data,
     as_data_to_square,
     as_penalty,
-    in_kind_of_input,
 )
 from jaxridge.factors import Known, by_products, by_rows
 from jaxridge.moments import Moments, about_centre, as_one

@@ -8,7 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxridge.compression import compress
-from jaxridge.data import Centre, Data, centre_of, centred, weighted_mean
+from jaxridge.data import (
+    Centre,
+    Data,
+    centre_of,
+    centred,
+    weighted_mean,
+)
 from jaxridge.draws import cumulative
 from jaxridge.objective import Params, cost_of_rows, gradient_norm
 from jaxridge.products import matmul, matmul_for_descent

@@ -10,16 +10,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge import checks
+from jaxridge.border import ArrayLike, in_kind_of_input
 from jaxridge.choice import Scores, scores_of_all
 from jaxridge.costs import flop_of_each
 from jaxridge.data import (
-    ArrayLike,
     Centre,
     Data,
     as_data_to_square,
     as_penalty,
     drop_target_axis,
-    in_kind_of_input,
     mean_square,
     on_device,
     weighted_mean,

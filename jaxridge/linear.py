@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 
 from jaxridge import checks
 from jaxridge.alphas import in_these_names
+from jaxridge.border import in_kind_of_input
 from jaxridge.columns import (
     Columns,
     Learner,
@@ -21,11 +22,7 @@ from jaxridge.columns import (
     scaled,
     standardized,
 )
-from jaxridge.data import (
-    as_data_to_square,
-    as_penalty,
-    in_kind_of_input,
-)
+from jaxridge.data import as_data_to_square, as_penalty
 from jaxridge.fits import ONE_CHOLESKY, Fit, FitAlongAxes, fit_along_axes, fit_at_once
 from jaxridge.objective import Params
 from jaxridge.routes import SVD, Route

@@ -22,7 +22,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge import checks
-from jaxridge.data import Centre, in_kind_of_input
+from jaxridge.border import in_kind_of_input
+from jaxridge.data import Centre
 from jaxridge.divisors import or_one
 from jaxridge.placement import placed
 from jaxridge.programs import compiled

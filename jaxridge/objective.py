@@ -17,7 +17,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from jaxridge import checks
-from jaxridge.data import ArrayLike, as_floats, as_penalty, in_kind_of_input
+from jaxridge.border import ArrayLike, in_kind_of_input
+from jaxridge.data import as_floats, as_penalty
 from jaxridge.divisors import or_one
 from jaxridge.idle import blanked
 from jaxridge.products import matmul

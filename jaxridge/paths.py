@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxridge import checks
+from jaxridge.border import ArrayLike, in_kind_of_input
 from jaxridge.certificate import Certificate, of_moments, of_rows, some_fits
 from jaxridge.columns import (
     Learner,
@@ -20,13 +21,11 @@ from jaxridge.columns import (
 )
 from jaxridge.costs import flop_of_coef
 from jaxridge.data import (
-    ArrayLike,
     Centre,
     Data,
     as_data_to_square,
     as_penalty,
     drop_target_axis,
-    in_kind_of_input,
     intercept_at,
 )
 from jaxridge.excerpt import excerpt, where_known

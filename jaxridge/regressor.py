@@ -9,8 +9,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from jaxridge import checks
 from jaxridge.alphas import in_these_names
+from jaxridge.border import in_kind_of_input
 from jaxridge.columns import Columns
-from jaxridge.data import in_kind_of_input, on_device
+from jaxridge.data import on_device
 from jaxridge.factors import Known
 from jaxridge.fits import FitAlongAxes, fit_along_axes
 from jaxridge.incoming import dense, in_dtype_of, sample_weights, validated

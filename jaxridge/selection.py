@@ -17,10 +17,11 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.utils.metadata_routing import get_routing_for_object
 
 from jaxridge import checks
+from jaxridge.border import in_kind_of_input
 from jaxridge.choice import Evidence, Scores, scores_of_all, scores_of_folds
 from jaxridge.columns import Learner, untouched
 from jaxridge.criteria import EVIDENCE, GCV, scored_by_rows
-from jaxridge.data import as_data_to_square, in_kind_of_input, on_device
+from jaxridge.data import as_data_to_square, on_device
 from jaxridge.factors import Known, known
 from jaxridge.fold_scores import folds_of, held_out_predictions, scores_by_folds
 from jaxridge.folds import split

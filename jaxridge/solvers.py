@@ -16,8 +16,8 @@ from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Bool, Float
 
 from jaxridge import checks
+from jaxridge.border import ArrayLike, in_kind_of_input
 from jaxridge.data import (
-    ArrayLike,
     Centre,
     Data,
     as_data,
@@ -25,7 +25,6 @@ from jaxridge.data import (
     centre_of,
     centred,
     drop_target_axis,
-    in_kind_of_input,
     intercept_at,
 )
 from jaxridge.divisors import inverse, or_one

@@ -22,8 +22,9 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy import sparse
 
+from jaxridge.border import in_kind_of_input
 from jaxridge.certificate import penalty_of, relative, signs_of, summed
-from jaxridge.data import Centre, Data, in_kind_of_input
+from jaxridge.data import Centre, Data
 from jaxridge.leverages import Whole, left_out_errors, rows_left_out, whole_of
 from jaxridge.moments import Moments, as_one
 from jaxridge.objective import Params, ParamsPath, squared_residuals

@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxridge import krylov
+from jaxridge.border import in_kind_of_input
 from jaxridge.certificate import Certificate
 from jaxridge.choice import Evidence, Scores, scores_of_all, scores_of_folds
 from jaxridge.criteria import evidence, gcv
-from jaxridge.data import Centre, as_penalty, in_kind_of_input
+from jaxridge.data import Centre, as_penalty
 from jaxridge.fits import Axes, FitAlongAxes, fit_of_sums
 from jaxridge.folds import Folds
 from jaxridge.grids import lambda_grid

@@ -20,7 +20,12 @@ from jaxtyping import Array, Float
 
 from jaxridge import accelerator
 from jaxridge.compression import is_worthwhile, triangle
-from jaxridge.data import Centre, Data, centre_of, weighted_rows
+from jaxridge.data import (
+    Centre,
+    Data,
+    centre_of,
+    weighted_rows,
+)
 from jaxridge.derivatives import OF_AXES, without_derivative
 from jaxridge.divisors import or_one
 from jaxridge.moments import Moments, about_centre

@@ -9,12 +9,11 @@ import numpy as np
 from jaxtyping import Bool
 
 from jaxridge import accelerator, checks
+from jaxridge.border import ArrayLike, in_kind_of_input
 from jaxridge.data import (
-    ArrayLike,
     Data,
     as_data_to_square,
     if_too_large,
-    in_kind_of_input,
     stays_outside,
 )
 from jaxridge.folds import are_even, marked, numbered, split

@@ -12,15 +12,10 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxridge import accelerator, checks
+from jaxridge.border import ArrayLike, in_kind_of_input
 from jaxridge.choice import Scores
 from jaxridge.columns import Learner, checked_learner, try_out, untouched
-from jaxridge.data import (
-    ArrayLike,
-    as_data_to_square,
-    if_too_large,
-    in_kind_of_input,
-    on_a_cpu,
-)
+from jaxridge.data import as_data_to_square, if_too_large, on_a_cpu
 from jaxridge.factors import known
 from jaxridge.fold_scores import (
     folds_of,
