@@ -262,7 +262,7 @@ def _first_lines(path: Path) -> tuple[str, str]:
             f"{path} starts with {line.strip().decode()!r}, which is for Excel alone: "
             "take that line out"
         )
-    if line.lstrip().startswith((b'{"', b'[{"', b"[[")) or line.strip() in b"[{":
+    if line.lstrip().startswith((b'{"', b'[{"', b"[[")) or line.strip() in (b"[", b"{"):
         raise ValueError(f"{path} looks like JSON: convert it to CSV or Parquet")
     if b"\0" in line:
         raise ValueError(f"{path} holds binary data, not text: is it a table at all?")
