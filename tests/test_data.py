@@ -23,11 +23,11 @@ from helpers import (
 from jaxridge import (
     Params,
     RidgeCV,
+    border,
     check_gradient,
     choosing,
     cost,
     cross_validate,
-    data,
     descend,
     gradient,
     gradient_by_hand,
@@ -511,7 +511,7 @@ def test_weights_without_a_sum_are_refused(name, scale):
 @pytest.mark.parametrize("shape", [(12, 4), (5, 9)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_no_dtype_is_promoted_in_silence(shape, dtype, monkeypatch):
-    for file in (data, choosing):
+    for file in (border, choosing):
         strictly = partial(jax.numpy_dtype_promotion, "strict")
         monkeypatch.setattr(file, "promoting", strictly)
     rng = np.random.default_rng(0)
