@@ -47,8 +47,7 @@ def in_kind_of_input(function: Callable[P, R]) -> Callable[P, R]:
                 if jax_is_in(data) or checks.is_traced(given.get("key")):
                     found = by_automatic_axes(function, *args, **kwargs)
                     return jax.tree.map(_as_jax, found)
-                # Computed now, also where a traced function knows these numbers.
-                with jax.enable_x64(True), jax.core.eval_context():
+                with computing_now():
                     found = by_automatic_axes(function, *args, **_shown_numpy(kwargs))
                     # A copy, as views of JAX arrays are read-only; [()] makes scalars.
                     return jax.tree.map(lambda a: np.array(a)[()], found)
@@ -72,6 +71,13 @@ def _named(
     except TypeError as error:
         takes = ", ".join(signature.parameters)
         raise TypeError(f"`{function.__name__}` {error}: it takes {takes}") from None
+
+
+@contextmanager
+def computing_now() -> Iterator[None]:
+    """Compute in NumPy's precision, also where a traced function knows the numbers."""
+    with promoting(), jax.enable_x64(True), jax.core.eval_context():
+        yield
 
 
 @contextmanager

@@ -129,10 +129,10 @@ def squarable(name: str, array: Any, weight: Any, missing: bool = False) -> None
     if any_traced(array, weight):
         finite(name, array, missing)  # which a traced array passes
         return
+    if has_squares(array, weight):
+        return
     with np.errstate(all="ignore"):
         heaviest = ends(weight)[1]
-        if have_squares(array.dtype, _sum_of_squares(array) * heaviest):
-            return
         finite(name, array, missing)
         values = np.nan_to_num(np.asarray(array))
         squares = _sum_of_squares(values)
@@ -148,6 +148,13 @@ def squarable(name: str, array: Any, weight: Any, missing: bool = False) -> None
         f"leave the range of {values.dtype}: rescale it"
         + ("" if values.dtype == np.float64 else ", or pass float64")
     )
+
+
+def has_squares(array: Any, weight: Any) -> bool:
+    """Whether squares of known numbers, times weights, are numbers with all digits."""
+    with np.errstate(all="ignore"):
+        total = _sum_of_squares(array) * ends(weight)[1]
+    return bool(have_squares(array.dtype, total))
 
 
 def have_squares(dtype: Any, total: Any) -> Any:

@@ -11,10 +11,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from jaxridge import checks
 from jaxridge.alphas import grid_asked, in_these_names
-from jaxridge.border import promoting
+from jaxridge.border import computing_now
 from jaxridge.choice import Choice, Evidence, Scores, choose
 from jaxridge.factors import Known
-from jaxridge.fits import FitAlongAxes, fit_along_axes
+from jaxridge.fits import FitOfEach, fit_of_each
 from jaxridge.linear import Linear, Ready, learner_of, made_ready
 from jaxridge.plans import Plan, plan
 from jaxridge.selection import (
@@ -70,7 +70,7 @@ class Choosing(Linear):
         # Folds learn scales of their own.
         apart = not isinstance(asked.cv, str)
         grid, of_targets = grid_asked(self.alphas), asked.per_target
-        with promoting(), jax.enable_x64(True), in_these_names():
+        with computing_now(), in_these_names():
             once = asked_once(ready.rows, asked)
             if apart and standardize:
                 raw = rows._replace(prepare=learner_of(rows))
@@ -106,12 +106,12 @@ class Choosing(Linear):
         return ready, once
 
 
-def _fit_of_scored(rows: Rows, lam: Any, once: Known | None) -> FitAlongAxes:
-    """Do as `along_axes` for rows that were scored, and so have been checked."""
+def _fit_of_scored(rows: Rows, lam: Any, once: Known | None) -> FitOfEach:
+    """Do as `linear.of_each` for rows that were scored, and so have been checked."""
     if once is None:
         return fit_sparse(sparse_rows(rows), lam)
     each = jnp.broadcast_to(lam, once.data.Y.shape[1:])
-    return fit_along_axes(once.data, each, rows.fit_intercept, factors=once.factors)
+    return fit_of_each(once.data, each, rows.fit_intercept, factors=once.factors)
 
 
 def _warn_of_edge(choice: Choice, scores: Scores | Evidence, alphas: Any) -> None:

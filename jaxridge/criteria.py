@@ -178,7 +178,7 @@ def scored_by_rows(
     criterion: Criterion, rows: Known, y: Any, lams: Any, fit_intercept: bool
 ) -> Any:
     """Do as `gcv` and `evidence` of rows that are known."""
-    data, factors, _ = rows
+    data, factors = rows.data, rows.factors
     criterion.refuse(data.weight, fit_intercept)
 
     def question(*given: Any) -> tuple[Any, Any]:

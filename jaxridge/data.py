@@ -85,17 +85,24 @@ def _numeric(arrays: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     return given, dtype
 
 
-def as_data(X: Any, y: Any, weight: Any = None, missing: bool = False) -> Data:
+def as_data(
+    X: Any,
+    y: Any,
+    weight: Any = None,
+    missing: bool = False,
+    stay: Stay | None = None,
+) -> Data:
     """Check, convert and lift: targets become (m, t), absent weights become ones.
 
-    `X` may hold NaN for `missing` values.
+    `X` may hold NaN for `missing` values. Where `stay` says so, one of NumPy's remains
+    that.
 
     Raises
     ------
     TypeError, ValueError
         As `as_floats`, and for shapes that do not fit each other.
     """
-    X, y, *weights = _rows(X, y, weight)
+    X, y, *weights = _rows(X, y, weight, stay)
     checks.finite("X", X, missing)
     checks.finite("y", y)
     return _lifted(X, y, *weights)

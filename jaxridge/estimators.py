@@ -9,7 +9,7 @@ from typing import Any, Self
 from jaxridge import checks
 from jaxridge.alphas import given_alpha, refuse_positive
 from jaxridge.choosing import Choosing
-from jaxridge.linear import SOLVERS, along_axes, fitted, made_ready, solver_of
+from jaxridge.linear import SOLVERS, fitted, made_ready, of_each, solver_of
 from jaxridge.regressor import Regressor
 from jaxridge.selection import Asked, asked_cv, scoring_asked
 
@@ -134,7 +134,7 @@ class Ridge(Regressor):
             ready = made_ready(rows)
             fit = self._keep_rows(ready, alpha)
             if self.solver == "svd" or ready.dtype != float:
-                fit = along_axes(ready.rows, alpha, self.solver)
+                fit = of_each(ready.rows, alpha, self.solver)
             self._keep(ready, fit)
         else:
             self._keep(*fitted(rows, alpha, self.solver))

@@ -9,24 +9,25 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxridge import checks, probes
+from jaxridge import accelerator, checks, probes
 from jaxridge.data import (
     Centre,
     Data,
-    centre_of,
     on_device,
+    weighted_mean,
     weighted_rows,
 )
 from jaxridge.devices import place
 from jaxridge.divisors import or_one
+from jaxridge.inner import Inner, inner_of
 from jaxridge.moments import Moments, about_centre, total
 from jaxridge.passes import compiled_unless_many, over_rows
-from jaxridge.placement import placed
 from jaxridge.plans import plan
 from jaxridge.precision import LOSS, SINGLE, by_cheapest, is_kept, is_lost
-from jaxridge.products import across_rows, matmul
+from jaxridge.products import matmul
 from jaxridge.programs import compiled
-from jaxridge.routes import DUAL, ONE, SVD, Route, system_of
+from jaxridge.routes import ONE, PRIMAL, SVD, Route, system_of
+from jaxridge.shards import are_shared_out
 from jaxridge.spectrum import (
     Spectrum,
     condition,
@@ -35,9 +36,7 @@ from jaxridge.spectrum import (
     of_data,
     of_kernel,
     of_products,
-    over_values,
     part_across,
-    rows_across,
     turned_across,
 )
 from jaxridge.sums import fold_moments, moments_of_all
@@ -46,7 +45,7 @@ from jaxridge.tiles import until_it_fits
 
 R = TypeVar("R")
 LARGE = 200  # columns, of which XᵀX takes more time than calls do
-SMALL = 2**20  # numbers that fit in any memory
+SMALL = 2**20  # numbers that fit in any memory, and of which products are soon made
 # What is asked of factorised rows: an answer, and the least squared residual on the way
 # as a part of the targets' square, where digits of the answer depend on it.
 Question = Callable[[Data, Centre, Spectrum, Float[Array, " L"]], tuple[R, Any]]
@@ -56,16 +55,19 @@ class Known(NamedTuple):
     """Checked rows, and the factors of their products, made when first asked for.
 
     Whatever is asked of the same rows, they are then multiplied and factorised once:
-    the factors are those of the sums of folds, if such have been asked for.
+    the factors are those of the sums of folds, if such have been asked for, or with
+    more columns of products of rows.
     """
 
     data: Data
     factors: Callable[[], tuple[Centre, Spectrum]]
     parts: Callable[[np.ndarray], Moments]
+    inner: Callable[[], Inner]
 
 
 def known(data: Data, fit_intercept: bool) -> Known:
-    """Return rows whose factors, and sums, are kept."""
+    """Return rows whose factors, and sums or products, are kept."""
+    inner = cache(partial(inner_of, data.X, data.weight, fit_intercept))
     kept: list[tuple[np.ndarray, Moments]] = []
 
     def parts(held: np.ndarray) -> Moments:
@@ -76,9 +78,9 @@ def known(data: Data, fit_intercept: bool) -> Known:
     def made() -> tuple[Centre, Spectrum]:
         if kept:
             return _factorised(total(kept[0][1]), fit_intercept)
-        return by_products(data, fit_intercept)
+        return by_products(data, fit_intercept, inner)
 
-    return Known(data, cache(made), parts)
+    return Known(data, cache(made), parts, inner)
 
 
 def answer(
@@ -149,7 +151,7 @@ def _distance(centre: Centre, spectrum: Spectrum, data: Data) -> float:
 def _largest_distance(
     centre: Centre, spectrum: Spectrum, weight: Float[Array, " m"]
 ) -> Float[Array, ""]:
-    square = matmul(spectrum.right**2, spectrum.values) / jnp.sum(weight)
+    square = matmul(spectrum.axes**2, spectrum.values) / jnp.sum(weight)
     distance = jnp.abs(centre.x) / jnp.sqrt(or_one(square))
     return jnp.max(jnp.where(square > 0, distance, 0), initial=0)
 
@@ -207,7 +209,7 @@ def _beyond(spectrum: Spectrum, v: Array, along: Array) -> Array:
 
 def _axes(spectrum: Spectrum) -> Array:
     """Return V; of few rows, U."""
-    return spectrum.right if spectrum.left is None else spectrum.left
+    return spectrum.axes if spectrum.left is None else spectrum.left
 
 
 def _squared_and_back(
@@ -233,15 +235,22 @@ def _plus_squared_and_back(
     return sums[0] + jnp.sum(along**2), sums[1] + matmul(along, A)
 
 
-def by_products(data: Data, fit_intercept: bool) -> tuple[Centre, Spectrum]:
-    """Factorise by the smaller of AᵀA and AAᵀ, whatever digits that may cost."""
+def by_products(
+    data: Data, fit_intercept: bool, inner: Callable[[], Inner] | None = None
+) -> tuple[Centre, Spectrum]:
+    """Factorise by the smaller of AᵀA and AAᵀ, whatever digits that may cost.
+
+    `inner` makes products of the rows with each other, if they are kept.
+    """
     m, n = data.X.shape
     system = system_of(m, n)
-    if system == DUAL and isinstance(data.X, np.ndarray) and m >= LARGE:
-        return _by_kernel(data, fit_intercept)
-    if system == DUAL or checks.any_traced(data):
+    if system == PRIMAL and not checks.any_traced(data):
+        return _factorised(moments_of_all(data), fit_intercept)
+    few = m < LARGE and data.X.size <= SMALL
+    if few or are_shared_out(data.X) or checks.any_traced(data):
         return by_rows(on_device(data), fit_intercept, system, None)
-    return _factorised(moments_of_all(data), fit_intercept)
+    made = inner or partial(inner_of, data.X, data.weight, fit_intercept)
+    return _by_kernel(data, made(), fit_intercept)
 
 
 @partial(compiled, static_argnums=(1, 2, 3))
@@ -255,25 +264,46 @@ def by_rows(
     return of_data(data, fit_intercept, system, rounding=rounding)
 
 
-def _by_kernel(data: Data, fit_intercept: bool) -> tuple[Centre, Spectrum]:
-    """Factorise AAᵀ by NumPy, as `_factorised` does."""
-    centre, A, B, across = _rows_about_centre(on_device(data), fit_intercept)
-    part = np.asarray(_part_across(across_rows(A), across))
-    found, shrunk = _of_kernel(*np.linalg.eigh(part), B, across)
-    right = np.asarray(A).T @ np.asarray(shrunk)
-    return centre, found._replace(right=placed(right))
+def _by_kernel(
+    data: Data, inner: Inner, fit_intercept: bool
+) -> tuple[Centre, Spectrum]:
+    """Factorise AAᵀ, a large one on a CPU by NumPy, as `_factorised` does."""
+    x, rows, products = inner
+    part, *rest = _of_targets(products, data.Y, data.weight, fit_intercept)
+    if accelerator.is_used() or len(part) < LARGE:
+        values, vectors = _eigh(part)
+    else:
+        values, vectors = np.linalg.eigh(np.asarray(part))
+    # Rows stay outside of the program, which would copy them.
+    y, found = _of_kernel(values, vectors, *rest, rows[:0])
+    return Centre(x, y), found._replace(right=found.right._replace(rows=rows))
 
 
-@partial(compiled, static_argnums=1)
-def _rows_about_centre(data: Data, fit_intercept: bool) -> tuple[Any, ...]:
-    centre = centre_of(data, fit_intercept)
-    return centre, *rows_across(data, centre, fit_intercept)
+@partial(compiled, static_argnums=3)
+def _of_targets(
+    products: Array, Y: Array, weight: Array, fit_intercept: bool
+) -> tuple[Any, ...]:
+    """Return AAᵀ across √w, and that, B, ȳ and the unit vector along √w."""
+    root = jnp.sqrt(weight)
+    y, across = jnp.zeros_like(Y[0]), None
+    if fit_intercept:
+        y, across = weighted_mean(Y, weight), root / jnp.linalg.norm(root)
+    K = root[:, None] * products * root
+    return part_across(K, across), root, root[:, None] * (Y - y), y, across
 
 
 @compiled
-def _of_kernel(values: Array, inner: Array, B: Array, across: Array | None) -> Any:
-    found = of_kernel(values, turned_across(inner, across), B, across)
-    return found, over_values(found)
+def _of_kernel(
+    values: Array,
+    inner: Array,
+    root: Array,
+    B: Array,
+    y: Array,
+    across: Array | None,
+    rows: Array,
+) -> tuple[Array, Any]:
+    left = turned_across(inner, across)
+    return y, of_kernel(values, left, B, across, rows, root)
 
 
 def _factorised(sums: Moments, fit_intercept: bool) -> tuple[Centre, Spectrum]:
@@ -297,4 +327,4 @@ def _by_xla(sums: Moments, fit_intercept: bool) -> tuple[Centre, Spectrum]:
 
 _about_centre = compiled(about_centre, static_argnums=1)
 _of_axes = compiled(of_axes)
-_part_across = compiled(part_across)
+_eigh = compiled(jnp.linalg.eigh)

@@ -26,7 +26,7 @@ from jaxridge.factors import Known
 from jaxridge.filled import UNTOUCHED, Filling
 from jaxridge.folds import Folds, split
 from jaxridge.grids import COUNT, grid_of_known, grid_of_moments, on_grid
-from jaxridge.holdout import HoldOut, PartsOf, score_folds
+from jaxridge.holdout import HoldOut, score_folds
 from jaxridge.moments import Moments, as_one, left_out, usable
 from jaxridge.plans import Plan, plan
 from jaxridge.precision import warn_if_lost
@@ -62,7 +62,7 @@ def scores_by_folds(
     data, kind = rows.data, scoring_of(scoring)
 
     def exactly(grid: Array) -> tuple[Array, Route]:
-        of_plan = budget, precision, None if precision == FAST else rows.parts
+        of_plan = budget, precision, None if precision == FAST else rows
         given = kind.score, learner, fit_intercept, *of_plan
         return _exactly(data, masks, grid, *given)
 
@@ -183,7 +183,7 @@ def _exactly(
     fit_intercept: bool,
     budget: float | None,
     precision: str = FULL,
-    parts_of: PartsOf | None = None,
+    known: Known | None = None,
 ) -> tuple[Float[Array, "k L *score"], Route]:
     (m, n), t, k = data.X.shape, data.Y.shape[1], len(masks.held)
     # Other folds are factorised one at a time, as all rows are.
@@ -205,7 +205,7 @@ def _exactly(
 
     def scored() -> tuple[Float[Array, "k L *score"], Route]:
         tried.append(smaller())
-        given = masks, grid, score, learner, fit_intercept, tried[-1], parts_of
+        given = masks, grid, score, learner, fit_intercept, tried[-1], known
         return score_folds(data, HoldOut(*given))
 
     with few_for(m, n, k):

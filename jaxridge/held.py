@@ -24,6 +24,7 @@ from jaxridge.moments import Moments
 from jaxridge.nodes import Few, by_few
 from jaxridge.products import matmul
 from jaxridge.scoring import OF_SUMS, Score, score_about, squared_error
+from jaxridge.spectrum import Right, into_axes, multiplied_out, out_of_axes
 from jaxridge.tiles import at_once, column_sums, tile
 
 # Scores of predictions, and the squared error as a part of the targets' square.
@@ -49,7 +50,7 @@ class FoldFit(NamedTuple):
     """
 
     centre: Centre
-    axes: Float[Array, "n r"] | None
+    axes: Right | None
     along: Callable[[Array], Float[Array, "r t"]]
     gain: Callable[[Array], Float[Array, " r"]] | None = None
     few: Few | None = None
@@ -58,7 +59,7 @@ class FoldFit(NamedTuple):
         """Return θ(λ)."""
         along = self.along(i)
         along = along if self.gain is None else self.gain(i)[:, None] * along
-        return along if self.axes is None else matmul(self.axes, along)
+        return along if self.axes is None else out_of_axes(self.axes, along)
 
 
 def rows_of(data: Data, rows: Array, counts: Array) -> Data:
@@ -75,7 +76,7 @@ def from_rows(
     # Rows along the axes are the shorter way to many predictions of few rows.
     turned = fit.axes is None
     if fit.axes is not None and len(about) <= n_lams * t:
-        about, turned = matmul(about, fit.axes), True
+        about, turned = into_axes(about, fit.axes), True
 
     def predicted(i: Array) -> Array:
         if not turned:
@@ -123,7 +124,8 @@ def from_sums(
     spread = jnp.diagonal(G) / part.weight
     if fit.axes is not None and len(G) <= n_lams * C.shape[1]:
         # Of fits along the axes only those products are made that λ has a part in.
-        G, C = (matmul(fit.axes.T, a) for a in (matmul(G, fit.axes), C))
+        V = multiplied_out(fit.axes)
+        G, C = (matmul(V.T, a) for a in (matmul(G, V), C))
         fit = fit._replace(axes=None)
 
     def error_of(coef: Array, image: Array, C: Array, square: Array) -> Array:

@@ -6,7 +6,7 @@ other folds, and columns prepared anew in each, are factorised from their rows, 
 one.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
@@ -20,8 +20,10 @@ from jaxridge import blocks, checks, kernels
 from jaxridge.columns import Learner, untouched
 from jaxridge.costs import flop_of_blocks, flop_of_each
 from jaxridge.data import Data, stays_outside
+from jaxridge.factors import Known
 from jaxridge.folds import Folds
 from jaxridge.held import Scored
+from jaxridge.inner import inner_of
 from jaxridge.moments import Moments, complements, total
 from jaxridge.nodes import nodes_for
 from jaxridge.placement import placed
@@ -48,6 +50,7 @@ from jaxridge.routes import (
     ONE_A_FOLD,
     PRIMAL,
     SVD,
+    TRIDIAGONAL,
     Route,
     dtype_told,
 )
@@ -56,13 +59,12 @@ from jaxridge.sums import fold_moments, with_targets
 from jaxridge.systems import factorised, factorised_together, solved_nearby
 
 Answer = tuple[Scored, Route]
-PartsOf = Callable[[np.ndarray], Moments]
 
 
 class HoldOut(NamedTuple):
     """What is asked of rows: the score of every fold and penalty, and by which plan.
 
-    `parts_of` is what makes the moments of folds of all the data, if they are known.
+    `known` are the same rows, if what is made of them is kept.
     """
 
     folds: Folds
@@ -71,7 +73,7 @@ class HoldOut(NamedTuple):
     learner: Learner
     fit_intercept: bool
     plan: Plan
-    parts_of: PartsOf | None = None
+    known: Known | None = None
 
     @property
     def shared(self) -> bool:
@@ -89,7 +91,7 @@ def score_folds(
     """Score every fold by the cheapest route that keeps the digits of the data."""
 
     def wide(data: Data, lams: Array) -> tuple[Array, Route]:
-        again = asked._replace(lams=lams, parts_of=None, plan=raised(asked.plan))
+        again = asked._replace(lams=lams, known=None, plan=raised(asked.plan))
         scores, route = score_folds(data, again, SINGLE)
         return scores, route.as_raised()
 
@@ -174,8 +176,8 @@ def _sums_of_folds(data: Data, asked: HoldOut) -> Moments:
     """Return the moments of each fold, of X alone where targets come in tiles."""
     held, plan = asked.folds.held, asked.plan
     in_tiles = plan.target_tile < plan.sizes.t
-    if asked.parts_of and not in_tiles:
-        sums = asked.parts_of(held)
+    if asked.known and not in_tiles:
+        sums = asked.known.parts(held)
     else:
         design = data._replace(Y=data.Y[:, :0]) if in_tiles else data
         sums = fold_moments(design, held, plan.precision == FAST)
@@ -249,7 +251,10 @@ def _by_kernel(data: Data, asked: HoldOut) -> Answer:
     w, sharing = data.weight, plan.route.sharing
     if score is predictions and not (np.asarray(w) > 0).all():
         sharing = ONE_A_FOLD  # left out are rows of √w A, which tell nothing of w = 0
-    K = kernels.kernel_of(data.X, w, fit_intercept, plan.precision == FAST)
+    fast = plan.precision == FAST
+    known = asked.known
+    inner = known.inner() if known else inner_of(data.X, w, fit_intercept, fast)
+    K = inner.products
     if score in (predictions, correlation) and _may_vanish(K, w, lams):
         sharing = ONE_A_FOLD  # left out, a prediction is y less an error as large
     given = lams, score, fit_intercept
@@ -262,10 +267,11 @@ def _by_kernel(data: Data, asked: HoldOut) -> Answer:
             blocks.scored(whole, part.Y, w, held, *given, plan.lam_tile, nodes)
             for part in _parts(data, plan)
         ]
-    elif sharing == ONE_A_FOLD:
-        each = kernels.factorised(K, w, train, held, jnp.min(lams), fit_intercept)
+    elif sharing in (ONE_A_FOLD, TRIDIAGONAL):
+        sides, least = (train, held), jnp.min(lams)
+        each = kernels.factorised(K, w, *sides, least, fit_intercept, sharing)
         flop = flop_of_each(m, n, plan.sizes.t, len(folds.held))
-        nodes = nodes_for(each.values, lams, flop)
+        nodes = kernels.nodes_of(each, lams, flop)
         how = *given, plan.lam_tile, nodes
         found = [
             kernels.scored(each, part.Y, w, train, held, *how)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtrit
 
-from jaxridge.fits import FitAlongAxes
+from jaxridge.fits import Axes, FitOfEach
 
 AT_ONCE = 2**22  # numbers of H formed at a time
 
@@ -47,18 +47,17 @@ def kept_of(
     X: np.ndarray,
     Y: np.ndarray,
     weight: np.ndarray | None,
-    fit: FitAlongAxes,
+    fit: FitOfEach,
+    axes: Axes,
     lam: np.ndarray,
     errors: np.ndarray,
     fit_intercept: bool,
 ) -> Kept:
-    """Return what intervals need of rows and their fit along axes."""
+    """Return what intervals need of rows, their fit and their axes."""
     coef, intercept = map(np.asarray, fit.params)
     weight = np.ones(len(X), X.dtype) if weight is None else weight
     there, m = weight > 0, weight.sum()
-    x, values, right = map(
-        np.asarray, (fit.axes.centre.x, fit.axes.values, fit.axes.right)
-    )
+    x, values, right = map(np.asarray, (axes.centre.x, axes.values, axes.right))
     right = np.ascontiguousarray(right[:, values > 0])
     square = weight @ (Y - X @ coef - intercept) ** 2
     freedom = m - np.asarray(fit.df)

@@ -7,80 +7,40 @@ predictions of other rows are (K_other,train √w U) (S² + λ)⁻¹ UᵀB + ȳ.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.lax import dynamic_slice_in_dim
 from jaxtyping import Array, Float
 
-from jaxridge import accelerator
 from jaxridge.data import Centre, Data, weighted_mean
 from jaxridge.folds import Held
 from jaxridge.held import FoldFit, Scored, from_rows
-from jaxridge.nodes import Nodes, few_of
-from jaxridge.placement import placed
-from jaxridge.products import across_rows, matmul, mirrored, plus_gram
+from jaxridge.nodes import Nodes, few_of, nodes_for
+from jaxridge.products import matmul
 from jaxridge.programs import compiled
+from jaxridge.routes import ONE_A_FOLD, TRIDIAGONAL
 from jaxridge.scoring import Score
 from jaxridge.spectrum import above, gain
-from jaxridge.tiles import fold_blocks, summed_in, terms_at_once
-from jaxridge.twofold import Twofold, zeros
+from jaxridge.tridiagonal import Tridiagonal, condition, solved, tridiagonal
+
+
+class Axes(NamedTuple):
+    """Eigenvalues and eigenvectors of a fold's √w K √w."""
+
+    values: Float[Array, " r"]
+    left: Float[Array, "r r"]
 
 
 class Kernels(NamedTuple):
-    """Each fold's factorised kernel, and its held-out rows along the axes."""
+    """Each fold's kernel, factorised, and products of its held-out rows with others."""
 
-    values: Float[Array, "k r"]
-    left: Float[Array, "k r r"]
-    others: Float[Array, "k h r"]
+    factors: Axes | Tridiagonal
+    others: Float[Array, "k h r"]  # along the axes, if there are any
     condition: Float[Array, " k"]
 
 
-def kernel_of(
-    X: Float[Array | np.ndarray, "m n"],
-    weight: Float[Array, " m"],
-    fit_intercept: bool,
-    fast: bool = False,
-) -> Float[Array, "m m"]:
-    """Return products of rows about their mean, or about 0 without an intercept."""
-    if isinstance(X, np.ndarray):
-        return placed(across_rows(_about_mean(X, weight, fit_intercept)))
-    return products_of_rows(X, weight, fit_intercept, fast)
-
-
-@partial(compiled, static_argnums=2)
-def _about_mean(X: Array, weight: Array, fit_intercept: bool) -> Array:
-    return X - weighted_mean(X, weight) if fit_intercept else X
-
-
-@partial(compiled, static_argnames=("fit_intercept", "fast"))
-def products_of_rows(
-    X: Float[Array, "m n"],
-    weight: Float[Array, " m"],
-    fit_intercept: bool,
-    fast: bool = False,
-) -> Float[Array, "m m"]:
-    """Do as `kernel_of` where XLA computes: on a GPU, columns a block at a time."""
-    x = weighted_mean(X, weight) if fit_intercept else jnp.zeros_like(X[0])
-    if not accelerator.is_used():
-        return matmul(X - x, (X - x).T)
-    dtype = summed_in(X.dtype, fast)
-    width = min(X.shape[1], terms_at_once(dtype, len(X), fast))
-
-    def add(sums: Twofold, counts: Array, at: Array) -> Twofold:
-        columns = dynamic_slice_in_dim(X, at[0, 0], len(at), 1)
-        about = (columns - dynamic_slice_in_dim(x, at[0, 0], len(at))) * counts
-        return plus_gram(sums, about.T.astype(dtype), fast)
-
-    every = jnp.arange(X.shape[1])[:, None]
-    ones, start = jnp.ones(len(every), X.dtype), zeros((len(X), len(X)), dtype)
-    K = fold_blocks(add, start, ones, every, terms=width, parts=1).value()
-    return mirrored(K.astype(X.dtype))
-
-
-@partial(compiled, static_argnames="fit_intercept")
+@partial(compiled, static_argnames=("fit_intercept", "sharing"))
 def factorised(
     kernel: Float[Array, "m m"],
     weight: Float[Array, " m"],
@@ -88,10 +48,11 @@ def factorised(
     held: Held,
     least: Float[Array, ""],
     fit_intercept: bool,
+    sharing: str = ONE_A_FOLD,
 ) -> Kernels:
     """Factorise the part of the kernel that each fold trains on."""
 
-    def one_fold(fold: tuple[Held, Held]) -> tuple[Array, ...]:
+    def one_fold(fold: tuple[Held, Held]) -> Kernels:
         (rows, counts), (others, _) = fold
         w = jnp.where(counts, weight[rows], 0)
         K, across = kernel[rows][:, rows], kernel[others][:, rows]
@@ -101,17 +62,45 @@ def factorised(
             middle = matmul(share, a)
             K, across = K - a - a[:, None] + middle, across - a - b[:, None] + middle
         root = jnp.sqrt(w)
-        values, left = jnp.linalg.eigh(root[:, None] * K * root)
-        values = above(values, least)
-        # Rows that do not count, and the intercept, have no direction; values increase.
-        none = len(values) - jnp.sum(w > 0) + int(fit_intercept)
-        smallest = values[jnp.minimum(none, len(values) - 1)]
-        worst = (jnp.max(values) + least) / (smallest + least)
-        # Nothing lies along those, so that they may have any value but a new least one.
-        values = jnp.where(values > 0, jnp.maximum(values, smallest), 0)
-        return values, left, matmul(across * root, left), worst
+        how = _reduced if sharing == TRIDIAGONAL else _along_axes
+        return how(root[:, None] * K * root, across * root, w, least, fit_intercept)
 
-    return Kernels(*jax.lax.map(one_fold, (train, held)))
+    return jax.lax.map(one_fold, (train, held))
+
+
+def _along_axes(
+    K: Array, across: Array, w: Array, least: Array, fit_intercept: bool
+) -> Kernels:
+    values, left = jnp.linalg.eigh(K)
+    values = above(values, least)
+    # Rows that do not count, and the intercept, have no direction; values increase.
+    none = len(values) - jnp.sum(w > 0) + int(fit_intercept)
+    smallest = values[jnp.minimum(none, len(values) - 1)]
+    worst = (jnp.max(values) + least) / (smallest + least)
+    # Nothing lies along those, so that they may have any value but a new least one.
+    values = jnp.where(values > 0, jnp.maximum(values, smallest), 0)
+    return Kernels(Axes(values, left), matmul(across, left), worst)
+
+
+def _reduced(
+    K: Array, across: Array, w: Array, least: Array, fit_intercept: bool
+) -> Kernels:
+    # Nothing lies along those, so that they may have any value, such as the mean of all
+    # others: not a new least one.
+    middle = jnp.trace(K) / jnp.sum(w > 0, dtype=K.dtype)
+    K = K + jnp.diag(jnp.where(w > 0, 0, middle))
+    if fit_intercept:
+        u = jnp.sqrt(w / jnp.sum(w))
+        K = K + middle * jnp.outer(u, u)
+    reduced = tridiagonal(K)
+    return Kernels(reduced, across, condition(reduced, least))
+
+
+def nodes_of(each: Kernels, lams: Any, flop: float) -> Nodes | None:
+    """Return nodes for many targets."""
+    if isinstance(each.factors, Tridiagonal):
+        return None
+    return nodes_for(each.factors.values, lams, flop)
 
 
 @partial(compiled, static_argnames=("score", "fit_intercept", "lam_tile"))
@@ -130,19 +119,29 @@ def scored(
     """Score the held-out rows of each fold."""
 
     def one_fold(fold: tuple[Kernels, Held, Held]) -> Scored:
-        (values, left, others, worst), (rows, counts), (some, there) = fold
+        (factors, others, worst), (rows, counts), (some, there) = fold
         w, y = jnp.where(counts, weight[rows], 0), Y[rows]
         middle = weighted_mean(y, w) if fit_intercept else jnp.zeros_like(y[0])
-        along = matmul(left.T, jnp.sqrt(w)[:, None] * (y - middle))
-        fit = FoldFit(
-            Centre(jnp.zeros_like(values), middle),
-            None,
-            lambda _: along,
-            lambda i: gain(values, lams[i]),
-            few_of(values, along, nodes),
-        )
+        B = jnp.sqrt(w)[:, None] * (y - middle)
+        fit = _fit(factors, B, Centre(jnp.zeros_like(w), middle), lams, nodes)
         rest = Data(others, Y[some], jnp.where(there, weight[some], 0))
         scores, least = from_rows(rest, fit, len(lams), score, lam_tile)
         return Scored(scores, worst, least)
 
     return jax.lax.map(one_fold, (kernels, train, held))
+
+
+def _fit(
+    factors: Axes | Tridiagonal,
+    B: Float[Array, "r t"],
+    centre: Centre,
+    lams: Float[Array, " L"],
+    nodes: Nodes | None,
+) -> FoldFit:
+    """Return (√w K √w + λ)⁻¹ B, along the axes if there are any."""
+    if isinstance(factors, Tridiagonal):
+        shares = solved(factors, lams, B)
+        return FoldFit(centre, None, lambda i: shares[i])
+    values, along = factors.values, matmul(factors.left.T, B)
+    few = few_of(values, along, nodes)
+    return FoldFit(centre, None, lambda _: along, lambda i: gain(values, lams[i]), few)

@@ -120,7 +120,7 @@ def rows_left_out(
         # Rows that a tile repeats have weight 0, and count only once.
         U = jnp.where(weight[:, None] > 0, left[0], 0)
     else:
-        U = matmul(root * (X - centre.x), spectrum.right * inverse)
+        U = matmul(root * (X - centre.x), spectrum.axes * inverse)
     U = jnp.where(spectrum.values > 0, U, 0)
     along = inverse[:, None] * spectrum.along
     # What rounding left of the mean goes first, or it would be divided by 1 − h.

@@ -23,7 +23,7 @@ from jaxridge.columns import (
     standardized,
 )
 from jaxridge.data import as_data_to_square, as_penalty
-from jaxridge.fits import ONE_CHOLESKY, Fit, FitAlongAxes, fit_along_axes, fit_at_once
+from jaxridge.fits import ONE_CHOLESKY, Fit, FitOfEach, fit_at_once, fit_of_each
 from jaxridge.objective import Params
 from jaxridge.routes import SVD, Route
 from jaxridge.selection import (
@@ -58,7 +58,7 @@ class Linear(BaseEstimator):
         tags.input_tags.sparse = True
         return tags
 
-    def _keep(self, ready: Ready, fit: Fit | FitAlongAxes) -> None:
+    def _keep(self, ready: Ready, fit: Fit | FitOfEach) -> None:
         """Set what every face has, of the columns as they came."""
         rows, params = ready.rows, ready.undo(fit.params)
         coef, intercept = (np.asarray(a).astype(ready.dtype) for a in params)
@@ -71,7 +71,7 @@ class Linear(BaseEstimator):
         self.route_ = str(fit.certificate.route)
 
 
-def fitted(rows: Rows, lam: Any, solver: str) -> tuple[Ready, Fit | FitAlongAxes]:
+def fitted(rows: Rows, lam: Any, solver: str) -> tuple[Ready, Fit | FitOfEach]:
     """Return rows ready and the fit to them, at one penalty or one for each target."""
     free = solver in ("auto", *STEPPING)
     stepped = _by_steps(rows, lam) if free else None
@@ -79,12 +79,12 @@ def fitted(rows: Rows, lam: Any, solver: str) -> tuple[Ready, Fit | FitAlongAxes
         return Ready(rows, _unchanged, None, rows.X.dtype), stepped
     ready = made_ready(rows)
     if sparse.issparse(ready.rows.X) or np.ndim(lam) or solver in ("eigh", "svd"):
-        return ready, along_axes(ready.rows, lam, solver)
+        return ready, of_each(ready.rows, lam, solver)
     with in_these_names():
         return ready, _at_once(ready.rows, lam)
 
 
-def _by_steps(rows: Rows, lam: Any) -> FitAlongAxes | None:
+def _by_steps(rows: Rows, lam: Any) -> FitOfEach | None:
     """Return the fit to few sparse rows of many columns, if steps are enough."""
     if not sparse.issparse(rows.X) or not _are_few(rows):
         return None
@@ -92,12 +92,12 @@ def _by_steps(rows: Rows, lam: Any) -> FitAlongAxes | None:
         return fit_by_steps(sparse_rows(rows), lam)
 
 
-def along_axes(rows: Rows, lam: Any, solver: str = "eigh") -> FitAlongAxes:
-    """Return the fit to rows, at one penalty or one for each target, and its axes."""
+def of_each(rows: Rows, lam: Any, solver: str = "eigh") -> FitOfEach:
+    """Return the fit to rows, at one penalty or one for each target."""
     with in_these_names():
         if sparse.issparse(rows.X):
             return fit_sparse(sparse_rows(rows), lam)
-        return _along_axes(rows, lam, solver)
+        return _of_each(rows, lam, solver)
 
 
 @in_kind_of_input
@@ -107,11 +107,11 @@ def _at_once(rows: Rows, lam: Any) -> Fit:
 
 
 @in_kind_of_input
-def _along_axes(rows: Rows, lam: Any, solver: str) -> FitAlongAxes:
+def _of_each(rows: Rows, lam: Any, solver: str) -> FitOfEach:
     data = as_data_to_square(rows.X, rows.y, rows.weight)
     each = jnp.broadcast_to(as_penalty("alpha", lam, data.X.dtype), data.Y.shape[1:])
     system = SVD if solver == "svd" else ""
-    return fit_along_axes(data, each, rows.fit_intercept, system)
+    return fit_of_each(data, each, rows.fit_intercept, system)
 
 
 def solver_of(route: Route) -> tuple[str, int | None]:

@@ -45,7 +45,16 @@ from jaxridge.risk import (
     training_error,
 )
 from jaxridge.routes import ONE, PRIMAL, Route
-from jaxridge.spectrum import Spectrum, axes_of_moments, coef_at, condition
+from jaxridge.spectrum import (
+    Spectrum,
+    axes_of_moments,
+    coef_at,
+    condition,
+    n_columns,
+)
+from jaxridge.tiles import tile
+
+COLUMNS = 32  # targets, fewer of which make a product of matrices slow
 
 
 class Path(NamedTuple):
@@ -256,7 +265,7 @@ def _path(
 
 def _nodes(spectrum: Spectrum, lams: Array) -> Nodes | None:
     """Return nodes for many targets."""
-    (n, r), t = spectrum.right.shape, spectrum.along.shape[1]
+    (r, t), n = spectrum.along.shape, n_columns(spectrum.right)
     return nodes_for(spectrum.values, lams, flop_of_coef(n, r, t))
 
 
@@ -274,8 +283,12 @@ def _fits(
         coef = coef_at(spectrum, lam)
         return coef, intercept_at(coef, centre)
 
-    # Together, as XLA would transpose the coefficients at all penalties, in a copy.
-    coef, intercept = jax.lax.map(one, at)
+    # Together, as XLA would transpose the coefficients at all penalties, in a copy. V
+    # that no cache holds is read for as many penalties as make a product of matrices.
+    (r, t), n = spectrum.along.shape, n_columns(spectrum.right)
+    some = max(1, COLUMNS // t) if n * r > tile() else 1
+    count = -(-len(at) // some)
+    coef, intercept = jax.lax.map(one, at, batch_size=-(-len(at) // count))
     if shares is not None:
         # The intercept is ȳ less what is a combination too.
         coef, less = (

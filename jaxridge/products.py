@@ -62,14 +62,6 @@ def plus_gram(lower: Twofold, A: Float[Array, "m n"], fast: bool = False) -> Two
     return lower.plus(lower_gram(A, jnp.zeros_like(lower.high), fast))
 
 
-def across_rows(A: Float[Array, "m n"]) -> Float[Array | np.ndarray, "m m"]:
-    """Return `A @ A.T`, known ones by a CPU's BLAS, which makes half of it."""
-    if accelerator.is_used() or isinstance(A, jax.core.Tracer):
-        return matmul(A, A.T)
-    rows = np.asarray(A)
-    return rows @ rows.T
-
-
 def are_fast(precision: str, dtype: Any, on_gpu: bool) -> bool:
     """Return whether products are asked for in another precision than "full"."""
     return precision == FAST and dtype == "float32" and on_gpu

@@ -13,7 +13,7 @@ from jaxridge.border import in_kind_of_input
 from jaxridge.columns import Columns
 from jaxridge.data import on_device
 from jaxridge.factors import Known
-from jaxridge.fits import FitAlongAxes, fit_along_axes
+from jaxridge.fits import Axes, FitOfEach, fit_and_axes
 from jaxridge.incoming import dense, in_dtype_of, sample_weights, validated
 from jaxridge.intervals import (
     Kept,
@@ -50,7 +50,7 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
 
     def _keep_rows(
         self, ready: Ready, lam: Any, once: Known | None = None
-    ) -> FitAlongAxes:
+    ) -> FitOfEach:
         """Keep what intervals need, in float64: leverages divide by little.
 
         Return the fit that this takes. `once` is what is known of the rows, if they
@@ -154,9 +154,7 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
         return self._kept
 
 
-def kept_for(
-    rows: Rows, lam: Any, once: Known | None = None
-) -> tuple[FitAlongAxes, Kept]:
+def kept_for(rows: Rows, lam: Any, once: Known | None = None) -> tuple[FitOfEach, Kept]:
     """Return the fit to rows, each target at its penalty, and what intervals need.
 
     They are factorised once, for their fit and for what it says of rows left out.
@@ -164,20 +162,20 @@ def kept_for(
     Y = rows.y.reshape(len(rows.y), -1)
     each = np.broadcast_to(np.asarray(lam, Y.dtype), Y.shape[1:])
     with in_these_names():
-        fit, errors = _fit_and_errors(rows, each, once)
-    kept = kept_of(rows.X, Y, rows.weight, fit, each, errors, rows.fit_intercept)
-    return fit, kept
+        fit, axes, errors = _fit_and_errors(rows, each, once)
+    given = rows.X, Y, rows.weight, fit, axes, each, errors, rows.fit_intercept
+    return fit, kept_of(*given)
 
 
 @in_kind_of_input
 def _fit_and_errors(
     rows: Rows, lam: Any, once: Known | None
-) -> tuple[FitAlongAxes, Any]:
+) -> tuple[FitOfEach, Axes, Any]:
     of: Any = once or asked_once(rows, Asked("loo", None, "mse", per_target=True))
     of = of._replace(data=on_device(of.data))
     given = jnp.asarray(lam), rows.fit_intercept
-    fit = fit_along_axes(of.data, *given, factors=of.factors)
-    return fit, errors_left_out(of, *given)
+    fit, axes = fit_and_axes(of.data, *given, of.factors)
+    return fit, axes, errors_left_out(of, *given)
 
 
 def _level(interval: Any) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Bool, Float
 
@@ -26,14 +27,23 @@ from jaxridge.data import (
     centred,
     drop_target_axis,
     intercept_at,
+    on_a_cpu,
+    on_device,
+    weighted_mean,
 )
 from jaxridge.divisors import inverse, or_one
+from jaxridge.inner import Inner, inner_of
+from jaxridge.moments import Moments, about_centre
 from jaxridge.objective import Params
 from jaxridge.power import condition_of
-from jaxridge.precision import SINGLE, in_float64, keeps
+from jaxridge.precision import SINGLE, in_float64, is_kept, keeps
 from jaxridge.products import matmul, power_of_2
 from jaxridge.programs import compiled
 from jaxridge.spectrum import graded_svd
+from jaxridge.sums import moments_of_all
+from jaxridge.threads import few_for
+
+MANY = 2**20  # numbers, whose products take more time than calls do
 
 
 @in_kind_of_input
@@ -98,12 +108,16 @@ def solve(
     >>> solve(X, y, lam=2.0)  # coef = Σ xy / (Σ x² + lam) = 4 / (2 + 2)
     Params(coef=array([1.]), intercept=np.float64(3.0))
     """
-    data = as_data(X, y, weight)
+    data = as_data(X, y, weight, stay=on_a_cpu)
     checks.single_penalty(lam, "use `path`, for one a target `Ridge(alpha=lam)`")
     lam = as_penalty("lam", lam, data.X.dtype)
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
     if checks.any_traced(data, lam):
-        return drop_target_axis(_solved(data, lam, fit_intercept), y)
+        return drop_target_axis(_solved(on_device(data), lam, fit_intercept), y)
+    soon = _soon_solved(data, lam, fit_intercept)
+    if soon is not None:
+        return drop_target_axis(soon, y)
+    data = on_device(data)
     found, kept, finite = _solved_known(data, lam, fit_intercept)
     if not (checks.is_traced(finite) or finite):
         raise ValueError(
@@ -115,6 +129,60 @@ def solve(
             lambda *wide: _solved_known(*wide, fit_intercept, SINGLE), data, lam
         )
     return drop_target_axis(found, y)
+
+
+def _soon_solved(
+    data: Data, lam: Float[Array, ""], fit_intercept: bool
+) -> Params | None:
+    """Solve many rows of NumPy's by their products, where those keep the digits."""
+    if not isinstance(data.X, np.ndarray) or data.X.size < MANY:
+        return None
+    if not all(checks.has_squares(a, data.weight) for a in (data.X, data.Y)):
+        return None
+    params, worst = by_cholesky(data, lam, fit_intercept)
+    return params if is_kept(worst, data.X.dtype) else None
+
+
+def by_cholesky(
+    data: Data, lam: Float[Array, ""], fit_intercept: bool
+) -> tuple[Params, Float[Array, ""]]:
+    """Return the solution by a Cholesky factor, and the condition number of that.
+
+    It is NaN, and so the condition, where the factor failed.
+    """
+    m, n = data.X.shape
+    if n > m:
+        inner = inner_of(data.X, data.weight, fit_intercept)
+        return _of_kernel(inner, data.Y, data.weight, lam, fit_intercept)
+    sums = moments_of_all(data)
+    with few_for(n, n):
+        params, worst = _of_sums(sums, lam, fit_intercept)
+        jax.block_until_ready(worst)  # while BLAS has one thread
+    return params, worst
+
+
+@partial(compiled, static_argnums=2)
+def _of_sums(sums: Moments, lam: Array, fit_intercept: bool) -> tuple[Params, Array]:
+    """Solve (AᵀA + λ) θ = AᵀB."""
+    centre, xx, xy = about_centre(sums, fit_intercept)
+    factor = jnp.linalg.cholesky(xx + lam * jnp.eye(len(xx), dtype=xx.dtype))
+    coef = cho_solve((factor, True), xy)
+    return Params(coef, intercept_at(coef, centre)), condition_of(factor)
+
+
+@partial(compiled, static_argnums=4)
+def _of_kernel(
+    inner: Inner, Y: Array, weight: Array, lam: Array, fit_intercept: bool
+) -> tuple[Params, Array]:
+    """Solve (AAᵀ + λ) α = B, θ = Aᵀα."""
+    x, rows, products = inner
+    y = weighted_mean(Y, weight) if fit_intercept else jnp.zeros_like(Y[0])
+    root = jnp.sqrt(weight)[:, None]
+    kernel = root * products * root.T
+    factor = jnp.linalg.cholesky(kernel + lam * jnp.eye(len(kernel), dtype=Y.dtype))
+    alpha = cho_solve((factor, True), root * (Y - y))
+    coef = matmul((root * alpha).T, rows).T
+    return Params(coef, intercept_at(coef, Centre(x, y))), condition_of(factor)
 
 
 @partial(compiled, static_argnums=2)

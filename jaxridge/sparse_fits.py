@@ -19,8 +19,8 @@ from jaxridge.border import in_kind_of_input
 from jaxridge.certificate import Certificate
 from jaxridge.choice import Evidence, Scores, scores_of_all, scores_of_folds
 from jaxridge.criteria import evidence, gcv
-from jaxridge.data import Centre, as_penalty
-from jaxridge.fits import Axes, FitAlongAxes, fit_of_sums
+from jaxridge.data import as_penalty
+from jaxridge.fits import FitOfEach, fit_of_sums
 from jaxridge.folds import Folds
 from jaxridge.grids import lambda_grid
 from jaxridge.hanging import SLACK
@@ -67,7 +67,7 @@ class SparseRows:
         return sums_of(self.X, self.Y, self.weight)
 
 
-def fit_sparse(rows: SparseRows, lam: Any) -> FitAlongAxes:
+def fit_sparse(rows: SparseRows, lam: Any) -> FitOfEach:
     """Return the fit at one penalty, or one for each target."""
     lam = np.broadcast_to(np.asarray(lam, float), rows.Y.shape[1:])
     if rows.is_wide:
@@ -77,7 +77,7 @@ def fit_sparse(rows: SparseRows, lam: Any) -> FitAlongAxes:
     return _certified(rows, lam, fit)
 
 
-def fit_by_steps(rows: SparseRows, lam: Any) -> FitAlongAxes | None:
+def fit_by_steps(rows: SparseRows, lam: Any) -> FitOfEach | None:
     """Return the fit by no more steps than the rows' kernel takes to be factorised.
 
     None if those are not enough: few rows, or columns that differ much in size.
@@ -93,13 +93,13 @@ def fit_by_steps(rows: SparseRows, lam: Any) -> FitAlongAxes | None:
         return None
 
 
-def _stepped(rows: SparseRows, lam: np.ndarray, most_steps: int) -> FitAlongAxes:
+def _stepped(rows: SparseRows, lam: np.ndarray, most_steps: int) -> FitOfEach:
     given: Any = rows.X, rows.Y, rows.weight, lam, rows.fit_intercept, most_steps
     coef, intercept = krylov.solved(*given)
     return _certified(rows, lam, _unfactorised(coef, intercept, lam))
 
 
-def _certified(rows: SparseRows, lam: np.ndarray, fit: FitAlongAxes) -> FitAlongAxes:
+def _certified(rows: SparseRows, lam: np.ndarray, fit: FitOfEach) -> FitOfEach:
     given: Any = rows.X, rows.Y, rows.weight, lam, rows.fit_intercept
     twice = gradient_norms(fit.params, *given)
     made = fit.certificate._replace(autodiff=twice[0], by_hand=twice[1])
@@ -107,20 +107,18 @@ def _certified(rows: SparseRows, lam: np.ndarray, fit: FitAlongAxes) -> FitAlong
 
 
 @in_kind_of_input
-def _of_sums(sums: Moments, lam: Any, fit_intercept: bool) -> FitAlongAxes:
+def _of_sums(sums: Moments, lam: Any, fit_intercept: bool) -> FitOfEach:
     one = jax.tree.map(placed, sums)
     return fit_of_sums(one, as_penalty("alpha", lam, jnp.float64), fit_intercept)
 
 
-def _unfactorised(coef: Any, intercept: Any, lam: np.ndarray) -> FitAlongAxes:
-    """Return a fit of which neither df nor axes nor the condition are known."""
+def _unfactorised(coef: Any, intercept: Any, lam: np.ndarray) -> FitOfEach:
+    """Return a fit of which neither df nor the condition are known."""
     nothing: Any = np.full(coef.shape[1], np.nan)
-    none: Any = np.zeros((0,))
     route = Route("", ITERATED, "float64")
     least: Any = lam.min()[None]
     made = Certificate(least, nothing, nothing, nothing[0], route)
-    axes = Axes(Centre(none, none), none, none)
-    return FitAlongAxes(Params(coef, intercept), made, nothing, axes)
+    return FitOfEach(Params(coef, intercept), made, nothing)
 
 
 def grid_of_sparse(rows: SparseRows) -> np.ndarray:

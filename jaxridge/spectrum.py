@@ -10,7 +10,7 @@ and the singular values of A itself, which cost more and square no condition num
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,19 @@ from jaxridge.twofold import Twofold, zeros
 TALL_NOISE = 4
 
 
+class Combined(NamedTuple):
+    """V as combinations of rows that are not multiplied out: AᵀC with C = U/S.
+
+    That would take as long as to multiply the rows with each other.
+    """
+
+    rows: Float[Array, "m n"]
+    shares: Float[Array, "m r"]
+
+
+Right = Float[Array, "n r"] | Combined
+
+
 class Spectrum(NamedTuple):
     """A factorised A, and B along its axes.
 
@@ -48,10 +61,15 @@ class Spectrum(NamedTuple):
     """
 
     values: Float[Array, " r"]  # S², 0 below the cut-off
-    right: Float[Array, "n r"]  # V
+    right: Right  # V
     along: Float[Array, "r t"]  # Vᵀ AᵀB = S UᵀB
     left: Float[Array, "m r"] | None  # U, where the route gives it
     turned: Float[Array, "r n"] | None  # UᵀA: S Vᵀ, but for the rounding in S and V
+
+    @property
+    def axes(self) -> Float[Array, "n r"]:
+        """Return V, multiplied out."""
+        return multiplied_out(self.right)
 
 
 def of_data(
@@ -238,8 +256,8 @@ def _by_dual(
 ) -> Spectrum:
     """Factorise AAᵀ, A being at a right angle to the unit vector `across`, if any."""
     A = without_derivative(A, OF_AXES)
-    found = of_kernel(*eigh_across(matmul(A, A.T), across), B, across)
-    return found._replace(right=matmul(A.T, over_values(found)))
+    of_all = eigh_across(matmul(A, A.T), across)
+    return of_kernel(*of_all, B, across, A, jnp.ones((), A.dtype))
 
 
 def of_kernel(
@@ -247,20 +265,46 @@ def of_kernel(
     left: Float[Array, "m r"],
     B: Float[Array, "m t"],
     across: Float[Array, " m"] | None,
+    rows: Float[Array, "m n"],
+    root: Float[Array, "*m"],
 ) -> Spectrum:
-    """Return AAᵀ, of which the eigenvalues and U are known, as factorised but for V."""
+    """Return AAᵀ, of which the eigenvalues and U are known, as factorised.
+
+    A is `root` times `rows`.
+    """
     if across is not None:
         values = jnp.pad(values, (1, 0))
         left = jnp.concatenate([across[:, None], left], axis=1)
     values = cut(values)
     along = jnp.sqrt(values)[:, None] * matmul(left.T, B)
-    return Spectrum(values, left[:0], along, left, None)
+    shares = root[..., None] * left * root_inverse(values)
+    return Spectrum(values, Combined(rows, shares), along, left, None)
 
 
-def over_values(spectrum: Spectrum) -> Float[Array, "m r"]:
-    """Return U/S, of which AᵀU/S is V."""
-    left: Any = spectrum.left
-    return left * root_inverse(spectrum.values)
+def out_of_axes(right: Right, z: Float[Array, "r c"]) -> Float[Array, "n c"]:
+    """Return Vz."""
+    if isinstance(right, Combined):
+        return matmul(right.rows.T, matmul(right.shares, z))
+    return matmul(right, z)
+
+
+def into_axes(rows: Float[Array, "h n"], right: Right) -> Float[Array, "h r"]:
+    """Return rows along the axes, XV."""
+    if isinstance(right, Combined):
+        return matmul(matmul(rows, right.rows.T), right.shares)
+    return matmul(rows, right)
+
+
+def multiplied_out(right: Right) -> Float[Array, "n r"]:
+    """Return V."""
+    if isinstance(right, Combined):
+        return matmul(right.rows.T, right.shares)
+    return right
+
+
+def n_columns(right: Right) -> int:
+    """Return the length of an axis."""
+    return right.rows.shape[1] if isinstance(right, Combined) else len(right)
 
 
 def _by_svd(
@@ -332,8 +376,8 @@ def coef_at(spectrum: Spectrum, lam: Float[Array, "*t"]) -> Float[Array, "n t"]:
     """
     values, right, along, _, turned = spectrum
     shrunk = gain(values[:, None], lam)
-    coef = matmul(right, shrunk * along)
-    if turned is None:
+    coef = out_of_axes(right, shrunk * along)
+    if turned is None or isinstance(right, Combined):
         return coef
     # What rounding left of S UᵀB − (S UᵀA + λVᵀ) θ = 0, solved once more (Björck 1967).
     rest = jnp.sqrt(values)[:, None] * matmul(turned, coef)
@@ -354,7 +398,8 @@ def condition(
     one from the rows. If fewer than that were kept, the least value may be anything.
     """
     values = spectrum.values
-    full = jnp.minimum(len(spectrum.right), jnp.sum(weight > 0) - int(fit_intercept))
+    most = jnp.sum(weight > 0) - int(fit_intercept)
+    full = jnp.minimum(n_columns(spectrum.right), most)
     largest = jnp.max(values)
     least = jnp.min(jnp.where(values > 0, values, jnp.inf))
     least = jnp.where(jnp.sum(values > 0) < full, 0, least)

@@ -180,32 +180,32 @@ def _design_in_numpy(
         A *= np.sqrt(weight)[:, None]
         np.matmul(A.T, A, out=xx)
         return total, x
-    x = _mean(X, weight, unit) if total > 0 else np.zeros_like(X[0])
+    x = mean_of(X, weight) if total > 0 else np.zeros_like(X[0])
     xx[:] = 0
-    for some, A in _blocks_about(x, X):
+    for some, A in _blocks_about(x, X, ROWS_A_COLUMN * X.shape[1]):
         if not equal:
             A *= np.sqrt(weight[some, None])
         xx += A.T @ A
     return total, x
 
 
-def _mean(X: np.ndarray, weight: np.ndarray, unit: Any) -> np.ndarray:
+def mean_of(X: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Return the means of columns, as differences from a row: see `weighted_mean`."""
     origin = X[np.argmax(weight > 0)]
     away = sum(weight[some] @ A for some, A in _blocks_about(origin, X))
-    return np.asarray(origin + away / unit)
+    return np.asarray(origin + away / weight.sum())
 
 
 def _blocks_about(
-    point: np.ndarray, X: np.ndarray
+    point: np.ndarray, X: np.ndarray, least: int = 1
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield which rows, and these about a point, a block at a time.
 
-    Each block takes the place of the one before, as new memory costs more than to fill
-    it.
+    Each block, of so many rows at least, takes the place of the one before, as new
+    memory costs more than to fill it.
     """
     m, n = X.shape
-    length = min(m, max(ROWS_A_COLUMN * n, BLOCK // n))
+    length = min(m, max(least, BLOCK // n))
     place = np.empty((length, n), X.dtype)
     for start in range(0, m, length):
         some = slice(start, min(start + length, m))

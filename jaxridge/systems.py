@@ -45,14 +45,9 @@ from jaxridge.spectrum import (
     of_products_above,
     of_sums,
 )
-from jaxridge.tridiagonal import (
-    Tridiagonal,
-    solved_at,
-    tridiagonal,
-    turned,
-    turned_back,
-)
+from jaxridge.tridiagonal import Tridiagonal, tridiagonal
 from jaxridge.tridiagonal import condition as condition_of_reduced
+from jaxridge.tridiagonal import solved as solved_by_reduced
 
 
 class Coefs(NamedTuple):
@@ -170,7 +165,7 @@ def solved(
 
 
 def _condition(spectrum: Spectrum, least: Array) -> Array:
-    return condition(spectrum, least, jnp.ones(len(spectrum.right)), False)
+    return condition(spectrum, least, jnp.ones(len(spectrum.axes)), False)
 
 
 def _by_spectrum(
@@ -184,11 +179,11 @@ def _by_spectrum(
     centre, _, xy = about_centre(sums, fit_intercept)
     projected = spectrum.along
     if projected.shape[1] != xy.shape[1]:  # these targets were not factorised with
-        projected = matmul(spectrum.right.T, xy)
+        projected = matmul(spectrum.axes.T, xy)
 
     fit = FoldFit(
         centre,
-        spectrum.right,
+        spectrum.axes,
         lambda _: projected,
         lambda i: gain(spectrum.values, lams[i]),
         few_of(spectrum.values, projected, nodes),
@@ -200,10 +195,7 @@ def _by_tridiagonal(
     reduced: Tridiagonal, worst: Array, sums: Moments, lams: Array, fit_intercept: bool
 ) -> Solved:
     centre, _, xy = about_centre(sums, fit_intercept)
-    right, t = turned_back(reduced, xy), xy.shape[1]
-    alongs = jax.lax.map(lambda lam: solved_at(reduced, lam, right), lams)
-    columns = turned(reduced, alongs.swapaxes(0, 1).reshape(-1, len(lams) * t))
-    coefs = columns.reshape(-1, len(lams), t).swapaxes(0, 1)
+    coefs = solved_by_reduced(reduced, lams, xy)
     return Solved(FoldFit(centre, None, lambda i: coefs[i]), worst, jnp.asarray(True))
 
 
@@ -214,7 +206,7 @@ def _by_neighbour(
     (spectrum, total), (_, xx, xy) = of_all, about_centre(sums, fit_intercept)
     # All rows have this much more of everything than the rows that train.
     share = sums.weight / total
-    near = Diagonal(spectrum.values * share, ALIKE, spectrum.right)
+    near = Diagonal(spectrum.values * share, ALIKE, spectrum.axes)
     coefs, holds = _by_steps(xx, xy, lams, near)
     worst = _condition(spectrum, jnp.min(lams) / share) / ALIKE
     return Coefs(coefs, worst, holds)

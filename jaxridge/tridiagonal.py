@@ -86,6 +86,17 @@ def _reflected(V: Array, W: Array, B: Array, reverse: bool = False) -> Array:
     return jax.lax.scan(reflect, B, (V, W), reverse=reverse)[0]
 
 
+def solved(
+    of: Tridiagonal, lams: Float[Array, " L"], B: Float[Array, "n c"]
+) -> Float[Array, "L n c"]:
+    """Return (QTQᵀ + λ)⁻¹ B at every penalty."""
+    right = turned_back(of, B)
+    columns = jax.lax.map(lambda lam: solved_at(of, lam, right), lams)
+    shape = len(B), len(lams), B.shape[1]
+    side_by_side = columns.swapaxes(0, 1).reshape(len(B), -1)
+    return turned(of, side_by_side).reshape(shape).swapaxes(0, 1)
+
+
 def solved_at(
     of: Tridiagonal, lam: Float[Array, ""], B: Float[Array, "n c"]
 ) -> Float[Array, "n c"]:

@@ -25,7 +25,6 @@ from jaxridge import (
     RidgeCV,
     border,
     check_gradient,
-    choosing,
     cost,
     cross_validate,
     descend,
@@ -511,9 +510,8 @@ def test_weights_without_a_sum_are_refused(name, scale):
 @pytest.mark.parametrize("shape", [(12, 4), (5, 9)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_no_dtype_is_promoted_in_silence(shape, dtype, monkeypatch):
-    for file in (border, choosing):
-        strictly = partial(jax.numpy_dtype_promotion, "strict")
-        monkeypatch.setattr(file, "promoting", strictly)
+    strictly = partial(jax.numpy_dtype_promotion, "strict")
+    monkeypatch.setattr(border, "promoting", strictly)
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=shape).astype(dtype), rng.normal(size=(shape[0], 2))
     lams, given = np.array([0.1, 10.0]), (X, Y.astype(dtype))

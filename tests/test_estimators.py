@@ -37,7 +37,14 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import jaxridge
-from jaxridge import Ridge, RidgeClassifier, RidgeClassifierCV, RidgeCV, factors
+from jaxridge import (
+    Ridge,
+    RidgeClassifier,
+    RidgeClassifierCV,
+    RidgeCV,
+    factors,
+    holdout,
+)
 
 # Edges are told of; one test says so.
 pytestmark = pytest.mark.filterwarnings("ignore:the best alpha")
@@ -1259,3 +1266,34 @@ def test_intervals_factorise_known_rows_no_second_time(monkeypatch):
     expected = alone.predict(X, interval=0.9)
     for one, other in zip(found.predict(X, interval=0.9), expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
+@pytest.mark.parametrize("cv", [None, 3])
+def test_rows_of_more_columns_are_multiplied_once_for_scores_and_fit(cv, monkeypatch):
+    rng = np.random.default_rng(0)
+    X, made, multiply = rng.normal(size=(220, 300)), [], factors.inner_of
+    y = X[:, 0] + rng.normal(size=220)
+
+    def noted(*given):
+        made.append(given)
+        return multiply(*given)
+
+    for room in (factors, holdout):
+        monkeypatch.setattr(room, "inner_of", noted)
+    found = RidgeCV(ALPHAS, cv=cv, scoring="neg_mean_squared_error").fit(X, y)
+    assert len(made) == 1
+    alone = Ridge(found.alpha_, solver="svd").fit(X, y)
+    np.testing.assert_allclose(found.coef_, alone.coef_, rtol=1e-9)
+
+
+def test_rows_of_more_columns_are_scored_inside_of_a_traced_function_too():
+    X, found = np.random.default_rng(0).normal(size=(210, 230)), []
+    y = X[:, 0] + X[:, 1] ** 2
+
+    def traced(z):
+        found.append(RidgeCV(ALPHAS, cv=3).fit(X, y).coef_)
+        return z
+
+    jax.jit(traced)(1.0)
+    expected = RidgeCV(ALPHAS, cv=3).fit(X, y).coef_
+    np.testing.assert_allclose(found[0], expected, rtol=1e-10)

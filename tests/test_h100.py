@@ -16,7 +16,7 @@ import pytest
 from jax.experimental import topologies
 
 from benchmarks.problems import GPU
-from jaxridge import accelerator, kernels, plans, refits
+from jaxridge import accelerator, inner, kernels, plans, refits
 from jaxridge.blocks import factorised as factorised_blocks
 from jaxridge.blocks import scored as scored_blocks
 from jaxridge.costs import NODES
@@ -179,7 +179,7 @@ def compile_by_kernel(compile_: Compiler, made: Any, dtype: str, sharing: str) -
     X, weight, lams = (compile_.array(*s, dtype=dtype) for s in ((m, n), (m,), (L,)))
     train, held = compile_.sets(k, m - m // k), compile_.sets(k, h)
     fast = made.precision == FAST
-    K = compile_(kernels.products_of_rows, X, weight, True, fast, given=(X, weight))
+    K = compile_(inner.products_of_rows, X, fast, given=X)
     Y = compile_.array(m, made.target_tile, dtype=dtype)
     if sharing == BLOCKS:
         whole = compile_(factorised_blocks, K, weight, True)
@@ -188,9 +188,9 @@ def compile_by_kernel(compile_: Compiler, made: Any, dtype: str, sharing: str) -
         compile_(scored_blocks, whole, Y, weight, *rest, few, given=Y)
         return
     least = compile_.array(dtype=dtype)
-    each = compile_(kernels.factorised, K, weight, train, held, least, True)
+    each = compile_(kernels.factorised, K, weight, train, held, least, True, sharing)
     rest = train, held, lams, squared_error, True, made.lam_tile
-    few = nodes(compile_, L, dtype)
+    few = nodes(compile_, L, dtype) if sharing == ONE_A_FOLD else None
     compile_(kernels.scored, each, Y, weight, *rest, few, given=Y)
 
 
