@@ -80,7 +80,7 @@ def candidates(
     if asked != "folds":
         return _of_all_rows(sizes, kind, asked == "leave-one-out", tile)
     if sizes.n > sizes.m:
-        return _of_kernel(sizes, kind, tile)
+        return _of_kernel(sizes, kind, tile, on_gpu)
     return _of_sums(sizes, kind, tile, on_gpu)
 
 
@@ -161,18 +161,7 @@ def _ways(
         ONE_A_FOLD: Way(
             _eigh(n), Work(product=square * t), at, fixed=ROOM * tile * (at < L)
         ),
-        # A cheaper form, and then n steps and two products for each penalty.
-        TRIDIAGONAL: Way(
-            Work(
-                calls=n / 64,
-                eigh_step=HALF_WAY * n,
-                eigh_square=HALF_WAY * n**2,
-                reduction=n**3,
-            ),
-            # On a GPU each penalty's steps are kernels of their own.
-            Work(calls=L * on_gpu, product=2 * square * t * L, solves=float(n * t * L)),
-            each=4 * n * L,
-        ),
+        TRIDIAGONAL: _tridiagonal(n, t, L, on_gpu),
         # The axes of all rows, and conjugate gradients: with Gᵢ, into them, and back.
         ONE_FOR_ALL: Way(
             _eigh(n, 1 / k),
@@ -208,6 +197,20 @@ def _ways(
             each=of_steps,
         )
     return ways
+
+
+def _tridiagonal(n: int, t: int, L: int, on_gpu: bool) -> Way:
+    """Return the way by a cheaper form, then n steps and two products a penalty."""
+    form = Work(
+        calls=n / 64,
+        eigh_step=HALF_WAY * n,
+        eigh_square=HALF_WAY * n**2,
+        reduction=n**3,
+    )
+    # On a GPU each penalty's steps are kernels of their own.
+    calls, product = L * on_gpu, 4.0 * n * n * t * L
+    fits = Work(calls=calls, product=product, solves=float(n * t * L))
+    return Way(form, fits, each=4 * n * L)
 
 
 def _steps(alike: float, kind: str, most: int) -> float:
@@ -280,12 +283,12 @@ def _combined(numbers: int, L: int, at: int, size: int) -> float:
     return at * L * numbers * size / 4 if at < L else 0.0
 
 
-def _of_kernel(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
+def _of_kernel(sizes: Sizes, kind: str, tile: int, on_gpu: bool) -> Iterator[Candidate]:
     """Yield the ways to leave folds out, given products of all rows."""
     m, n, t, L, k, size = sizes
     h = -(-m // k)
     r = m - h
-    sums = Work(start=1, product=2.0 * m * n * m, bytes=6.0 * m * n * size)
+    sums = Work(start=1, symmetric=2.0 * m * n * m, bytes=6.0 * m * n * size)
     fixed = size * (2 * m * n + 4 * m * m)
     at = _multiplied_at(flop_of_each(m, n, t, k), L, kind)
     steps = L if h <= t else max(1.0, h * t * L / tile)
@@ -302,6 +305,15 @@ def _of_kernel(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
         together(sums, *[a_fold] * k),
         fixed + size * (k * r * m + ROOM * tile * (at < L)),
         size * (4 * k * m + m + 4 * h + k * L),
+    )
+    way = _tridiagonal(r, t, L, on_gpu)
+    predicted = Work(folds=1, product=2.0 * h * r * t * L, bytes=5.0 * r * r * size)
+    a_fold = together(way.factors, way.fits, predicted)
+    yield Candidate(
+        Route(DUAL, TRIDIAGONAL, kind),
+        together(sums, *[a_fold] * k),
+        fixed + size * k * r * m,
+        size * (4 * k * m + m + 4 * h + k * L + way.each),
     )
     flop = flop_of_blocks(m, t, k)
     at = _multiplied_at(flop, L, kind)

@@ -34,6 +34,7 @@ ROUTES = [
     (PRIMAL, UNAIDED),
     (PRIMAL, CHOLESKY),
     (DUAL, ONE_A_FOLD),
+    (DUAL, TRIDIAGONAL),
     (DUAL, BLOCKS),
 ]
 
