@@ -103,8 +103,8 @@ def certify(
         The rows, finite.
     y : array of shape (n_samples,) or (n_samples, n_targets)
         The targets.
-    lam : float, or of a ParamsPath array of shape (n_lams,)
-        The penalty of each fit.
+    lam : float or array of shape (n_targets,), or of a ParamsPath (n_lams,)
+        The penalty of each fit; of one, for all targets or for each.
     weight : array of shape (n_samples,), optional
         How often each row counts.
     fit_intercept : bool
@@ -149,16 +149,16 @@ def certify(
     if is_path:
         checks.grid(lam)
     else:
-        checks.single_penalty(lam, "pass their fits, a `ParamsPath`")
+        checks.penalty_of_targets(lam, y)
     lams = as_penalty("lams" if is_path else "lam", lam, data.X.dtype)
     n, t = data.X.shape[1], data.Y.shape[1]
-    L, of_targets = np.shape(lams), np.shape(y)[1:]
+    L, of_targets = lams.shape if is_path else (), np.shape(y)[1:]
     shapes = {"coef": (*L, n, *of_targets), "intercept": (*L, *of_targets)}
     for name, shape in shapes.items():
         got = np.shape(getattr(fits, name))
         if got != shape:
             raise ValueError(f"`params` must have {name} of shape {shape}, got {got}")
-    lams = lams.reshape(-1)
+    lams = lams if is_path else lams[None]
     coef, intercept = fits.coef.reshape(-1, n, t), fits.intercept.reshape(-1, t)
     mean = checks.flag("fit_intercept", fit_intercept)
     autodiff, by_hand = of_rows(data, ParamsPath(coef, intercept), lams, mean)
@@ -168,6 +168,7 @@ def certify(
             "the columns of `X`"
         )
     nothing: Any = np.full((), np.nan, dtype)  # no NaN that JAX looks for
+    lams = lams.reshape(len(lams), -1).min(axis=1)
     return Certificate(lams, autodiff, by_hand, nothing, Route(dtype=str(dtype)))
 
 

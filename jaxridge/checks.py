@@ -300,6 +300,18 @@ def single_penalty(lam: Any, many: str) -> None:
         )
 
 
+def penalty_of_targets(lam: Any, y: Any) -> None:
+    """Refuse anything but one number, or one for each column of y."""
+    shape = np.shape(as_array("lam", lam))
+    if shape == () or (axes("y", y) == 2 and shape == np.shape(y)[1:]):
+        return
+    raise ValueError(
+        "`lam` must be one number, or one for each target where `y` is of shape "
+        f"(n_samples, n_targets), got shape {shape} and y {np.shape(y)}: many "
+        "penalties at once are for `path`"
+    )
+
+
 def grid(lams: Any) -> None:
     """Refuse a grid that is not a list of at least one penalty."""
     if isinstance(lams, str):

@@ -11,7 +11,6 @@ from jaxridge.certificate import Certificate, of_moments, of_rows
 from jaxridge.data import (
     Centre,
     Data,
-    intercept_at,
     on_device,
 )
 from jaxridge.factors import answer, by_rows
@@ -22,8 +21,8 @@ from jaxridge.precision import is_kept
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
 from jaxridge.routes import DUAL, ONE, PRIMAL, SVD, Route
-from jaxridge.solvers import by_cholesky
-from jaxridge.spectrum import Spectrum, axes_of_moments, coef_at, condition, gain
+from jaxridge.solvers import at_own_penalties, by_cholesky
+from jaxridge.spectrum import Spectrum, axes_of_moments, condition, gain
 
 ONE_CHOLESKY = "one Cholesky factor"
 
@@ -156,6 +155,6 @@ def _at_own_penalties(
     centre: Centre, spectrum: Spectrum, lam: Float[Array, " t"], fit_intercept: bool
 ) -> tuple[Params, Float[Array, " t"]]:
     """Return each target's coefficients, and degrees of freedom."""
-    coef, values = coef_at(spectrum, lam), spectrum.values
+    values = spectrum.values
     df = matmul(values, gain(values[:, None], lam)) + int(fit_intercept)
-    return Params(coef, intercept_at(coef, centre)), df
+    return at_own_penalties(centre, spectrum, lam), df

@@ -1,4 +1,4 @@
-"""Coefficients in closed form, one penalty at a time.
+"""Coefficients in closed form, at one penalty or one for each target.
 
 Setting the gradient of J to zero on centred rows gives (XᵀWX + λ) θ = XᵀWY, or, with √w
 in the rows, (XᵀX + λ) θ = XᵀY. The n × n system is solved by Cholesky when n ≤ m, and
@@ -22,6 +22,7 @@ from jaxridge.data import (
     Centre,
     Data,
     as_data,
+    as_data_to_square,
     as_penalty,
     centre_of,
     centred,
@@ -32,6 +33,7 @@ from jaxridge.data import (
     weighted_mean,
 )
 from jaxridge.divisors import inverse, or_one
+from jaxridge.factors import answer
 from jaxridge.inner import Inner, inner_of
 from jaxridge.moments import Moments, about_centre
 from jaxridge.objective import Params
@@ -39,7 +41,7 @@ from jaxridge.power import condition_of
 from jaxridge.precision import SINGLE, in_float64, is_kept, keeps
 from jaxridge.products import matmul, power_of_2
 from jaxridge.programs import compiled
-from jaxridge.spectrum import graded_svd
+from jaxridge.spectrum import Spectrum, coef_at, graded_svd
 from jaxridge.sums import moments_of_all
 from jaxridge.threads import few_for
 
@@ -66,9 +68,10 @@ def solve(
         The rows, finite.
     y : array of shape (n_samples,) or (n_samples, n_targets)
         The targets.
-    lam : float
-        Penalty in squared units of `X`, at least 0. At 0 the answer is the least
-        squares fit, of minimum norm where columns depend on each other.
+    lam : float, or array of shape (n_targets,)
+        Penalty in squared units of `X`, at least 0, for all targets or one for each. At
+        0 the answer is the least squares fit, of minimum norm where columns depend on
+        each other.
     weight : array of shape (n_samples,), optional
         How often each row counts, at least 0 and not all 0.
     fit_intercept : bool
@@ -89,7 +92,8 @@ def solve(
     Notes
     -----
     With k = min(m, n): O(m n k) time for the Gram or kernel and O(k³) for its Cholesky
-    factor; O(m n) memory. float32 rows of which products would lose too many digits are
+    factor, or with a penalty for each target for one eigendecomposition that serves
+    all; O(m n) memory. float32 rows of which products would lose too many digits are
     computed with in float64, unless they are traced.
 
     Differentiable in X, y, lam and weight, through the equation that the answer solves
@@ -107,13 +111,18 @@ def solve(
     >>> X, y = np.array([[-1.0], [1.0]]), np.array([1.0, 5.0])
     >>> solve(X, y, lam=2.0)  # coef = Σ xy / (Σ x² + lam) = 4 / (2 + 2)
     Params(coef=array([1.]), intercept=np.float64(3.0))
+    >>> Y = np.column_stack([y, y])
+    >>> solve(X, Y, lam=[0.0, 2.0]).coef  # a penalty for each target
+    array([[2., 1.]])
     """
     data = as_data(X, y, weight, stay=on_a_cpu)
-    checks.single_penalty(lam, "use `path`, for one a target `Ridge(alpha=lam)`")
+    checks.penalty_of_targets(lam, y)
     lam = as_penalty("lam", lam, data.X.dtype)
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
     if checks.any_traced(data, lam):
         return drop_target_axis(_solved(on_device(data), lam, fit_intercept), y)
+    if lam.ndim:
+        return _solved_for_each(as_data_to_square(X, y, weight), lam, fit_intercept)
     soon = _soon_solved(data, lam, fit_intercept)
     if soon is not None:
         return drop_target_axis(soon, y)
@@ -129,6 +138,26 @@ def solve(
             lambda *wide: _solved_known(*wide, fit_intercept, SINGLE), data, lam
         )
     return drop_target_axis(found, y)
+
+
+def _solved_for_each(
+    data: Data, lam: Float[Array, " t"], fit_intercept: bool
+) -> Params:
+    """Solve for each target at its own penalty, from one factorisation."""
+
+    def question(*given: Any) -> tuple[Params, Any]:
+        return at_own_penalties(*given[1:]), 1.0
+
+    return answer(question, data, lam, fit_intercept)[0]
+
+
+@compiled
+def at_own_penalties(
+    centre: Centre, spectrum: Spectrum, lam: Float[Array, " t"]
+) -> Params:
+    """Return each target's coefficients."""
+    coef = coef_at(spectrum, lam)
+    return Params(coef, intercept_at(coef, centre))
 
 
 def _soon_solved(
@@ -186,7 +215,7 @@ def _of_kernel(
 
 
 @partial(compiled, static_argnums=2)
-def _solved(data: Data, lam: Float[Array, ""], fit_intercept: bool) -> Params:
+def _solved(data: Data, lam: Float[Array, "*t"], fit_intercept: bool) -> Params:
     """Return the minimiser of J, with derivatives."""
     near, centre = _near(data, fit_intercept)
     coef = _coef(*near, lam)
@@ -226,14 +255,17 @@ def _solution(
     X: Float[Array, "m n"],
     Y: Float[Array, "m t"],
     weight: Float[Array, " m"],
-    lam: Float[Array, ""],
+    lam: Float[Array, "*t"],
     rounding: float | None = None,
 ) -> tuple[Float[Array, "n t"], Bool[Array, ""]]:
     """Return (XᵀWX + λ)⁻¹ XᵀWY, of minimum norm at λ = 0.
 
-    And whether a Cholesky factor has kept its digits; else by singular values.
+    And whether a Cholesky factor has kept its digits; else by singular values, as for
+    many penalties.
     """
     inverse, X, Y, lam = _in_units(X, Y, weight, lam)
+    if lam.ndim:
+        return _by_svd(X, Y, lam, rounding) * inverse, jnp.asarray(False)
     m, n = X.shape
     square = matmul(X.T, X) if n <= m else matmul(X, X.T)
     factor = jnp.linalg.cholesky(square + lam * jnp.eye(min(m, n), dtype=X.dtype))
@@ -313,7 +345,7 @@ def _in_units(
 
 
 def _inverse_unit(X: Array, lam: Array) -> Array:
-    size = jnp.maximum(jnp.max(jnp.abs(X)), jnp.sqrt(lam))
+    size = jnp.maximum(jnp.max(jnp.abs(X)), jnp.sqrt(jnp.max(lam)))
     return 1 / power_of_2(size)
 
 
@@ -326,12 +358,13 @@ def _by_cholesky(factor: Array, X: Array, Y: Array) -> Array:
 def _by_svd(X: Array, Y: Array, lam: Array, rounding: float | None) -> Array:
     U, s, V = graded_svd(X, rounding)
     # s/(s² + λ), of which no square can leave the range.
+    s = s[:, None]
     safe = or_one(s)
-    gain = jnp.where(s > 0, 1 / (safe + lam / safe), 0)[:, None]
+    gain = jnp.where(s > 0, 1 / (safe + lam / safe), 0)
     across, along = matmul(U.T, X), matmul(U.T, Y)
     coef = matmul(V, gain * along)
     # What rounding left of UᵀY − (UᵀX + λ/S Vᵀ) θ = 0, solved once more (Björck 1967).
-    rest = along - matmul(across, coef) - lam / safe[:, None] * matmul(V.T, coef)
+    rest = along - matmul(across, coef) - lam / safe * matmul(V.T, coef)
     return coef + matmul(V, gain * rest)
 
 
@@ -369,6 +402,5 @@ def _inverse_by_rows(
 
 
 def _damped(s: Array, lam: Array) -> Array:
-    """Return 1/(s² + λ) as a column, 0 where that is no number."""
-    square = (s**2 + lam)[:, None]
-    return inverse(square)
+    """Return 1/(s² + λ), a column for each λ, 0 where that is no number."""
+    return inverse(s[:, None] ** 2 + lam)
