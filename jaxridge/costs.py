@@ -91,11 +91,11 @@ def _of_all_rows(
     m, n, t, L, _, size = sizes
     r, wide = min(m, n), system_of(m, n) == DUAL
     # Rows along the axes, and for each penalty coefficients or residuals of rows.
-    along = 2.0 * m * n * r if left_out or wide else 0
+    along = 2.0 * m * n * r if left_out and not wide else 0
     flop = flop_of_each(m, n, t) if left_out else flop_of_coef(n, r, t)
     at = _multiplied_at(flop, L, kind)
     fits = 2.0 * (m if left_out else n) * r * (t * at + L)
-    numbers = 4 * r * r + (n * r + m * n) * wide
+    numbers = 4 * r * r + m * n * wide
     if at < L and not left_out:
         fits += 2.0 * at * n * t * L
     # Of a tile of rows there are those, the same along the axes, and errors.
@@ -165,7 +165,12 @@ def _ways(
         # The axes of all rows, and conjugate gradients: with Gᵢ, into them, and back.
         ONE_FOR_ALL: Way(
             _eigh(n, 1 / k),
-            Work(calls=steps, product=3 * steps * square * t * L),
+            # Of few columns a product takes as long as to read the matrix.
+            Work(
+                calls=steps,
+                product=3 * steps * square * t * L,
+                bytes=3 * steps * n * n * size,
+            ),
             fixed=3 * n * n,
             each=of_steps,
         ),

@@ -2,8 +2,9 @@
 
 About the training means μ = Σ pᵢxᵢ, p the training weights as shares, products of rows
 are (xᵢ − μ)(xⱼ − μ) = Kᵢⱼ − aᵢ − aⱼ + b with a = Kp and b = pᵀa, so that K, about a
-centre near μ, is all that is needed of X. With √w K √w = U S² Uᵀ over training rows,
-predictions of other rows are (K_other,train √w U) (S² + λ)⁻¹ UᵀB + ȳ.
+centre near μ, is all that is needed of X. Other rows are predicted from those that
+train as K_other,train √w (√w K √w + λ)⁻¹ B + ȳ: by eigenvectors √w K √w = U S² Uᵀ,
+however many targets there are, or for few of them by a tridiagonal form.
 """
 
 from functools import partial
@@ -19,7 +20,7 @@ from jaxridge.held import FoldFit, Scored, from_rows
 from jaxridge.nodes import Nodes, few_of, nodes_for
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
-from jaxridge.routes import ONE_A_FOLD, TRIDIAGONAL
+from jaxridge.routes import TRIDIAGONAL
 from jaxridge.scoring import Score
 from jaxridge.spectrum import above, gain
 from jaxridge.tridiagonal import Tridiagonal, condition, solved, tridiagonal
@@ -48,7 +49,7 @@ def factorised(
     held: Held,
     least: Float[Array, ""],
     fit_intercept: bool,
-    sharing: str = ONE_A_FOLD,
+    sharing: str,
 ) -> Kernels:
     """Factorise the part of the kernel that each fold trains on."""
 

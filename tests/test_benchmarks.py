@@ -73,7 +73,7 @@ def timings(each, dtype="float64"):
 def test_prices_are_found_from_what_they_make():
     each = EACH["cpu", "float64"]._replace(start=5e-3, product=3e-11)
     cases = timed(timings(each))
-    assert len(cases) == 12
+    assert len(cases) == 13
     assert errors(cases, fitted(cases)).max() < 0.05
     assert errors(cases, each).max() < 1e-12
 

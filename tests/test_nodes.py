@@ -8,7 +8,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import jaxridge
-from jaxridge import accelerator, blocks, holdout, left_out, nodes, paths, tiles
+from jaxridge import (
+    accelerator,
+    blocks,
+    holdout,
+    kernels,
+    left_out,
+    nodes,
+    paths,
+    tiles,
+)
 from jaxridge.nodes import few_of, nodes_for, zolotarev
 from jaxridge.routes import BLOCKS, DUAL, ONE_A_FOLD, PRIMAL
 
@@ -122,7 +131,7 @@ def used(device, monkeypatch):
         found.append(nodes_for(*args))
         return found[-1]
 
-    for module in (blocks, holdout, left_out, paths):
+    for module in (blocks, holdout, kernels, left_out, paths):
         monkeypatch.setattr(module, "nodes_for", spy)
     return found
 
