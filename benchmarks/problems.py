@@ -142,6 +142,14 @@ FITS = (
     *LOOPS,
     "fracridge",
 )
+# As many columns as a genome has genes.
+WIDE = (
+    *BOTH,
+    "GridSearchCV, a tenth × 10",
+    "GridSearchCV, one thread, a tenth × 10",
+    KERNEL,
+)
+WIDE_FITS = "jaxridge.path", "loop of Ridge, a tenth × 10"
 EXACT = {
     "folds": _folds(20_000, 500, 1, 100, "float32", *SEARCHES, ALL, BY_ONE, "limit"),
     "folds-double": _folds(20_000, 500, 1, 100, "float64", *SEARCHES, "limit"),
@@ -153,6 +161,9 @@ EXACT = {
     "wide-gram": _folds(20_000, 2000, 1, 100, "float64", US, "limit"),
     "targets": _folds(2000, 500, 5000, 20, "float32", *BOTH, "himalaya", SOME),
     "targets-wide": _folds(1000, 2000, 3000, 20, "float32", *BOTH, "himalaya", KERNEL),
+    "wide": _folds(400, 20_000, 1, 100, "float64", *WIDE, "limit"),
+    "wide-rows": _rows(400, 20_000, "float64", *BOTH, "RidgeCV", "limit"),
+    "wide-path": _path(400, 20_000, 1, 100, "float64", *WIDE_FITS, "limit"),
     "path": _path(20_000, 500, 1, 100, "float64", *FITS, "limit"),
     "path-targets": _path(2000, 500, 1000, 20, "float32", *FITS, "limit"),
     "diabetes": ScoreProblem(
