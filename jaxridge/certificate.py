@@ -147,10 +147,10 @@ def certify(
     data, fits = jax.tree.map(lambda a: a.astype(dtype, copy=False), (data, fits))
     is_path = isinstance(params, ParamsPath)
     if is_path:
-        checks.grid(lam)
+        checks.grid(lam, "lam")
     else:
         checks.penalty_of_targets(lam, y)
-    lams = as_penalty("lams" if is_path else "lam", lam, data.X.dtype)
+    lams = as_penalty("lam", lam, data.X.dtype)
     n, t = data.X.shape[1], data.Y.shape[1]
     L, of_targets = lams.shape if is_path else (), np.shape(y)[1:]
     shapes = {"coef": (*L, n, *of_targets), "intercept": (*L, *of_targets)}

@@ -48,7 +48,10 @@ def as_array(name: str, array: Any) -> Any:
     if isinstance(array, jax.Array | np.ndarray | float | int):
         return array
     if hasattr(array, "toarray"):
-        raise TypeError(f"`{name}` is a sparse matrix: pass `{name}.toarray()`")
+        raise TypeError(
+            f"`{name}` is a sparse matrix, which `Ridge` and `RidgeCV` take: here pass "
+            f"`{name}.toarray()`, which fills every zero"
+        )
     columns = columns_of(name, array)
     try:
         found = jnp.asarray(array) if any_traced(array) else np.asarray(array)
@@ -312,19 +315,20 @@ def penalty_of_targets(lam: Any, y: Any) -> None:
     )
 
 
-def grid(lams: Any) -> None:
+def grid(lams: Any, name: str = "lams") -> None:
     """Refuse a grid that is not a list of at least one penalty."""
     if isinstance(lams, str):
         raise ValueError(
-            f"`lams` must be a list of penalties, got {lams!r}: `lambda_grid` makes one"
+            f"`{name}` must be a list of penalties, got {lams!r}: `lambda_grid` makes "
+            "one"
         )
-    shape = np.shape(as_array("lams", lams))
+    shape = np.shape(as_array(name, lams))
     if len(shape) != 1:
         raise ValueError(
-            f"`lams` must be a list of penalties, shape (n_lams,), got shape {shape}"
+            f"`{name}` must be a list of penalties, shape (n_lams,), got shape {shape}"
         )
     if shape[0] == 0:
-        raise ValueError("`lams` is empty: pass at least one penalty")
+        raise ValueError(f"`{name}` is empty: pass at least one penalty")
 
 
 def count(name: str, value: Any, least: int, most: int = 2**63 - 1) -> int:

@@ -31,11 +31,15 @@ class Scores(NamedTuple):
     lams : array of shape (n_lams,)
         The penalties, in the order given.
     per_fold : array of shape (n_folds, n_lams[, n_targets])
-        Each fold's weighted mean loss Σ w · loss / Σ w over its held-out rows.
+        Each fold's weighted mean loss Σ w · loss / Σ w over its held-out rows, or its
+        R², correlation or what a function says; of `leave_one_out` one entry, of `gcv`
+        and `evidence` none.
     mean : array of shape (n_lams[, n_targets])
         Plain mean over folds.
     standard_error : array of shape (n_lams[, n_targets])
-        Standard deviation over folds (ddof 1) divided by √n_folds; NaN of one fold.
+        Standard deviation over folds (ddof 1) divided by √n_folds, NaN of one fold; of
+        `leave_one_out` that of the mean over rows, of `gcv` and `evidence` 0 as there
+        is none.
     greater_is_better : bool array of shape ()
         Direction of the score; False for errors.
     route : Route
@@ -153,8 +157,9 @@ def choose(
     TypeError
         For anything else than scores.
     ValueError
-        For an unknown rule, for "1se" with scores that have no standard error (`gcv`,
-        `evidence`, one fold), and for scores that are not finite.
+        For an unknown rule, for scores that are not finite, and for "1se" with scores
+        that have no standard error (`gcv`, `evidence`, one fold, rows left out one by
+        one and judged together).
 
     Notes
     -----
@@ -191,7 +196,8 @@ def choose(
     if rule == "1se" and not has_standard_errors(scores):
         raise ValueError(
             '`rule` "1se" needs a standard error, and these scores have none: use '
-            '"min", or score by leave-one-out or with at least 2 folds'
+            '"min", or score with at least 2 folds, or by "mse", "mae" or "r2" of '
+            "leave-one-out"
         )
     checks.finite("scores", scores.mean)
     if rule == "1se":

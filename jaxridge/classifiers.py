@@ -183,7 +183,7 @@ class RidgeClassifier(_Classifier):
         y : array-like of shape (n_samples,), or (n_samples, n_labels) of 0 and 1
             The labels.
         sample_weight : float or array of shape (n_samples,), optional
-            How often each row counts.
+            How often each row counts: c times all weights is as c times the rows.
 
         Returns
         -------
@@ -232,7 +232,7 @@ class RidgeClassifierCV(_Classifier, Choosing):
     Warns
     -----
     UserWarning
-        If the chosen alpha lies at an edge of those tried.
+        If the chosen alpha lies at an edge of those given.
 
     Notes
     -----
@@ -282,7 +282,7 @@ class RidgeClassifierCV(_Classifier, Choosing):
         y : array-like of shape (n_samples,), or (n_samples, n_labels) of 0 and 1
             The labels.
         sample_weight : float or array of shape (n_samples,), optional
-            How often each row counts.
+            How often each row counts: c times all weights is as c times the rows.
         groups : array of shape (n_samples,), optional
             For splitters that keep groups together.
 

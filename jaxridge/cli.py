@@ -129,11 +129,11 @@ def fit(
     targets: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Choose lambda for a table by cross-validation, and fit it.
+    """Choose lambda for a table by held-out error, and fit it.
 
     DATA is a CSV or Parquet file with a header; without one, the diabetes data that
-    scikit-learn ships are fitted. Writes result.json (for predict), coefficients.csv,
-    scores.csv and pictures.
+    scikit-learn ships are fitted. Writes model.safetensors and result.json (for
+    predict), coefficients.csv, scores.csv and pictures.
     """
     if data is not None and not targets:
         raise click.UsageError("--target is needed: which column is to be predicted?")
@@ -160,7 +160,7 @@ def fit(
     "--interval",
     callback=share,
     metavar="SHARE",
-    help="Intervals that hold this share of new rows; that of the fit if not given.",
+    help="Share of new rows that an interval is to hold; as in the fit if not given.",
 )
 @click.pass_obj
 def predict(

@@ -25,7 +25,22 @@ from jaxridge.tiles import column_sums, fold
 
 
 class Columns(NamedTuple):
-    """How to prepare each column: fill missing values, subtract, divide."""
+    """How to prepare each column: (x − origin)/scale, NaN being `fill` first.
+
+    Attributes
+    ----------
+    fill, origin, scale : arrays of shape (n_features,), or of no axes for all columns
+        In units of the columns; no scale is 0.
+
+    Examples
+    --------
+    A preparation of one's own, for `prepare`:
+
+    >>> def by_thousands(X, weight):
+    ...     return Columns(fill=0.0, origin=0.0, scale=1000.0)
+    >>> by_thousands(None, None).applied(np.array([[500.0]]))
+    array([[0.5]])
+    """
 
     fill: Float[Array, " n"]
     origin: Float[Array, " n"]

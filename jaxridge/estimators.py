@@ -114,7 +114,7 @@ class Ridge(Regressor):
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             The targets.
         sample_weight : float or array of shape (n_samples,), optional
-            How often each row counts.
+            How often each row counts: c times all weights is as c times the rows.
 
         Returns
         -------
@@ -277,7 +277,7 @@ class RidgeCV(Regressor, Choosing):
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             The targets.
         sample_weight : float or array of shape (n_samples,), optional
-            How often each row counts.
+            How often each row counts: c times all weights is as c times the rows.
         groups : array of shape (n_samples,), optional
             For splitters that keep groups together.
 

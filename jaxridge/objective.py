@@ -119,7 +119,7 @@ def cost(
         Penalty in squared units of `X`, at least 0.
     weight : array of shape (n_samples,), optional
         How often each row counts, at least 0 and not all 0; 1 if not given. Integer
-        weights equal repeated rows.
+        weights equal repeated rows, and c times all weights is `lam` divided by c.
 
     Returns
     -------

@@ -201,7 +201,8 @@ OF_FITS = (
         "--standardize/--no-standardize",
         default=True,
         show_default=True,
-        help="Scale columns to unit variance, learnt in each fold.",
+        help="Scale columns to variance 1 (mean square 1 with --no-intercept), "
+        "learnt in each fold, or from all rows with loo, gcv and evidence.",
     ),
     click.option(
         "--missing",
@@ -264,8 +265,8 @@ OF_FITS = (
         "--interval",
         callback=share,
         metavar="SHARE",
-        help="Keep what intervals need that hold this share of new rows, such "
-        "as 0.9, for predict.",
+        help="Let predict give intervals that hold this share of new rows, such "
+        "as 0.9.",
     ),
     click.option(
         "--memory",

@@ -7,7 +7,7 @@ line style, so a print in grey can be read.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle, islice
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -21,6 +21,7 @@ from jaxridge import checks
 from jaxridge.choice import Scores, choose, has_standard_errors
 from jaxridge.excerpt import places
 from jaxridge.objective import ParamsPath
+from jaxridge.paths import Path
 from jaxridge.trajectory import Descent
 
 NAME = 32  # characters of a name
@@ -31,7 +32,7 @@ WIDE_RANGE = 30  # beyond which scores are drawn on a logarithmic axis
 
 
 def plot_fits(
-    X: ArrayLike, y: ArrayLike, fits: Descent, ax: Axes | None = None
+    X: ArrayLike, y: ArrayLike, fits: Descent | Path, ax: Axes | None = None
 ) -> Axes:
     """Draw the points of one feature and the line that each penalty fits to them.
 
@@ -41,8 +42,8 @@ def plot_fits(
         The one feature.
     y : array of shape (n_samples,)
         The target.
-    fits : Descent
-        A sweep over penalties; J is that of `cost`.
+    fits : Descent or Path
+        Of a few penalties; J is that of `cost`.
     ax : matplotlib axes, optional
         Where to draw.
 
@@ -71,7 +72,8 @@ def plot_fits(
     for name, values in (("X", X), ("y", y)):
         checks.numeric(name, values)
         checks.finite(name, values)
-    coef, lams = np.atleast_2d(fits.params.coef), np.atleast_1d(fits.lam)
+    lams = np.atleast_1d(fits.lams if isinstance(fits, Path) else fits.lam)
+    coef = np.atleast_2d(fits.params.coef)
     if coef.shape != (len(lams), 1):
         raise ValueError(
             "`fits` must have one coefficient at each λ to be lines, got coef "
@@ -261,14 +263,14 @@ def plot_validation(scores: Scores, ax: Axes | None = None) -> Axes:
 
 
 @contextmanager
-def figure(path: Path) -> Iterator[Axes]:
+def figure(path: FilePath) -> Iterator[Axes]:
     """Give axes that are saved to `path` as a PNG when the block ends."""
     with panels(path, 1) as axes:
         yield axes[0]
 
 
 @contextmanager
-def panels(path: Path, count: int) -> Iterator[Sequence[Axes]]:
+def panels(path: FilePath, count: int) -> Iterator[Sequence[Axes]]:
     """Give axes, one below the other, that are saved to `path` when the block ends.
 
     The figure stands alone, without pyplot: no window, no state, no display needed.

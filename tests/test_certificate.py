@@ -127,7 +127,7 @@ def test_a_certificate_prints_and_passes_through_jit():
         (Params(np.zeros(4), np.zeros(())), 1.0, ValueError, "`params` must have coef"),
         (Params(np.zeros(5), np.zeros(5)), 1.0, ValueError, "`params` must have inter"),
         (Params(np.zeros(5), np.zeros(())), [1.0], ValueError, "`lam` must be one"),
-        (ParamsPath(np.zeros((1, 5)), np.zeros(1)), 1.0, ValueError, "`lams` must be"),
+        (ParamsPath(np.zeros((1, 5)), np.zeros(1)), 1.0, ValueError, "`lam` must be a"),
         (Params(np.zeros(5), np.zeros(())), -1.0, ValueError, "`lam` must be at least"),
     ],
 )

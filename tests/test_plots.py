@@ -44,6 +44,13 @@ def test_fits_draws_a_line_for_each_penalty(ax):
         np.testing.assert_allclose(line.get_ydata(), exact, rtol=1e-6)
 
 
+def test_fits_may_be_those_of_a_path(ax):
+    X, y = np.array([[-1.0], [1.0]]), np.array([1.0, 5.0])
+    jaxridge.plots.plot_fits(X, y, jaxridge.path(X, y, [0.0, 2.0]), ax)
+    assert [line.get_label() for line in ax.lines] == ["λ = 0", "λ = 2"]
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), [2, 4])
+
+
 def test_fits_refuses_several_features(ax, fits):
     with pytest.raises(ValueError, match="`X` must have one column"):
         plots.plot_fits(X, y, fits, ax)
