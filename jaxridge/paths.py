@@ -287,8 +287,9 @@ def _fits(
     # that no cache holds is read for as many penalties as make a product of matrices.
     (r, t), n = spectrum.along.shape, n_columns(spectrum.right)
     some = max(1, COLUMNS // t) if n * r > tile() else 1
-    count = -(-len(at) // some)
-    coef, intercept = jax.lax.map(one, at, batch_size=-(-len(at) // count))
+    tiles = -(-len(at) // some)
+    batch = -(-len(at) // tiles) if some > 1 else None  # one would be slower than none
+    coef, intercept = jax.lax.map(one, at, batch_size=batch)
     if shares is not None:
         # The intercept is ȳ less what is a combination too.
         coef, less = (
