@@ -149,7 +149,7 @@ def certify(
     if is_path:
         checks.grid(lam, "lam")
     else:
-        checks.penalty_of_targets(lam, y)
+        checks.penalty_of_targets(lam, y, "pass their fits, a `ParamsPath`")
     lams = as_penalty("lam", lam, data.X.dtype)
     n, t = data.X.shape[1], data.Y.shape[1]
     L, of_targets = lams.shape if is_path else (), np.shape(y)[1:]

@@ -48,9 +48,10 @@ def as_array(name: str, array: Any) -> Any:
     if isinstance(array, jax.Array | np.ndarray | float | int):
         return array
     if hasattr(array, "toarray"):
+        taken = ", which `Ridge` and `RidgeCV` take" if name == "X" else ""
         raise TypeError(
-            f"`{name}` is a sparse matrix, which `Ridge` and `RidgeCV` take: here pass "
-            f"`{name}.toarray()`, which fills every zero"
+            f"`{name}` is a sparse matrix{taken}: here pass `{name}.toarray()`, which "
+            "fills every zero"
         )
     columns = columns_of(name, array)
     try:
@@ -303,15 +304,15 @@ def single_penalty(lam: Any, many: str) -> None:
         )
 
 
-def penalty_of_targets(lam: Any, y: Any) -> None:
-    """Refuse anything but one number, or one for each column of y."""
+def penalty_of_targets(lam: Any, y: Any, many: str) -> None:
+    """Refuse anything but one number, or one for each column of y; say what is."""
     shape = np.shape(as_array("lam", lam))
     if shape == () or (axes("y", y) == 2 and shape == np.shape(y)[1:]):
         return
     raise ValueError(
         "`lam` must be one number, or one for each target where `y` is of shape "
-        f"(n_samples, n_targets), got shape {shape} and y {np.shape(y)}: many "
-        "penalties at once are for `path`"
+        f"(n_samples, n_targets), got shape {shape} and y {np.shape(y)}: for many "
+        f"penalties at once {many}"
     )
 
 

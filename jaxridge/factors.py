@@ -90,10 +90,12 @@ def answer(
     fit_intercept: bool,
     rounding: float | None = None,
     factors: Callable[[], tuple[Centre, Spectrum]] | None = None,
+    of_targets: bool = False,
 ) -> tuple[R, Route]:
     """Ask by the cheapest route that keeps the digits of the data; tell the route.
 
-    `factors` are those that `by_products` would make, where they are known.
+    `factors` are those that `by_products` would make, where they are known. Penalties
+    may be those `of_targets`, one each, and not of all of them.
     """
     m, n = data.X.shape
     dtype = str(data.X.dtype)
@@ -124,13 +126,15 @@ def answer(
         return found, Route(system_of(m, n), ONE, dtype)
 
     def wide(data: Data, lams: Array) -> tuple[R, Route]:
-        found, route = answer(question, data, lams, fit_intercept, SINGLE)
+        given = question, data, lams, fit_intercept, SINGLE, None, of_targets
+        found, route = answer(*given)
         return found, route.as_raised()
 
     if checks.any_traced(data):
         return sure()
     if data.X.size > SMALL:  # of interest is only that something fits
-        sizes, free = (m, n, data.Y.shape[1], len(lams)), place(None)[1]
+        L, free = 1 if of_targets else len(lams), place(None)[1]
+        sizes = m, n, data.Y.shape[1], L
         plan(*sizes, dtype=dtype, asked="path", budget=free)
     with few_for(m, n):
         return until_it_fits(lambda: by_cheapest(cheap, wide, sure, data, lams))

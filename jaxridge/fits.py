@@ -70,7 +70,8 @@ def fit_of_each(
     def question(*given: Any) -> tuple[FitOfEach, Any]:
         return _of_each(*given, fit_intercept), 1.0
 
-    return _routed(*answer(question, data, lam, fit_intercept, factors=factors))
+    how: Any = {"factors": factors, "of_targets": True}
+    return _routed(*answer(question, data, lam, fit_intercept, **how))
 
 
 def fit_and_axes(
@@ -86,7 +87,8 @@ def fit_and_axes(
         fit = _of_each(*given, fit_intercept)
         return (fit, Axes(centre, spectrum.values, _axes(spectrum))), 1.0
 
-    (fit, axes), route = answer(question, data, lam, fit_intercept, factors=factors)
+    how: Any = {"factors": factors, "of_targets": True}
+    (fit, axes), route = answer(question, data, lam, fit_intercept, **how)
     return _routed(fit, route), axes
 
 

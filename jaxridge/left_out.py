@@ -240,7 +240,8 @@ def errors_left_out(
     """
     question = partial(_errors_of_each, fit_intercept=fit_intercept)
     data, factors = rows.data, rows.factors
-    (errors, slacks), _ = answer(question, data, lam, fit_intercept, factors=factors)
+    how: Any = {"factors": factors, "of_targets": True}
+    (errors, slacks), _ = answer(question, data, lam, fit_intercept, **how)
     hangs = hanging(rows, slacks, fit_intercept)
     if not hangs.any():
         return errors

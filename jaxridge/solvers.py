@@ -116,7 +116,7 @@ def solve(
     array([[2., 1.]])
     """
     data = as_data(X, y, weight, stay=on_a_cpu)
-    checks.penalty_of_targets(lam, y)
+    checks.penalty_of_targets(lam, y, "use `path`")
     lam = as_penalty("lam", lam, data.X.dtype)
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
     if checks.any_traced(data, lam):
@@ -148,7 +148,7 @@ def _solved_for_each(
     def question(*given: Any) -> tuple[Params, Any]:
         return at_own_penalties(*given[1:]), 1.0
 
-    return answer(question, data, lam, fit_intercept)[0]
+    return answer(question, data, lam, fit_intercept, of_targets=True)[0]
 
 
 @compiled
@@ -205,12 +205,18 @@ def _of_kernel(
 ) -> tuple[Params, Array]:
     """Solve (AAᵀ + λ) α = B, θ = Aᵀα."""
     x, rows, products = inner
-    y = weighted_mean(Y, weight) if fit_intercept else jnp.zeros_like(Y[0])
+    y, share = jnp.zeros_like(Y[0]), jnp.zeros_like(weight)
+    if fit_intercept:
+        # Means are rounded, and what that leaves in all rows belongs to the intercept.
+        y, share = weighted_mean(Y, weight), weight / jnp.sum(weight)
+        left = matmul(products, share)
+        products = products - left - left[:, None] + matmul(share, left)
     root = jnp.sqrt(weight)[:, None]
     kernel = root * products * root.T
     factor = jnp.linalg.cholesky(kernel + lam * jnp.eye(len(kernel), dtype=Y.dtype))
-    alpha = cho_solve((factor, True), root * (Y - y))
-    coef = matmul((root * alpha).T, rows).T
+    each = root * cho_solve((factor, True), root * (Y - y))
+    each -= share[:, None] * jnp.sum(each, axis=0)
+    coef = matmul(each.T, rows).T
     return Params(coef, intercept_at(coef, Centre(x, y))), condition_of(factor)
 
 

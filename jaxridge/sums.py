@@ -182,10 +182,14 @@ def _design_in_numpy(
         return total, x
     x = mean_of(X, weight) if total > 0 else np.zeros_like(X[0])
     xx[:] = 0
+    left = np.zeros_like(x)  # in all rows, as the mean is rounded
     for some, A in _blocks_about(x, X, ROWS_A_COLUMN * X.shape[1]):
+        root = np.sqrt(weight[some])
         if not equal:
-            A *= np.sqrt(weight[some, None])
+            A *= root[:, None]
+        left += root @ A
         xx += A.T @ A
+    xx -= np.outer(left, left / unit)
     return total, x
 
 

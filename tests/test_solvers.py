@@ -18,7 +18,8 @@ from helpers import (
 )
 from sklearn.linear_model import ElasticNet, Ridge
 
-from jaxridge import Params, certify, path, solve
+import jaxridge
+from jaxridge import Params, certify, factors, path, solve
 
 LAMS = (0.02, 0.7, 1e3)
 IN_FLOAT32 = set(SHAPES) - {"square", "one column", "one target as a matrix"}
@@ -193,6 +194,24 @@ def test_many_penalties_by_vmap_are_a_loop(shape):
         )
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("mean", [1e4, 1e5, 1e6])
+@pytest.mark.parametrize("shape", [(600, 1800), (2200, 500)])
+def test_many_rows_far_from_0_keep_their_digits(shape, mean, weighted):
+    rng = np.random.default_rng(0)
+    X = (mean + rng.normal(size=shape)).astype(np.float32)
+    y = rng.normal(size=len(X)).astype(np.float32)
+    weight = rng.integers(1, 4, len(X)).astype(np.float32) if weighted else None
+    w = np.ones(len(X)) if weight is None else weight.astype(float)
+    A, b = (a.astype(float) - np.average(a.astype(float), 0, w) for a in (X, y))
+    expected = np.linalg.solve((w * A.T) @ A + 30 * np.eye(len(A.T)), (w * A.T) @ b)
+    for coef in (
+        solve(X, y, 30.0, weight=weight).coef,
+        jaxridge.Ridge(30.0).fit(X, y, weight).coef_,
+    ):
+        assert np.abs(coef - expected).max() < 1e-5 * np.abs(expected).max()
+
+
 OF_TARGETS = {
     "tall": problem(30, 6, 4, weighted=True),
     "wide": problem(12, 30, 4, weighted=True),
@@ -220,6 +239,16 @@ def test_each_target_may_have_a_penalty_of_its_own(shape, dtype, traced):
     # Predictions about a mean of 28 blur the gradient in single precision.
     assert made.by_hand < (1e-10 if dtype == np.float64 else 1e-3)
     np.testing.assert_array_equal(made.lams, [0])
+
+
+def test_many_targets_with_a_penalty_each_fit_in_little_memory(monkeypatch):
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(2200, 500)), rng.normal(size=(2200, 3000))
+    lams = np.geomspace(1, 1e4, 3000)
+    monkeypatch.setattr(factors, "place", lambda _: ("cpu", 2**28))
+    found = solve(X, Y, lams).coef
+    for j in (0, 2999):
+        assert_close(found[:, j], solve(X, Y[:, j], lams[j]).coef)
 
 
 @pytest.mark.parametrize("shape", OF_TARGETS)
