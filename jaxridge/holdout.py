@@ -249,13 +249,14 @@ def _by_kernel(data: Data, asked: HoldOut) -> Answer:
     folds, lams, score, _, fit_intercept, plan, _ = asked
     (m, n), train, held = data.X.shape, folds.train_rows, folds.held_rows
     w, sharing = data.weight, plan.route.sharing
-    if score is predictions and not (np.asarray(w) > 0).all():
+    if sharing == BLOCKS and score is predictions and not (np.asarray(w) > 0).all():
         sharing = ONE_A_FOLD  # left out are rows of √w A, which tell nothing of w = 0
     fast = plan.precision == FAST
     known = asked.known
     inner = known.inner() if known else inner_of(data.X, w, fit_intercept, fast)
     K = inner.products
-    if score in (predictions, correlation) and _may_vanish(K, w, lams):
+    small = score in (predictions, correlation)
+    if sharing == BLOCKS and small and _may_vanish(K, w, lams):
         sharing = ONE_A_FOLD  # left out, a prediction is y less an error as large
     given = lams, score, fit_intercept
     if sharing == BLOCKS:

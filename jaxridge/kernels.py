@@ -86,8 +86,8 @@ def _along_axes(
 def _reduced(
     K: Array, across: Array, w: Array, least: Array, fit_intercept: bool
 ) -> Kernels:
-    # Nothing lies along those, so that they may have any value, such as the mean of all
-    # others: not a new least one.
+    # Nothing lies along rows that do not count, nor along √w, so that they may have any
+    # value, such as the mean of all others: not a new least one.
     middle = jnp.trace(K) / jnp.sum(w > 0, dtype=K.dtype)
     K = K + jnp.diag(jnp.where(w > 0, 0, middle))
     if fit_intercept:

@@ -288,8 +288,9 @@ def _fits(
     (r, t), n = spectrum.along.shape, n_columns(spectrum.right)
     some = max(1, COLUMNS // t) if n * r > tile() else 1
     tiles = -(-len(at) // some)
-    batch = -(-len(at) // tiles) if some > 1 else None  # one would be slower than none
-    coef, intercept = jax.lax.map(one, at, batch_size=batch)
+    batch = -(-len(at) // tiles)
+    # A batch of one would be slower than none.
+    coef, intercept = jax.lax.map(one, at, batch_size=batch if batch > 1 else None)
     if shares is not None:
         # The intercept is ȳ less what is a combination too.
         coef, less = (

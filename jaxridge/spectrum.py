@@ -41,7 +41,7 @@ TALL_NOISE = 4
 
 
 class Combined(NamedTuple):
-    """V as combinations of rows that are not multiplied out: AᵀC with C = U/S.
+    """V as combinations of rows that are not multiplied out: (X − x̄)ᵀC, C = √w U/S.
 
     That would take as long as to multiply the rows with each other.
     """
