@@ -44,7 +44,7 @@ from jaxridge.threads import few_for
 from jaxridge.tiles import until_it_fits
 
 R = TypeVar("R")
-LARGE = 200  # columns, of which XᵀX takes more time than calls do
+LARGE = 200  # columns, or rows if fewer, whose products take more time than calls do
 SMALL = 2**20  # numbers that fit in any memory, and of which products are soon made
 # What is asked of factorised rows: an answer, and the least squared residual on the way
 # as a part of the targets' square, where digits of the answer depend on it.

@@ -22,7 +22,6 @@ from jaxridge.data import (
     Centre,
     Data,
     as_data,
-    as_data_to_square,
     as_penalty,
     centre_of,
     centred,
@@ -33,7 +32,8 @@ from jaxridge.data import (
     weighted_mean,
 )
 from jaxridge.divisors import inverse, or_one
-from jaxridge.factors import answer
+from jaxridge.factors import SMALL, answer
+from jaxridge.idle import blanked
 from jaxridge.inner import Inner, inner_of
 from jaxridge.moments import Moments, about_centre
 from jaxridge.objective import Params
@@ -44,8 +44,6 @@ from jaxridge.programs import compiled
 from jaxridge.spectrum import Spectrum, coef_at, graded_svd
 from jaxridge.sums import moments_of_all
 from jaxridge.threads import few_for
-
-MANY = 2**20  # numbers, whose products take more time than calls do
 
 
 @in_kind_of_input
@@ -121,8 +119,6 @@ def solve(
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
     if checks.any_traced(data, lam):
         return drop_target_axis(_solved(on_device(data), lam, fit_intercept), y)
-    if lam.ndim:
-        return _solved_for_each(as_data_to_square(X, y, weight), lam, fit_intercept)
     soon = _soon_solved(data, lam, fit_intercept)
     if soon is not None:
         return drop_target_axis(soon, y)
@@ -138,6 +134,28 @@ def solve(
             lambda *wide: _solved_known(*wide, fit_intercept, SINGLE), data, lam
         )
     return drop_target_axis(found, y)
+
+
+def _soon_solved(
+    data: Data, lam: Float[Array, "*t"], fit_intercept: bool
+) -> Params | None:
+    """Solve by products of the rows, where those are numbers and keep the digits.
+
+    At one penalty many rows of NumPy's, which NumPy multiplies sooner than XLA; at one
+    for each target all.
+    """
+    m, n = data.X.shape
+    soon = isinstance(data.X, np.ndarray) and m * n >= SMALL
+    if not lam.ndim and (not soon or (n > m and lam == 0)):
+        return None
+    counted = blanked(data.X, data.weight)
+    given = data.X, counted, data.Y
+    if not all(checks.has_squares(array, data.weight) for array in given):
+        return None
+    if lam.ndim:
+        return _solved_for_each(data, lam, fit_intercept)
+    params, worst = by_cholesky(data, lam, fit_intercept)
+    return params if is_kept(worst, data.X.dtype) else None
 
 
 def _solved_for_each(
@@ -158,18 +176,6 @@ def at_own_penalties(
     """Return each target's coefficients."""
     coef = coef_at(spectrum, lam)
     return Params(coef, intercept_at(coef, centre))
-
-
-def _soon_solved(
-    data: Data, lam: Float[Array, ""], fit_intercept: bool
-) -> Params | None:
-    """Solve many rows of NumPy's by their products, where those keep the digits."""
-    if not isinstance(data.X, np.ndarray) or data.X.size < MANY:
-        return None
-    if not all(checks.has_squares(a, data.weight) for a in (data.X, data.Y)):
-        return None
-    params, worst = by_cholesky(data, lam, fit_intercept)
-    return params if is_kept(worst, data.X.dtype) else None
 
 
 def by_cholesky(

@@ -271,6 +271,28 @@ def test_derivatives_with_a_penalty_for_each_target_are_those_of_one_at_a_time(s
         np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-9 * norm(other))
 
 
+@pytest.mark.parametrize("size", [1e-170, 1e170])
+def test_columns_that_have_no_squares_may_have_a_penalty_for_each_target(size):
+    X, Y, weight = OF_TARGETS["tall"].astype(np.float64)
+    found = solve(X * size, Y, np.zeros(4), weight=weight)
+    assert_close(found.coef * size, solve(X, Y, np.zeros(4), weight=weight).coef)
+
+
+@pytest.mark.parametrize("lam", [0.0, np.zeros(2)])
+def test_small_columns_keep_their_digits_beside_a_row_that_does_not_count(lam):
+    rng = np.random.default_rng(0)
+    X, Y, weight = (
+        rng.normal(size=(2100, 500)),
+        rng.normal(size=(2100, 2)),
+        np.ones(2100),
+    )
+    weight[3] = 0
+    expected = solve(np.delete(X, 3, 0), np.delete(Y, 3, 0), lam).coef
+    X *= 1e-170
+    X[3] = 1
+    assert_close(solve(X, Y, lam, weight=weight).coef * 1e-170, expected)
+
+
 @pytest.mark.parametrize("columns", [(), (3,)])
 def test_penalties_that_are_none_of_the_targets_are_refused(columns):
     X, Y = np.eye(5), np.ones((5, *columns))
