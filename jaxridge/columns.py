@@ -23,6 +23,8 @@ from jaxridge.objective import Params
 from jaxridge.programs import compiled
 from jaxridge.tiles import column_sums, fold
 
+__all__ = ["Columns", "Learner", "imputed", "scaled", "standardized", "untouched"]
+
 
 class Columns(NamedTuple):
     """How to prepare each column: (x − origin)/scale, NaN being `fill` first.
@@ -55,14 +57,21 @@ Learner = Callable[[Float[Array, "m n"], Float[Array, " m"]], Columns]
 
 
 def untouched(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
-    """Learn nothing."""
+    """Learn nothing: columns stay as they are."""
     zero = jnp.zeros(X.shape[1], X.dtype)
     return Columns(zero, zero, zero + 1)
 
 
 @compiled
 def imputed(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
-    """Learn to fill missing values with the weighted mean of the column."""
+    """Learn to fill missing values with the weighted mean of the column.
+
+    Examples
+    --------
+    >>> X = np.array([[1.0], [np.nan], [3.0]])
+    >>> print(imputed(X, np.ones(3)).fill)
+    [2.]
+    """
     mean, _ = _moments(X, weight)
     return Columns(mean, jnp.zeros_like(mean), jnp.ones_like(mean))
 
@@ -74,6 +83,13 @@ def standardized(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
     The variance is Σ w (x − mean)² / Σ w once missing values are filled, as
     scikit-learn's SimpleImputer and StandardScaler have it in a row. A constant column
     keeps its unit.
+
+    Examples
+    --------
+    >>> X = np.array([[1.0], [3.0]])
+    >>> learnt = standardized(X, np.ones(2))
+    >>> print(learnt.origin, learnt.scale, learnt.applied(X)[:, 0])
+    [2.] [1.] [-1.  1.]
     """
     mean, deviation = _moments(X, weight)
     return Columns(mean, mean, or_one(deviation))
@@ -81,7 +97,13 @@ def standardized(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
 
 @compiled
 def scaled(X: Float[Array, "m n"], weight: Float[Array, " m"]) -> Columns:
-    """Learn to give each column mean square 1 about 0, for models without intercept."""
+    """Learn to give each column mean square 1 about 0, for models without intercept.
+
+    Examples
+    --------
+    >>> print(scaled(np.array([[3.0], [-3.0]]), np.ones(2)).scale)
+    [3.]
+    """
     mean, deviation = _moments(X, weight)
     return Columns(mean, jnp.zeros_like(mean), or_one(jnp.hypot(deviation, mean)))
 

@@ -47,6 +47,16 @@ class Moments:
         Weighted means, 0 in a fold without weight.
     xx, xy, yy : arrays of shape (k, n, n), (k, n, t) and (k, t)
         Scatter about those means: Σ w dx dxᵀ, Σ w dx dyᵀ, Σ w dy².
+
+    Examples
+    --------
+    Two folds of two rows each, and a row of each that came later:
+
+    >>> from jaxridge import moments_of
+    >>> first = moments_of([[1.0], [3.0], [2.0], [4.0]], [0.0, 1.0, 1.0, 2.0], folds=2)
+    >>> both = first + moments_of([[5.0], [0.0]], [3.0, 0.0], folds=2)
+    >>> print(both.weight, both.x[:, 0], both.xx[:, 0, 0])
+    [3. 3.] [3. 2.] [8. 8.]
     """
 
     weight: Float[Array, " *k"]

@@ -61,6 +61,17 @@ class ParamsPath(NamedTuple):
 
         Of several targets also each at a penalty of its own: `index` of shape
         (n_targets,), as ``choose(scores, per_target=True).index`` is.
+
+        Examples
+        --------
+        Two penalties, one column, two targets:
+
+        >>> coef = np.array([[[1.0, 2.0]], [[0.5, 1.0]]])
+        >>> fits = ParamsPath(coef, np.zeros((2, 2)))
+        >>> fits.at(0).coef
+        array([[1., 2.]])
+        >>> fits.at(np.array([0, 1])).coef
+        array([[1., 1.]])
         """
         index = _in_grid("index", index, len(self.coef))
         if not np.ndim(index):
@@ -75,7 +86,14 @@ class ParamsPath(NamedTuple):
         return Params(self.coef[index, :, each].T, self.intercept[index, each])
 
     def among(self, indices: Array | np.ndarray) -> "ParamsPath":
-        """Return the params at some penalties, by their places in the grid."""
+        """Return the params at some penalties, by their places in the grid.
+
+        Examples
+        --------
+        >>> ParamsPath(np.array([[3.0], [2.0], [1.0]]), np.zeros(3)).among([0, 2]).coef
+        array([[3.],
+               [1.]])
+        """
         indices = _in_grid("indices", indices, len(self.coef))
         return ParamsPath(self.coef[indices], self.intercept[indices])
 

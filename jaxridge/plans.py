@@ -81,7 +81,13 @@ class Plan:
             yield ONE_A_FOLD
 
     def explain(self) -> str:
-        """Return the plan, and what else was possible, in words."""
+        """Return the plan, and what else was possible, in words.
+
+        Examples
+        --------
+        >>> print(plan(20_000, 500, budget=1e9).explain().splitlines()[0])
+        20000 rows, 500 columns, 1 target, 100 penalties, 5 folds.
+        """
         m, n, t, L, k, _ = self.sizes
         rows = [(self.route, self.seconds, _in_words(self.bytes), "taken")]
         rows += [

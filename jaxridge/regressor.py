@@ -101,7 +101,9 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
         Notes
         -----
         The standard deviation is that of the posterior at the chosen alpha: σ √(1 +
-        zᵀ(S² + λ)⁻¹z + …), σ² = RSS/(m − df), and the posterior's interval that of
+        zᵀ(S² + λ)⁻¹z + 1/m + ‖d − Vz‖²/λ), d the row about the mean of those fitted, V
+        and S² the axes of these and the squares along them, z = Vᵀd, σ² = RSS/(m − df);
+        without an intercept 1/m is not there. The posterior's interval is that of
         Student's t. Jackknife+ covers at least 2·interval − 1 of new rows whatever
         their distribution, and nearly always about `interval`; the guarantee is for an
         alpha that was fixed in advance (Barber et al. 2021, theorem 1), not one that

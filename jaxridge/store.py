@@ -131,6 +131,15 @@ def load(path: str | Path) -> Any:
     ------
     ValueError
         If there is no such file; if it is no model, damaged, or of a newer format.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> X, y = np.array([[-1.0], [1.0]]), np.array([1.0, 5.0])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(RidgeCV([2.0]).fit(X, y), f"{folder}/model.safetensors")
+    ...     print(load(f"{folder}/model.safetensors").alpha_)
+    2.0
     """
     arrays, document = read(path)
     try:
