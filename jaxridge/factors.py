@@ -13,6 +13,7 @@ from jaxridge import accelerator, checks, probes
 from jaxridge.data import (
     Centre,
     Data,
+    mean_square,
     on_device,
     weighted_mean,
     weighted_rows,
@@ -165,20 +166,32 @@ def _misses_something(
 ) -> bool:
     """Whether directions that products tell nothing of have a part in the answer.
 
-    A direction of extent s that is left out costs the coefficients a part s·S/λ, S the
-    largest extent. Products see none below √eps·S: the rows are asked for those.
+    A direction of extent s that is left out costs the coefficients s‖B‖/λ at most.
+    Products see none below √eps of the largest: the rows are asked for those.
     """
     values, dtype = np.asarray(spectrum.values), spectrum.values.dtype
-    largest = float(values.max()) ** 0.5
     # Of rows across √w nothing is missed along it.
     known = spectrum.left is not None and fit_intercept
-    if (values > 0).sum() >= len(values) - known or largest == 0:
+    if (values > 0).sum() >= len(values) - known or values.max() == 0:
         return False
     rounding = 8 * float(jnp.finfo(dtype).eps) * float(values.sum()) ** 0.5
-    harmless = LOSS[np.dtype(dtype)] * least / largest
+    share = _least_share(spectrum, data.Y, data.weight, centre.y, least)
+    harmless = LOSS[np.dtype(dtype)] * least * float(share)
     data = data if spectrum.left is None else on_device(data)
     missed = float(_extent_beyond(data, centre, spectrum))
     return missed > max(rounding, harmless)
+
+
+@compiled
+def _least_share(
+    spectrum: Spectrum, Y: Array, weight: Array, y: Array, lam: Any
+) -> Float[Array, ""]:
+    """Return the least ‖θ(λ)‖/‖B‖ of targets that are not constant."""
+    coef = gain(spectrum.values, lam)[:, None] * spectrum.along
+    size = jnp.sqrt(jnp.sum(coef**2, axis=0))
+    of_target = jnp.sqrt(mean_square(Y, y, weight) * jnp.sum(weight))
+    each = jnp.where(of_target > 0, size / or_one(of_target), jnp.inf)
+    return jnp.min(each, initial=jnp.inf)
 
 
 @compiled_unless_many

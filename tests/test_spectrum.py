@@ -105,6 +105,23 @@ def test_moments_that_have_lost_digits_say_so():
         cross_validate(moments_of(X, X @ np.ones(4), 3), None, [1e-6])
 
 
+@pytest.mark.parametrize("lam", [1e10, 1e11, 1e14])
+@pytest.mark.parametrize("wide", [False, True])
+def test_small_columns_have_a_coefficient_at_penalties_above_a_large_one(lam, wide):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 300 if wide else 4)).astype(np.float32)
+    X[:, 0] *= 3e4  # about 4e5 long, and the others 14
+    y = (X[:, 1] + rng.normal(size=200)).astype(np.float32)
+    A, b = (a - a.mean(axis=0) for a in (X.astype(float), y.astype(float)))
+    expected = np.linalg.solve(A.T @ A + lam * np.eye(len(A.T)), A.T @ b)
+    for coef in (
+        path(X, y, [lam]).params.coef[0],
+        solve(X, y[:, None], [lam]).coef[:, 0],
+        RidgeCV([lam]).fit(X, y).coef_,
+    ):
+        assert_close(coef, expected)
+
+
 def test_many_columns_are_factorised_as_few_are():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(260, 210)) + 3
