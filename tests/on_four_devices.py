@@ -30,6 +30,13 @@ LAMS = np.geomspace(1e-2, 1e3, 7)
 MESH = Mesh(np.array(jax.devices()), ("rows",))
 
 
+# Fewer rows than columns, which have a kernel.
+FEW, MANY = 40, 60
+WIDE = RNG.normal(size=(FEW, MANY)) + RNG.normal(size=MANY)
+WIDE_Y = WIDE[:, :2] + RNG.normal(size=(FEW, 2))
+WIDE_WEIGHT = RNG.integers(0, 3, FEW).astype(float)
+
+
 def shared_out(array):
     return jax.device_put(array, NamedSharding(MESH, PartitionSpec("rows")))
 
@@ -90,7 +97,7 @@ def answers(X, Y, weight):
     return scores_of_all_kinds(X, Y, LAMS, **given) | {
         "moments": jaxridge.moments_of(X, Y, 5, **given),
         "one row in seven": jaxridge.cross_validate(
-            X, Y, LAMS, np.arange(M) % 7, scoring="mae", **given
+            X, Y, LAMS, np.arange(len(X)) % 7, scoring="mae", **given
         ).mean,
         "path": jaxridge.path(X, Y, LAMS, **given).params,
         "solve": jaxridge.solve(X, Y, 1.0, **given),
@@ -105,10 +112,18 @@ if __name__ == "__main__":
         found = answers(*map(shared_out, (X, Y, WEIGHT)))
         for name, expected in answers(X, Y, WEIGHT).items():
             alike(name, found[name], expected)
+        wide = WIDE, WIDE_Y, WIDE_WEIGHT
+        found = answers(*map(shared_out, wide))
+        for name, expected in answers(*wide).items():
+            if name != "sweep":  # which ends where a gradient is small, not exactly 0
+                alike(f"wide {name}", found[name], expected)
         on_explicit_axes()
         one_on_each()
         model = jaxridge.RidgeCV(LAMS).fit(shared_out(X), shared_out(Y))
         alike("RidgeCV", model.coef_, jaxridge.RidgeCV(LAMS).fit(X, Y).coef_)
+        model = jaxridge.RidgeCV(LAMS, cv=4).fit(*map(shared_out, wide[:2]))
+        alone = jaxridge.RidgeCV(LAMS, cv=4).fit(*wide[:2])
+        alike("wide RidgeCV", model.coef_, alone.coef_)
         there = jax.devices()[2]
         few = (jax.device_put(a[:40], there) for a in (X, Y[:, 0]))
         assert jaxridge.path(*few, LAMS).params.coef.devices() == {there}

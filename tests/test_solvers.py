@@ -13,13 +13,14 @@ from helpers import (
     assert_close,
     assert_params_close,
     brute,
+    centred_rows,
     norm,
     problem,
 )
 from sklearn.linear_model import ElasticNet, Ridge
 
 import jaxridge
-from jaxridge import Params, certify, factors, path, solve
+from jaxridge import Params, certify, factors, path, solve, solvers
 
 LAMS = (0.02, 0.7, 1e3)
 IN_FLOAT32 = set(SHAPES) - {"square", "one column", "one target as a matrix"}
@@ -212,6 +213,75 @@ def test_many_rows_far_from_0_keep_their_digits(shape, mean, weighted):
         assert np.abs(coef - expected).max() < 1e-5 * np.abs(expected).max()
 
 
+@pytest.fixture
+def soon(monkeypatch):
+    """Have all rows of NumPy's taken for many, and return what their factors told."""
+    told, by_cholesky = [], solvers.by_cholesky
+
+    def noted(*given):
+        told.append(by_cholesky(*given))
+        return told[-1]
+
+    monkeypatch.setattr(solvers, "SMALL", 1)
+    monkeypatch.setattr(solvers, "by_cholesky", noted)
+    return told
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize(("shape", "dtype"), EVERYWHERE)
+def test_many_rows_are_solved_as_few_are(shape, dtype, fit_intercept, soon):
+    """Duplicate columns, weights of 0 and squares too: a factor may not be enough."""
+    X, y, weight = SHAPES[shape].astype(dtype)
+    how = {"weight": weight, "fit_intercept": fit_intercept}
+    for lam in (0.0, *LAMS):
+        fit = solve(X, y, lam, **how)
+        assert fit.coef.dtype == fit.intercept.dtype == dtype
+        assert_params_close(fit, brute(X, y, lam, **how), X, y)
+    # At 0 there is no factor where columns are more.
+    assert len(soon) == (3 if len(X.T) > len(X) else 4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(12, 4), (6, 9)])
+def test_many_rows_a_thousand_spreads_away_cost_no_digits(shape, dtype, soon):
+    for weighted in (False, True):
+        made = problem(*shape, mean=2000.0, weighted=weighted)
+        X, y, weight = made.astype(dtype)
+        fit = solve(X, y + 1000, 0.7, weight=weight)
+        assert_params_close(fit, brute(X, y + 1000, 0.7, weight), X, y + 1000)
+    assert len(soon) == 2
+
+
+def _read_only(X):
+    X = X.copy()
+    X.flags.writeable = False
+    return X
+
+
+LAYOUTS = {
+    "read-only": _read_only,
+    "column by column": np.asfortranarray,
+    "every other number": lambda X: np.repeat(np.repeat(X, 2, axis=0), 2, axis=1)[
+        ::2, ::2
+    ],
+    "backwards": lambda X: X[::-1, ::-1].copy()[::-1, ::-1],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", ["weights", "weights, wide, several targets"])
+def test_many_rows_may_lie_in_any_way_and_are_left_as_they_are(layout, name, soon):
+    X, y, weight = KNOWN[name].astype(np.float64)
+    given = [LAYOUTS[layout](X), _read_only(y), _read_only(weight)]
+    for fit_intercept in (True, False):
+        how = {"fit_intercept": fit_intercept}
+        fit = solve(*given[:2], 0.7, weight=given[2], **how)
+        assert_params_close(fit, brute(X, y, 0.7, weight, **how), X, y)
+    assert len(soon) == 2
+    for one, before in zip(given, (X, y, weight), strict=True):
+        np.testing.assert_array_equal(one, before)
+
+
 OF_TARGETS = {
     "tall": problem(30, 6, 4, weighted=True),
     "wide": problem(12, 30, 4, weighted=True),
@@ -300,6 +370,74 @@ def test_penalties_that_are_none_of_the_targets_are_refused(columns):
         solve(X, Y, [1.0, 2.0])
     with pytest.raises(ValueError, match="`lam` must be at least 0, got -1"):
         solve(X, np.ones((5, 2)), [1.0, -1.0])
+
+
+BAD_PENALTIES = {
+    "not a number": ([1.0, np.nan], ValueError, "`lam` must be finite, got nan"),
+    "infinite": ([np.inf, 1.0], ValueError, "`lam` must be finite, got inf"),
+    "negative": ([1.0, -1e-9], ValueError, "`lam` must be at least 0, got -1e-09"),
+    "none": ([], ValueError, r"`lam` must be one number.*shape \(0,\)"),
+    "too many": ([1.0] * 3, ValueError, r"`lam` must be one number.*shape \(3,\)"),
+    "a row": ([[1.0, 2.0]], ValueError, r"`lam` must be one number.*shape \(1, 2\)"),
+    "ragged": ([1.0, [2.0]], ValueError, "`lam` is not a rectangular array"),
+    "complex": ([1.0, 1j], TypeError, "`lam` must be real"),
+    "text": (["1", "2"], TypeError, "`lam` must hold numbers"),
+    "beyond float32": ([1.0, 1e39], ValueError, "`lam` holds 1e.39, which float32"),
+    "below float32": ([1.0, 1e-39], ValueError, "`lam` holds 1e-39, which float32"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_PENALTIES)
+def test_penalties_of_targets_are_refused_by_name(what):
+    lam, error, message = BAD_PENALTIES[what]
+    X, Y = np.eye(5, dtype=np.float32), np.ones((5, 2), np.float32)
+    with pytest.raises(error, match=message):
+        solve(X, Y, lam)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", ["tall", "wide", "rank-deficient"])
+def test_penalties_of_targets_may_be_of_another_dtype_and_huge(shape, dtype):
+    X, Y, weight = OF_TARGETS[shape].astype(dtype)
+    lams = np.array([0.5, 1e30, 3.0, 2e30])  # above the squares of all singular values
+    for given in (lams, lams.astype(np.float32), list(lams), jnp.asarray(lams)):
+        if isinstance(given, jax.Array) and dtype == np.float64:
+            continue  # JAX's own dtype is float32 here
+        found = solve(X, Y, given, weight=weight)
+        assert found.coef.dtype == dtype
+        A, B, _, means = centred_rows(X, Y, weight)
+        for j in (0, 2):
+            assert_close(found.coef[:, j], brute(X, Y[:, j], lams[j], weight).coef)
+        for j in (1, 3):
+            of_float = float(np.asarray(given)[j])
+            assert_close(found.coef[:, j], A.T @ B[:, j] / of_float)
+            assert_close(found.intercept[j], means[j], scale=norm(Y[:, j]))
+
+
+@pytest.mark.parametrize("shape", ["tall", "wide"])
+def test_derivatives_by_penalties_of_targets_are_those_of_finite_differences(shape):
+    X, Y, weight = OF_TARGETS[shape].astype(np.float64)
+    lams, rng = np.array([1e-2, 0.5, 3.0, 1e4]), np.random.default_rng(0)
+    given = [X, Y, lams, weight]
+
+    def value(X, Y, lams, weight):
+        return smooth(solve(X, Y, lams, weight=weight))
+
+    def by_numpy(X, Y, lams, weight):
+        each = [brute(X, Y[:, j], lams[j], weight) for j in range(4)]
+        return smooth(Params(*(np.stack(a, axis=-1) for a in zip(*each, strict=True))))
+
+    with jax.enable_x64(True):
+        slopes = jax.jit(jax.grad(value, argnums=(0, 1, 2, 3)))(*given)
+    for at, slope in enumerate(np.asarray(part) for part in slopes):
+        assert np.isfinite(slope).all()
+        h = 1e-6 * rng.normal(size=slope.shape) * np.abs(given[at])
+        up, down = (
+            by_numpy(*given[:at], given[at] + step, *given[at + 1 :])
+            for step in (h, -h)
+        )
+        allowed = 1e-7 * norm(slope) * norm(h) + 1e-15 * by_numpy(*given)
+        assert abs((up - down) / 2 - np.sum(slope * h)) <= allowed
 
 
 @pytest.mark.parametrize("x64", [False, True])

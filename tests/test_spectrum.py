@@ -1,12 +1,16 @@
 """Rows whose columns differ in size by more than the digits of their dtype."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import DTYPES, TOLERANCE, assert_close, brute
+from helpers import DTYPES, TOLERANCE, assert_close, brute, centred_rows
 from sklearn.model_selection import KFold
 
 from jaxridge import (
+    RidgeCV,
     cross_validate,
+    factors,
     lambda_grid,
     leave_one_out,
     moments_of,
@@ -159,6 +163,111 @@ def test_many_rows_of_more_columns_are_factorised_as_few_are(dtype, fit_intercep
             errors.append(np.average(miss**2, weights=weight[held]))
     assert_close(scores.per_fold.ravel(), errors)
     np.testing.assert_array_equal(X, before)
+
+
+def by_singular_values(X, Y, lam, weight, fit_intercept):
+    """Return what NumPy's singular values say: coef, and predictions of rows."""
+    A, B, x_mean, y_mean = centred_rows(X, Y, weight, fit_intercept)
+    U, s, Vt = np.linalg.svd(A, full_matrices=False)
+    there = s > 1e-12 * s[0]
+    gain = np.where(there, s / np.where(there, s**2 + lam, 1), 0)
+    coef = Vt.T @ (gain[:, None] * (U.T @ B))
+    return coef, lambda rows: (rows - x_mean) @ coef + y_mean
+
+
+def turned(X):
+    """Return few rows in as many axes, and those: X = ZQᵀ, penalties being the same."""
+    Q, R = np.linalg.qr(X.T)
+    return R.T, Q
+
+
+def errors_held_out(X, Y, lams, weight, fit_intercept, pairs):
+    """Return the mean squared errors of each fold, penalty and target."""
+    found = []
+    for train, held in pairs:
+        for lam in lams:
+            given = X[train], Y[train], lam, weight[train], fit_intercept
+            miss = by_singular_values(*given)[1](X[held]) - Y[held]
+            found.append(np.average(miss**2, axis=0, weights=weight[held]))
+    return np.reshape(found, (-1, len(lams), Y.shape[1]))
+
+
+@pytest.fixture
+def kernels_made(monkeypatch):
+    """Return which kernels were factorised by themselves."""
+    made, by_kernel = [], factors._by_kernel
+
+    def noted(data, inner, fit_intercept):
+        made.append(inner.products.shape)
+        return by_kernel(data, inner, fit_intercept)
+
+    monkeypatch.setattr(factors, "_by_kernel", noted)
+    return made
+
+
+# More than 2**20 numbers of few rows, and as many as are multiplied at once elsewhere.
+FEW_ROWS = {"many numbers": (12, 88_000), "few": (12, 20)}
+
+
+def few_rows(size, monkeypatch):
+    """Return few rows of many columns, two of them equal, targets, weights, penalties.
+
+    Rows that are taken for many numbers though they are not compile and run sooner.
+    """
+    m, n = FEW_ROWS[size]
+    if size == "few":
+        monkeypatch.setattr(factors, "SMALL", 1)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(m, n)) + rng.normal(size=n)
+    X[3] = X[4]
+    Y = rng.normal(size=(m, 2)) + X[:, :2] + 5
+    return X, Y, rng.integers(1, 4, m).astype(float), np.array([0.1, 1.0, 30.0]) * n
+
+
+@pytest.mark.filterwarnings("ignore:the best alpha")
+@pytest.mark.parametrize("cv", [None, 3])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("size", FEW_ROWS)
+def test_penalties_of_few_rows_are_chosen_as_by_refits(
+    size, fit_intercept, cv, monkeypatch, kernels_made
+):
+    X, Y, weight, lams = few_rows(size, monkeypatch)
+    pairs, (Z, Q) = KFold(cv or len(X)).split(X), turned(X)
+    errors = errors_held_out(Z, Y, lams, weight, fit_intercept, pairs)
+    means = np.average(errors, axis=0, weights=None if cv else weight)
+    how = {"alpha_per_target": True, "fit_intercept": fit_intercept}
+    model = RidgeCV(lams, cv=cv, scoring="neg_mean_squared_error", **how)
+    model.fit(X, Y, weight)
+    np.testing.assert_array_equal(model.alpha_, lams[means.argmin(axis=0)])
+    assert_close(-model.best_score_, means.min(axis=0))
+    for j, lam in enumerate(model.alpha_):
+        coef, _ = by_singular_values(Z, Y, lam, weight, fit_intercept)
+        assert_close(model.coef_[j], Q @ coef[:, j])
+    assert kernels_made == [(len(X), len(X))]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", FEW_ROWS)
+def test_few_rows_of_jaxs_are_scored_and_fitted_as_by_refits(
+    size, dtype, monkeypatch, kernels_made
+):
+    given = [a.astype(dtype) for a in few_rows(size, monkeypatch)]
+    X, Y, weight, lams = (a.astype(float) for a in given)
+    Z, Q = turned(X)
+    with jax.enable_x64(dtype == np.float64):
+        rows, targets, counts, grid = map(jnp.asarray, given)
+        fits = path(rows, targets, grid, weight=counts).params
+        alone = leave_one_out(rows, targets, grid, weight=counts)
+        folds = cross_validate(rows, targets, grid, 3, weight=counts)
+    assert isinstance(fits.coef, jax.Array) and fits.coef.dtype == dtype
+    for found, k, of_folds in ((alone, len(X), weight), (folds, 3, None)):
+        pairs = KFold(k).split(X)
+        errors = errors_held_out(Z, Y, lams, weight, True, pairs)
+        assert_close(found.mean, np.average(errors, axis=0, weights=of_folds))
+    for i, lam in enumerate(lams):
+        coef, _ = by_singular_values(Z, Y, lam, weight, True)
+        assert_close(fits.coef[i], Q @ coef)
+    assert kernels_made == [(len(X), len(X))] * 2  # of the path, and of leaving one out
 
 
 def fading(m, n, dtype, t=None):
