@@ -67,8 +67,8 @@ class Ridge(Regressor):
 
     Notes
     -----
-    With k = min(m, n): O(m n k + k³) time, O(m n) memory, up to three copies of X,
-    or four with `intervals`.
+    With k = min(m, n): O(m n k + k³) time, O(m (n + t)) memory, up to three copies of
+    X, or four with `intervals`.
 
     References
     ----------

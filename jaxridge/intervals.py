@@ -21,7 +21,7 @@ from scipy.special import stdtrit
 
 from jaxridge.fits import Axes, FitOfEach
 
-AT_ONCE = 2**22  # numbers of H formed at a time
+AT_ONCE = 2**22  # numbers of H, or of rows about the centre, formed at a time
 
 
 class Kept(NamedTuple):
@@ -58,7 +58,8 @@ def kept_of(
     weight = np.ones(len(X), X.dtype) if weight is None else weight
     there, m = weight > 0, weight.sum()
     x, values, right = map(np.asarray, (axes.centre.x, axes.values, axes.right))
-    right = np.ascontiguousarray(right[:, values > 0])
+    if not (values > 0).all():
+        right = np.ascontiguousarray(right[:, values > 0])
     square = weight @ (Y - X @ coef - intercept) ** 2
     freedom = m - np.asarray(fit.df)
     # Of less than one degree of freedom Student's t has ends that say nothing: 1e98.
@@ -70,12 +71,24 @@ def kept_of(
         values[values > 0],
         lam,
         weight[there],
-        (X[there] - x) @ right,
+        _along(X, np.flatnonzero(there), x, right),
         errors[there],
         np.asarray(1 / m if fit_intercept else 0, X.dtype),
         noise,
         freedom,
     )
+
+
+def _along(
+    X: np.ndarray, rows: np.ndarray, x: np.ndarray, right: np.ndarray
+) -> np.ndarray:
+    """Return some rows about the centre along the axes, a block of them at a time."""
+    along = np.empty((len(rows), right.shape[1]), X.dtype)
+    tile = max(1, AT_ONCE // len(x))
+    for start in range(0, len(rows), tile):
+        some = rows[start : start + tile]
+        np.matmul(X[some] - x, right, out=along[start : start + len(some)])
+    return along
 
 
 def jackknife_plus(

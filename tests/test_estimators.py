@@ -44,6 +44,7 @@ from jaxridge import (
     RidgeCV,
     factors,
     holdout,
+    intervals,
 )
 
 # Edges are told of; one test says so.
@@ -958,7 +959,8 @@ def test_sparse_rows_are_refused_what_would_make_them_dense(monkeypatch):
 
 @pytest.mark.parametrize("shape", [(20, 3), (8, 12)])
 @pytest.mark.parametrize("fit_intercept", [True, False])
-def test_jackknife_plus_is_what_refits_say(shape, fit_intercept):
+def test_jackknife_plus_is_what_refits_say(monkeypatch, shape, fit_intercept):
+    monkeypatch.setattr(intervals, "AT_ONCE", 7 * shape[1])  # numbers of a block
     rng = np.random.default_rng(2)
     rows, y = rng.normal(size=shape) + 1, rng.normal(size=shape[0])
     weight, new = (
