@@ -97,11 +97,12 @@ class Choosing(Linear):
         if store:
             self.cv_results_ = _results(ready.rows, scores, asked, self.scoring)
         t, k = rows.y.size // len(rows.y), len(scores.per_fold)
+        of_folds = "refits" if standardize else "folds"
         self._sizes = {
             **dict(zip("mntL", (*rows.X.shape, t, len(scores.lams)), strict=True)),
             "k": max(2, k),
             "dtype": str(rows.X.dtype),
-            "asked": "folds" if apart else "leave-one-out",
+            "asked": of_folds if apart else "leave-one-out",
         }
         return ready, once
 

@@ -45,7 +45,10 @@ ROOM = 4  # tiles of numbers, of nodes and of what is made of them
 
 
 class Sizes(NamedTuple):
-    """What is asked: rows, features, targets, penalties, folds, and their dtype."""
+    """What is asked: rows, features, targets, penalties, folds, and their dtype.
+
+    And how many rows the largest fold holds out, or 0 for folds of one size.
+    """
 
     m: int
     n: int
@@ -53,6 +56,12 @@ class Sizes(NamedTuple):
     L: int
     k: int
     itemsize: int
+    held: int = 0
+
+    @property
+    def h(self) -> int:
+        """Rows that a fold holds out; all, if there are none."""
+        return self.held or -(-self.m // max(1, self.k))
 
 
 class Candidate(NamedTuple):
@@ -72,11 +81,13 @@ class Candidate(NamedTuple):
 def candidates(
     sizes: Sizes, kind: str, asked: str, tile: int, on_gpu: bool = False
 ) -> Iterator[Candidate]:
-    """Yield the routes to "folds", "leave-one-out" or a "path" in a dtype.
+    """Yield the routes to what is asked (see `plans.ASKED`) in a dtype.
 
     So many numbers, a `tile`, are worked on at a time; of folds side by side on a GPU,
     which one alone would not fill.
     """
+    if asked == "refits":
+        return _of_refits(sizes, kind, tile)
     if asked != "folds":
         return _of_all_rows(sizes, kind, asked == "leave-one-out", tile)
     if sizes.n > sizes.m:
@@ -88,14 +99,15 @@ def _of_all_rows(
     sizes: Sizes, kind: str, left_out: bool, tile: int
 ) -> Iterator[Candidate]:
     """Yield the one way to factorise all rows."""
-    m, n, t, L, _, size = sizes
+    m, n, t, L, _, size, _ = sizes
     r, wide = min(m, n), system_of(m, n) == DUAL
     # Rows along the axes, and for each penalty coefficients or residuals of rows.
     along = 2.0 * m * n * r if left_out and not wide else 0
     flop = flop_of_each(m, n, t) if left_out else flop_of_coef(n, r, t)
     at = _multiplied_at(flop, L, kind)
     fits = 2.0 * (m if left_out else n) * r * (t * at + L)
-    numbers = 4 * r * r + m * n * wide
+    # Products, a copy to be factorised, vectors, and twice as much on the way to them.
+    numbers = 6 * r * r + m * n * wide
     if at < L and not left_out:
         fits += 2.0 * at * n * t * L
     # Of a tile of rows there are those, the same along the axes, and errors.
@@ -105,6 +117,25 @@ def _of_all_rows(
         together(_sums(sizes), _eigh(r), Work(start=1, calls=L, product=along + fits)),
         size * numbers + tiles,
         size * (2 * r + 4 * L + n * min(at, L) * (at < L) * (not left_out)),
+    )
+
+
+def _of_refits(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
+    """Yield the one way to fold rows of any kind: each trains anew."""
+    m, n, t, L, k, size, _ = sizes
+    r, h, wide = min(m, n), sizes.h, system_of(m, n) == DUAL
+    turned = 2.0 * h * n * r * (h <= L * t) * (1 + wide)
+    scored = Work(folds=1, calls=L, product=turned + 2.0 * h * r * t * L)
+    a_fold = together(_sums(sizes), _eigh(r), scored)
+    # More columns than rows are prepared, and turned across √w; after that there are
+    # those held out, about a centre and along the axes.
+    rows = m * n * wide
+    numbers = 6 * r * r + max(2 * rows, rows + 3 * h * n)
+    yield Candidate(
+        Route(system_of(m, n), ONE_A_FOLD, kind),
+        together(*[a_fold] * k),
+        size * (numbers + 5 * min(tile, m * (n + t)) + 3 * min(tile, h * t * L)),
+        size * (2 * r + m + 4 * h + k * L),
     )
 
 
@@ -123,17 +154,17 @@ class Way(NamedTuple):
 
 def _of_sums(sizes: Sizes, kind: str, tile: int, on_gpu: bool) -> Iterator[Candidate]:
     """Yield the ways to solve every fold's system, given the sums of each fold."""
-    m, n, t, L, k, size = sizes
+    m, n, t, L, k, size, _ = sizes
     sums = together(_sums(sizes), Work(start=1, bytes=6.0 * k * n * n * size))
     state = 8 * n * L  # of conjugate gradients, for each target
     folds = min(k, max(1, tile // (state * t))) if on_gpu else 1
     # Predictions, or errors, and where rows are read what is made of those held out.
-    h = -(-m // k)
+    h = sizes.h
     formed = 3 * min(tile, (n if k * n <= m else h) * t * L)
     # Of each fold its sums, those of the others, and a form of them (or room on the way
     # there); and a few matrices under way.
     fixed = (3 * k + 6) * n * n + formed + 3 * h * n * (k * n > m)
-    each = 4 * k * n + m + 4 * m // k + k * L
+    each = 4 * k * n + m + 4 * h + k * L
     given = tile, state * folds + k * n * L, on_gpu
     for sharing, way in _ways(sizes, kind, *given).items():
         scores = _scores(sizes, way.at, tile)
@@ -151,7 +182,7 @@ def _ways(
     sizes: Sizes, kind: str, tile: int, of_steps: int, on_gpu: bool
 ) -> dict[str, Way]:
     """Return the ways by name; steps hold so many numbers for each target."""
-    m, n, t, L, k, size = sizes
+    m, n, t, L, k, size, _ = sizes
     square = 2.0 * n * n  # a product with a vector
     at = _multiplied_at(flop_of_each(m, n, t, k), L, kind)
     a, far = -(-L // -(-L // ANCHORS_AT_MOST[kind])), STEPS_FROM_ANCHORS[kind]
@@ -233,8 +264,8 @@ def _scores(sizes: Sizes, axes: int, tile: int) -> Work:
 
     With `axes` they are V g(λ) a(λ), and multiplied at so many penalties.
     """
-    m, n, t, L, k, size = sizes
-    h = -(-m // k)
+    m, n, t, L, k, size, _ = sizes
+    h = sizes.h
     at = axes if axes and min(n, h) <= L * t else L
     if k * n <= m:  # from sums
         steps = max(1.0, n * t * L / tile)
@@ -290,11 +321,12 @@ def _combined(numbers: int, L: int, at: int, size: int) -> float:
 
 def _of_kernel(sizes: Sizes, kind: str, tile: int, on_gpu: bool) -> Iterator[Candidate]:
     """Yield the ways to leave folds out, given products of all rows."""
-    m, n, t, L, k, size = sizes
-    h = -(-m // k)
+    m, n, t, L, k, size, _ = sizes
+    h = sizes.h
     r = m - h
     sums = Work(start=1, symmetric=2.0 * m * n * m, bytes=6.0 * m * n * size)
-    fixed = size * (2 * m * n + 4 * m * m)
+    # Beside rows about their mean a GPU holds blocks of them.
+    fixed = size * ((1 + on_gpu) * m * n + 4 * m * m)
     at = _multiplied_at(flop_of_each(m, n, t, k), L, kind)
     steps = L if h <= t else max(1.0, h * t * L / tile)
     scaled = 2.0 * L * h * r * size * (h <= t)
@@ -335,7 +367,7 @@ def _of_kernel(sizes: Sizes, kind: str, tile: int, on_gpu: bool) -> Iterator[Can
 
 def _sums(sizes: Sizes) -> Work:
     """Return the work of XᵀX (or XXᵀ) and XᵀY, and of some looks at X and Y."""
-    m, n, t, *_, size = sizes
+    m, n, t, *_, size, _ = sizes
     smaller = 2.0 * m * n * min(m, n)
     looks = (4.0 * n + 10.0 * t) * m * size
     return Work(symmetric=smaller, product=2.0 * m * n * t, bytes=looks)

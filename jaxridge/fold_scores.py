@@ -22,6 +22,7 @@ from jaxridge.data import (
     as_penalty,
     drop_target_axis,
 )
+from jaxridge.devices import place
 from jaxridge.factors import Known
 from jaxridge.filled import UNTOUCHED, Filling
 from jaxridge.folds import Folds, split
@@ -186,18 +187,19 @@ def _exactly(
     known: Known | None = None,
 ) -> tuple[Float[Array, "k L *score"], Route]:
     (m, n), t, k = data.X.shape, data.Y.shape[1], len(masks.held)
-    # Other folds are factorised one at a time, as all rows are.
     shared = learner is untouched and masks.is_partition
-    asked = "folds" if shared else "path"
+    asked, held = "folds" if shared else "refits", masks.held_rows.rows.shape[1]
+    if budget is None and not shared:  # one way: of interest is only that it fits
+        budget = place(None)[1]
 
     tried: list[Plan] = []
 
     def smaller() -> Plan:
         """Return a plan of half the bytes of the last one, if there is one."""
         sizes, room = (m, n, t, len(grid), k), tried[-1].bytes / 2 if tried else budget
-        how: Any = {"asked": asked, "budget": room, "precision": precision}
+        how: Any = {"budget": room, "precision": precision}
         try:
-            return plan(*sizes, data.X.dtype, **how)
+            return plan(*sizes, data.X.dtype, asked=asked, held=held, **how)
         except MemoryError:
             if not tried:
                 raise

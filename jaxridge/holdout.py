@@ -130,6 +130,7 @@ def _one_by_one(
 ) -> Answer:
     """Score folds of any kind from the rows that each trains on."""
     _refuse_outside(data)
+    data = data._replace(X=placed(data.X))  # once for all tiles of targets
     folds, lams, score, learner, fit_intercept, plan, _ = asked
     held, weights = folds.held_rows, jnp.where(folds.train, data.weight, 0)
     given = held, weights, lams, score, learner, fit_intercept, system, rounding

@@ -23,7 +23,7 @@ from jaxridge.products import FAST, FULL, are_fast
 from jaxridge.routes import NEARBY, ONE_A_FOLD, TRIDIAGONAL, UNAIDED, Route
 from jaxridge.tiles import shrunk
 
-ASKED = ("folds", "leave-one-out", "path")
+ASKED = ("folds", "refits", "leave-one-out", "path")
 NARROW = 256  # targets of a tile at least: fewer make products of a fold's rows slow
 MOST = 10**15
 
@@ -42,18 +42,21 @@ class Plan:
     target_tile, lam_tile, fold_tile : int
         Targets, penalties and folds to work on at a time.
     bytes : int
-        Working memory expected, beside the data, the answer, and a copy of NumPy rows
-        (of targets alone, where folds share one pass on a CPU).
+        Working memory expected, beside the data, the answer (which is there twice
+        until NumPy has it), and a copy of NumPy's rows and targets (of targets alone,
+        where folds share one pass on a CPU).
     seconds : float
         Expected. What compiling takes, in the first call, is in neither.
     budget : int
         Bytes that working memory may take.
     sizes : tuple
-        (m, n, t, L, k, itemsize), as asked.
+        (m, n, t, L, k, itemsize, held), as asked.
     others : tuple of (Route, seconds, bytes)
         The routes that were not taken.
     precision : "full" or "fast"
         That of products of rows: "fast" only where it is another, and asked for.
+    asked : str
+        What for.
     """
 
     route: Route
@@ -66,6 +69,7 @@ class Plan:
     sizes: Sizes
     others: tuple[tuple[Route, float, int], ...]
     precision: str = FULL
+    asked: str = "folds"
 
     def ways(self) -> Iterator[str]:
         """Yield the ways to share, by the route and where its fits do not hold."""
@@ -88,7 +92,7 @@ class Plan:
         >>> print(plan(20_000, 500, budget=1e9).explain().splitlines()[0])
         20000 rows, 500 columns, 1 target, 100 penalties, 5 folds.
         """
-        m, n, t, L, k, _ = self.sizes
+        m, n, t, L, k, *_ = self.sizes
         rows = [(self.route, self.seconds, _in_words(self.bytes), "taken")]
         rows += [
             (route, seconds, _in_words(size), _why_not(self, seconds, size))
@@ -125,6 +129,7 @@ def plan(
     device: Any = None,
     *,
     asked: str = "folds",
+    held: int | None = None,
     budget: float | None = None,
     precision: str = FULL,
 ) -> Plan:
@@ -135,16 +140,19 @@ def plan(
     Parameters
     ----------
     m, n, t, L, k : int
-        Rows, columns, targets, penalties and folds, each at least 1 (k at least 2, and
-        without meaning unless folds are asked for).
+        Rows, columns, targets, penalties and folds, each at least 1 (k at least 2 of
+        folds that hold every row out, and without meaning where there are none).
     dtype : "float32" or "float64"
         The precision of the data. What digits a route loses depends on the data: the
         `route` of a result tells what was done in the end.
     device : jax.Device or "cpu" or "gpu", optional
         Where; JAX's default device if not given.
-    asked : "folds", "leave-one-out" or "path"
-        What for: `cross_validate` with folds that hold every row out once,
-        `leave_one_out`, or `path`.
+    asked : "folds", "refits", "leave-one-out" or "path"
+        What for: `cross_validate` with folds that hold every row out once, or with any
+        others or columns prepared in each; `leave_one_out`, of scores that are errors;
+        or `path`.
+    held : int, optional
+        Rows that the largest fold holds out, m/k if not given.
     budget : float, optional
         Bytes of working memory, of what `Plan` counts. If not given, a quarter of what
         the device has free, rounded down to a power of two, and at least 64 MiB.
@@ -185,8 +193,9 @@ def plan(
     checks.one_of("dtype", kind, ("float32", "float64"))
     names = {"m": m, "n": n, "t": t, "L": L}
     m, n, t, L = (checks.count(name, value, 1, MOST) for name, value in names.items())
-    k = checks.count("k", k, 2, max(2, m)) if asked == "folds" else 0
-    sizes = Sizes(m, n, t, L, k, np.dtype(kind).itemsize)
+    k = _checked_folds(k, m, asked)
+    held = 0 if held is None or not k else checks.count("held", held, 1, m)
+    sizes = Sizes(m, n, t, L, k, np.dtype(kind).itemsize, held)
     where, free = place(device)
     limit = _checked_budget(budget) if budget is not None else share_of(free)
     device = device_like(where, kind)
@@ -194,9 +203,16 @@ def plan(
     tile = max(1, min(shrunk(device.tile), limit // (8 * sizes.itemsize)))
     device = device._replace(tile=tile)
     found = list(candidates(sizes, kind, asked, tile, on_gpu=where != "cpu"))
-    made = _cheapest(found, sizes, device, limit)
+    made = _cheapest(found, sizes, device, limit, asked)
     fast = are_fast(precision, kind, where != "cpu")
     return replace(made, precision=FAST if fast else FULL)
+
+
+def _checked_folds(k: Any, m: int, asked: str) -> int:
+    """Return how many folds there are, 0 where none are asked for."""
+    if asked == "refits":  # of which there may be more than rows
+        return checks.count("k", k, 1, MOST)
+    return checks.count("k", k, 2, max(2, m)) if asked == "folds" else 0
 
 
 def raised(made: Plan) -> Plan:
@@ -207,8 +223,8 @@ def raised(made: Plan) -> Plan:
     MemoryError
         If it does not fit the budget.
     """
-    m, n, t, L, k, _ = made.sizes
-    how: Any = {"asked": "folds" if k else "path", "budget": made.budget}
+    m, n, t, L, k, _, held = made.sizes
+    how: Any = {"asked": made.asked, "held": held or None, "budget": made.budget}
     try:
         return plan(m, n, t, L, k or 2, "float64", **how)
     except MemoryError as error:
@@ -217,11 +233,13 @@ def raised(made: Plan) -> Plan:
         ) from None
 
 
-def _cheapest(found: list[Candidate], sizes: Sizes, device: Device, limit: int) -> Plan:
+def _cheapest(
+    found: list[Candidate], sizes: Sizes, device: Device, limit: int, asked: str
+) -> Plan:
     seconds = {one.route: seconds_of(one.work, device.each) for one in found}
     ranked = sorted(found, key=lambda one: seconds[one.route])
     for best in ranked:
-        tile = _target_tile(best, sizes, device.tile, limit)
+        tile = _target_tile(best, sizes, device.tile, limit, asked)
         if tile:
             break
     else:
@@ -233,8 +251,7 @@ def _cheapest(found: list[Candidate], sizes: Sizes, device: Device, limit: int) 
             f"that would do is {_in_words(need)} ({least.route})"
             + (", half of it in float32" if sizes.itemsize == 8 else "")
         )
-    held = max(1, sizes.m // max(1, sizes.k))
-    lams = min(sizes.L, max(1, device.tile // (held * tile)))
+    lams = min(sizes.L, max(1, device.tile // (sizes.h * tile)))
     others = tuple(
         (one.route, seconds[one.route], one.fixed + one.each * min(tile, sizes.t))
         for one in ranked
@@ -242,18 +259,22 @@ def _cheapest(found: list[Candidate], sizes: Sizes, device: Device, limit: int) 
     )
     size = best.fixed + best.each * tile
     cost = size, seconds[best.route]
-    return Plan(best.route, tile, lams, best.folds, *cost, limit, sizes, others)
+    tiles = tile, lams, best.folds
+    return Plan(best.route, *tiles, *cost, limit, sizes, others, asked=asked)
 
 
-def _target_tile(one: Candidate, sizes: Sizes, numbers: int, limit: int) -> int:
+def _target_tile(
+    one: Candidate, sizes: Sizes, numbers: int, limit: int, asked: str
+) -> int:
     """Return how many targets to work on at a time, 0 if none fits."""
     room = (limit - one.fixed) // max(1, one.each)
     if room < 1:
         return 0
-    cached = max(NARROW, numbers // max(1, sizes.m // max(1, sizes.k)))
-    # Nor are there tiles of targets where all rows are factorised.
+    cached = max(NARROW, numbers // sizes.h)
+    # Nor are there tiles of targets where all rows are factorised; for each of them
+    # refits are made anew.
     few = one.route.sharing in FOR_FEW_TARGETS or not sizes.k
-    most = room if few else min(room, cached)
+    most = room if few or asked == "refits" else min(room, cached)
     if most >= sizes.t:
         return sizes.t
     if few:

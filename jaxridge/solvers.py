@@ -91,8 +91,8 @@ def solve(
     -----
     With k = min(m, n): O(m n k) time for the Gram or kernel and O(k³) for its Cholesky
     factor, or with a penalty for each target for one eigendecomposition that serves
-    all; O(m n) memory. float32 rows of which products would lose too many digits are
-    computed with in float64, unless they are traced.
+    all; O(m (n + t)) memory. float32 rows of which products would lose too many digits
+    are computed with in float64, unless they are traced.
 
     Differentiable in X, y, lam and weight, through the equation that the answer solves
     and not through a factorisation, so also where singular values repeat. Where lam is

@@ -141,7 +141,7 @@ def compiler(device, monkeypatch):
 
 def compile_by_sums(compile_: Compiler, made: Any, dtype: str, sharing: str) -> None:
     """Compile what scores folds where there are no more columns than rows."""
-    m, n, t, L, k, _ = made.sizes
+    m, n, t, L, k, *_ = made.sizes
     few, how = made.target_tile, How(made.precision == FAST, even=True)
     sets, lams = compile_.sets(k, -(-m // k)), compile_.array(L, dtype=dtype)
     data = compile_.data(m, n, few if few == t else 0, dtype)
@@ -174,7 +174,7 @@ def compile_by_sums(compile_: Compiler, made: Any, dtype: str, sharing: str) -> 
 
 def compile_by_kernel(compile_: Compiler, made: Any, dtype: str, sharing: str) -> None:
     """Compile what scores folds where there are more columns than rows."""
-    m, n, _, L, k, _ = made.sizes
+    m, n, _, L, k, *_ = made.sizes
     h = -(-m // k)
     X, weight, lams = (compile_.array(*s, dtype=dtype) for s in ((m, n), (m,), (L,)))
     train, held = compile_.sets(k, m - m // k), compile_.sets(k, h)

@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 from helpers import compilations, problem
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import KFold, PredefinedSplit
+from sklearn.model_selection import (
+    KFold,
+    PredefinedSplit,
+    RepeatedKFold,
+    ShuffleSplit,
+)
 
 from jaxridge import Plan, Route, cross_validate, holdout, plan
+from jaxridge.columns import standardized
 from jaxridge.fold_scores import held_out_predictions
 from jaxridge.routes import (
     ANCHORS,
@@ -49,6 +55,11 @@ def refitted(data, fit_intercept, scores_of, folds=FOLDS, lams=LAMS):
             model.fit(X[train], Y[train], weight[train])
             found.append(scores_of(Y[held], model.predict(X[held]), weight[held]))
     return np.reshape(found, (folds.get_n_splits(), len(lams), -1))
+
+
+def seeing(sharing):
+    """Return the way that also predicts rows of weight 0."""
+    return ONE_A_FOLD if sharing == BLOCKS else sharing
 
 
 def squares(y, prediction, weight):
@@ -150,13 +161,14 @@ def test_systems_that_are_singular_are_solved_by_a_surer_route(
     assert found.route.system == "svd" and found.route.raised
 
 
-@pytest.mark.parametrize("sharing", [BLOCKS, ONE_A_FOLD])
+@pytest.mark.parametrize("sharing", [BLOCKS, ONE_A_FOLD, TRIDIAGONAL])
 def test_rows_of_no_weight_are_predicted_from_the_others(planned, sharing):
     planned(DUAL, sharing, 5)
     X, Y, weight = WIDE.X, WIDE.y, WIDE.weight.copy()
     weight[[0, 5, 6]] = 0
     ids = np.arange(len(X)) % 3
-    found, _ = held_out_predictions(X, Y, LAMS, ids, weight=weight)
+    found, route = held_out_predictions(X, Y, LAMS, ids, weight=weight)
+    assert route == Route(DUAL, seeing(sharing), "float64")
     for fold, (rows, predicted) in enumerate(found):
         np.testing.assert_array_equal(rows, np.flatnonzero(ids == fold))
         train = ids != fold
@@ -174,11 +186,71 @@ def test_a_function_does_not_see_rows_of_no_weight(planned, system, sharing):
     def judged(y, p):
         return -np.median((y - p) ** 2)
 
+    lams = LAMS / 4  # less than all that is left of a kernel: blocks of it are left out
     given = {"weight": weight * counts, "scoring": judged}
-    found = cross_validate(X, Y, LAMS, ids, **given).per_fold
+    found = cross_validate(X, Y, lams, ids, **given)
     given["weight"] = weight[counts]
-    without = cross_validate(X[counts], Y[counts], LAMS, ids[counts], **given)
-    np.testing.assert_allclose(found, without.per_fold, rtol=1e-9)
+    without = cross_validate(X[counts], Y[counts], lams, ids[counts], **given)
+    np.testing.assert_allclose(found.per_fold, without.per_fold, rtol=1e-9)
+    if sharing not in NEARBY:  # which may find that folds are too unlike
+        assert found.route == Route(system, seeing(sharing), "float64")
+        assert without.route == Route(system, sharing, "float64")
+
+
+OF_KERNEL = [sharing for system, sharing in ROUTES if system == DUAL]
+DUAL_SCORES = [("mse", squares), ("mae", absolutes)]
+
+
+# Targets about a mean far from 0 leave float32 too few digits of residuals.
+@pytest.mark.parametrize(
+    ("dtype", "rtol", "fit_intercept"),
+    [(np.float64, 1e-9, True), (np.float64, 1e-9, False), (np.float32, 1e-4, True)],
+)
+@pytest.mark.parametrize("sharing", OF_KERNEL)
+def test_a_kernel_takes_weights_of_0(planned, sharing, dtype, rtol, fit_intercept):
+    planned(DUAL, sharing, 5)
+    X, Y, weight = WIDE.astype(dtype)
+    weight[[0, 3, 4]] = 0  # fold 0 of KFold(3) trains on all but one of its others
+    for scoring, metric in DUAL_SCORES:
+        how = {"weight": weight, "fit_intercept": fit_intercept}
+        found = cross_validate(X, Y, LAMS, 3, scoring=scoring, **how)
+        data = WIDE._replace(X=X.astype(float), y=Y, weight=weight.astype(float))
+        expected = refitted(data, fit_intercept, metric, KFold(3))
+        np.testing.assert_allclose(found.per_fold, expected, rtol=rtol)
+        assert found.route == Route(DUAL, sharing, np.dtype(dtype).name)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("sharing", OF_KERNEL)
+def test_folds_of_a_kernel_may_train_on_one_row(planned, sharing, fit_intercept):
+    """Of which the mean is all there is with an intercept: K = 0."""
+    planned(DUAL, sharing, 5)
+    X, Y = WIDE.X[:2], WIDE.y[:2]
+    found = cross_validate(X, Y, LAMS, 2, fit_intercept=fit_intercept)
+    fitted = Y[::-1, None, :]
+    if not fit_intercept:
+        shares = X[0] @ X[1] / (np.sum(X[::-1] ** 2, axis=1)[:, None] + LAMS)
+        fitted = shares[..., None] * fitted
+    errors = (Y[:, None, :] - fitted) ** 2 * np.ones((1, 3, 1))
+    np.testing.assert_allclose(found.per_fold, errors, rtol=1e-11)
+    assert found.route == Route(DUAL, sharing, "float64")
+
+
+@pytest.mark.parametrize("lams", [LAMS, [1e-12, 1e30]])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("sharing", OF_KERNEL)
+def test_rows_that_are_all_one_are_predicted_by_the_mean(planned, sharing, dtype, lams):
+    planned(DUAL, sharing, 5)
+    _, Y, weight = WIDE.astype(dtype)
+    X = np.tile(WIDE.X[:1], (len(Y), 1)).astype(dtype)
+    found = cross_validate(X, Y, lams, 3, weight=weight)
+    assert found.route == Route(DUAL, sharing, np.dtype(dtype).name)
+    for fold, (train, held) in enumerate(KFold(3).split(X)):
+        mean = np.average(Y[train].astype(float), axis=0, weights=weight[train])
+        expected = np.average((Y[held] - mean) ** 2, axis=0, weights=weight[held])
+        for one in found.per_fold[fold]:
+            rtol = 1e-11 if dtype == np.float64 else 1e-5
+            np.testing.assert_allclose(one, expected, rtol=rtol)
 
 
 def test_the_route_passes_through_transformations():
@@ -267,6 +339,50 @@ def test_scores_within_a_budget_are_those_without():
     np.testing.assert_allclose(few.per_fold, all_.per_fold, rtol=1e-12)
 
 
+REFITS = {
+    "columns prepared": {"folds": 5, "prepare": standardized},
+    "rows held out twice": {"folds": RepeatedKFold(n_splits=4, random_state=0)},
+    "rows held out never": {"folds": ShuffleSplit(3, test_size=5, random_state=0)},
+}
+
+
+@pytest.mark.parametrize("how", REFITS)
+@pytest.mark.parametrize("data", [TALL, WIDE])
+def test_refits_stay_within_a_budget_by_tiles_of_targets(monkeypatch, data, how):
+    plans, one_by_one = [], holdout._one_by_one
+
+    def noted(data, asked, *rest):
+        plans.append(asked.plan)
+        return one_by_one(data, asked, *rest)
+
+    monkeypatch.setattr(holdout, "_one_by_one", noted)
+    given = data.X, data.y, LAMS
+    all_ = cross_validate(*given, **REFITS[how])
+    least = next(b for b in range(1000, 10**6, 100) if in_tiles_of(plans[0], b))
+    two = next(b for b in range(least, 10**6, 100) if in_tiles_of(plans[0], b) == 2)
+    few = cross_validate(*given, **REFITS[how], budget=two)
+    assert [made.target_tile for made in plans] == [5, 2]
+    assert few.route == all_.route
+    np.testing.assert_allclose(few.per_fold, all_.per_fold, rtol=1e-11)
+    with pytest.raises(MemoryError, match="the least that would do is"):
+        cross_validate(*given, **REFITS[how], budget=least - 100)
+
+
+def in_tiles_of(made, budget):
+    """Return how many targets a budget has room for at a time, 0 if for none."""
+    m, n, t, L, k, _, held = made.sizes
+    how = {"asked": made.asked, "held": held, "budget": budget}
+    try:
+        return plan(m, n, t, L, k, **how).target_tile
+    except MemoryError:
+        return 0
+
+
+def test_a_large_fold_takes_more_memory():
+    few, many = (plan(2000, 500, 10, held=held, budget=1e9) for held in (400, 1900))
+    assert few.bytes == plan(2000, 500, 10, budget=1e9).bytes < many.bytes
+
+
 def test_scores_that_float32_would_spoil_are_planned_in_float64(monkeypatch):
     """The budget holds there too, or it is said that it does not."""
     rng = np.random.default_rng(0)
@@ -294,6 +410,8 @@ def test_scores_that_float32_would_spoil_are_planned_in_float64(monkeypatch):
         ({"m": 0}, ValueError, "`m` must be at least 1"),
         ({"t": 1.5}, TypeError, "`t` must be a whole number"),
         ({"k": 1}, ValueError, "`k` must be at least 2"),
+        ({"k": 0, "asked": "refits"}, ValueError, "`k` must be at least 1"),
+        ({"held": 11}, ValueError, "`held` must be at most 10"),
         ({"dtype": "int32"}, ValueError, "`dtype` must be one of float32, float64"),
         ({"dtype": "foo"}, ValueError, "`dtype` must be one of float32, float64"),
         ({"dtype": None}, ValueError, "`dtype` must be one of float32, float64"),
