@@ -10,9 +10,9 @@ from jaxridge.kinds import is_text
 from jaxridge.progress import bar
 from jaxridge.tables import UNREADABLE, check_names, damage, worded
 
-BATCH_BYTES = 2**25  # of numbers, read at a time
+BATCH_BYTES = 2**24  # of numbers, read at a time
 FEWEST_ROWS = 2**10  # of a batch
-READ_BYTES = 2**20  # from the file at a time
+READ_BYTES = 2**16  # from the file at a time, of each column
 
 
 def bytes_in_memory(path: Path) -> int:
