@@ -23,9 +23,8 @@ from jaxridge.selection import (
     asked_once,
     left_out,
     scores_of,
-    sparse_rows,
 )
-from jaxridge.sparse_fits import fit_sparse
+from jaxridge.sparse_fits import SparseRows, fit_sparse
 
 
 class Choosing(Linear):
@@ -59,7 +58,7 @@ class Choosing(Linear):
         check_is_fitted(self)
         return plan(**self._sizes)
 
-    def _choose(self, rows: Rows, asked: Asked) -> tuple[Ready, Known | None]:
+    def _choose(self, rows: Rows, asked: Asked) -> tuple[Ready, Known | SparseRows]:
         """Choose alpha by the scores asked for, and fit rows at it.
 
         Return those, and what is known of them.
@@ -78,7 +77,7 @@ class Choosing(Linear):
             else:
                 scores = scores_of(ready.rows, grid, asked, once)
             choice = choose(scores, self.rule, per_target=of_targets)
-            fit = _fit_of_scored(ready.rows, choice.lam, once)
+            fit = _fit_of_scored(once, choice.lam)
             found = jax.tree.map(lambda a: np.array(a)[()], (scores, choice, fit))
         scores, choice, fit = found
         # Sparse rows are computed in float64.
@@ -107,12 +106,12 @@ class Choosing(Linear):
         return ready, once
 
 
-def _fit_of_scored(rows: Rows, lam: Any, once: Known | None) -> FitOfEach:
+def _fit_of_scored(once: Known | SparseRows, lam: Any) -> FitOfEach:
     """Do as `linear.of_each` for rows that were scored, and so have been checked."""
-    if once is None:
-        return fit_sparse(sparse_rows(rows), lam)
+    if isinstance(once, SparseRows):
+        return fit_sparse(once, lam)
     each = jnp.broadcast_to(lam, once.data.Y.shape[1:])
-    return fit_of_each(once.data, each, rows.fit_intercept, factors=once.factors)
+    return fit_of_each(once, each)
 
 
 def _warn_of_edge(choice: Choice, scores: Scores | Evidence, alphas: Any) -> None:

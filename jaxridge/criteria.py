@@ -29,7 +29,6 @@ from jaxridge.risk import (
     generalized_cross_validation,
     interpolates,
     log_evidence,
-    part_left,
     residual,
     residual_of_sums,
     unit_of,
@@ -171,24 +170,22 @@ def _scored(
             raise ValueError("`y` and `weight` are in the Moments: leave them out")
         return _scored_by_sums(criterion, as_one(X), lams, fit_intercept)
     rows = known(as_data_to_square(X, y, weight), fit_intercept)
-    return scored_by_rows(criterion, rows, y, lams, fit_intercept)
+    return scored_by_rows(criterion, rows, y, lams)
 
 
-def scored_by_rows(
-    criterion: Criterion, rows: Known, y: Any, lams: Any, fit_intercept: bool
-) -> Any:
+def scored_by_rows(criterion: Criterion, rows: Known, y: Any, lams: Any) -> Any:
     """Do as `gcv` and `evidence` of rows that are known."""
-    data, factors = rows.data, rows.factors
+    data, fit_intercept = rows.data, rows.fit_intercept
     criterion.refuse(data.weight, fit_intercept)
 
     def question(*given: Any) -> tuple[Any, Any]:
         return _of_rows(*given, fit_intercept, criterion.formula)
 
     def score(grid: Array) -> Any:
-        found, route = answer(question, data, grid, fit_intercept, factors=factors)
+        found, route = answer(question, rows, grid)
         return criterion.scores(grid, drop_target_axis(found, y), route)
 
-    automatic = partial(grid_of_known, rows, fit_intercept)
+    automatic = partial(grid_of_known, rows)
     return on_grid(score, lams, data.X.dtype, automatic)
 
 
@@ -260,9 +257,7 @@ def _of_sums(
 ) -> tuple[Any, Array, Array]:
     """Return the scores, the condition, and the part of the targets that is left."""
     _, spectrum, worst = axes_of_moments(sums, jnp.min(lams), fit_intercept)
-    square = sums.yy + (0 if fit_intercept else sums.weight * sums.y**2)
-    rest = residual_of_sums(spectrum, square, lams)
-    left = part_left(rest, square)
+    rest, left = residual_of_sums(spectrum, sums, lams, fit_intercept)
     # Where the fit at λ = 0 goes through every row, what it leaves is known to be 0.
     # Without the rows, their weight is taken for their number.
     rank = rank_of(spectrum.values).astype(sums.weight.dtype)

@@ -61,6 +61,7 @@ class Known(NamedTuple):
     """
 
     data: Data
+    fit_intercept: bool
     factors: Callable[[], tuple[Centre, Spectrum]]
     parts: Callable[[np.ndarray], Moments]
     inner: Callable[[], Inner]
@@ -81,38 +82,35 @@ def known(data: Data, fit_intercept: bool) -> Known:
             return _factorised(total(kept[0][1]), fit_intercept)
         return by_products(data, fit_intercept, inner)
 
-    return Known(data, cache(made), parts, inner)
+    return Known(data, fit_intercept, cache(made), parts, inner)
 
 
 def answer(
     question: Question[R],
-    data: Data,
+    rows: Known,
     lams: Float[Array, " L"],
-    fit_intercept: bool,
     rounding: float | None = None,
-    factors: Callable[[], tuple[Centre, Spectrum]] | None = None,
     of_targets: bool = False,
 ) -> tuple[R, Route]:
     """Ask by the cheapest route that keeps the digits of the data; tell the route.
 
-    `factors` are those that `by_products` would make, where they are known. Penalties
-    may be those `of_targets`, one each, and not of all of them.
+    Penalties may be those `of_targets`, one each, and not of all of them.
     """
+    data, fit_intercept = rows.data, rows.fit_intercept
     m, n = data.X.shape
     dtype = str(data.X.dtype)
 
     def sure() -> tuple[R, Route]:
-        rows = on_device(data)
-        centre, spectrum = by_rows(rows, fit_intercept, SVD, rounding)
-        found = question(rows, centre, spectrum, lams)[0]
+        here = on_device(data)
+        centre, spectrum = by_rows(here, fit_intercept, SVD, rounding)
+        found = question(here, centre, spectrum, lams)[0]
         return found, Route(SVD, ONE, dtype, raised=not checks.any_traced(data))
 
     def cheap() -> tuple[R, Route] | None:
-        made = factors or partial(by_products, data, fit_intercept)
         traced = checks.is_traced(lams)
         # Of known rows all is known but what λ has a part in, also where that is not.
         with jax.core.eval_context():
-            centre, spectrum = made()
+            centre, spectrum = rows.factors()
             least: Any = np.zeros((), dtype) if traced else np.asarray(lams).min()
             worst = condition(spectrum, least, data.weight, fit_intercept)
             far = _distance(centre, spectrum, data)
@@ -127,8 +125,8 @@ def answer(
         return found, Route(system_of(m, n), ONE, dtype)
 
     def wide(data: Data, lams: Array) -> tuple[R, Route]:
-        given = question, data, lams, fit_intercept, SINGLE, None, of_targets
-        found, route = answer(*given)
+        again = known(data, fit_intercept)
+        found, route = answer(question, again, lams, SINGLE, of_targets)
         return found, route.as_raised()
 
     if checks.any_traced(data):
@@ -253,12 +251,9 @@ def _plus_squared_and_back(
 
 
 def by_products(
-    data: Data, fit_intercept: bool, inner: Callable[[], Inner] | None = None
+    data: Data, fit_intercept: bool, inner: Callable[[], Inner]
 ) -> tuple[Centre, Spectrum]:
-    """Factorise by the smaller of AᵀA and AAᵀ, whatever digits that may cost.
-
-    `inner` makes products of the rows with each other, if they are kept.
-    """
+    """Factorise by the smaller of AᵀA and AAᵀ, whatever digits that may cost."""
     m, n = data.X.shape
     system = system_of(m, n)
     if system == PRIMAL and not checks.any_traced(data):
@@ -266,8 +261,7 @@ def by_products(
     few = m < LARGE and data.X.size <= SMALL
     if few or are_shared_out(data.X) or checks.any_traced(data):
         return by_rows(on_device(data), fit_intercept, system, None)
-    made = inner or partial(inner_of, data.X, data.weight, fit_intercept)
-    return _by_kernel(data, made(), fit_intercept)
+    return _by_kernel(data, inner(), fit_intercept)
 
 
 @partial(compiled, static_argnums=(1, 2, 3))

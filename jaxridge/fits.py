@@ -1,6 +1,5 @@
 """The fit at a chosen penalty: one for all targets, or one for each."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from jaxridge.data import (
     Data,
     on_device,
 )
-from jaxridge.factors import answer, by_rows
+from jaxridge.factors import Known, answer, by_rows, known
 from jaxridge.moments import Moments
 from jaxridge.objective import Params, ParamsPath
 from jaxridge.passes import compiled_unless_many
@@ -50,45 +49,33 @@ class FitOfEach(NamedTuple):
     df: Float[Array, " t"]
 
 
-def fit_of_each(
-    data: Data,
-    lam: Float[Array, " t"],
-    fit_intercept: bool,
-    system: str = "",
-    factors: Callable[[], tuple[Centre, Spectrum]] | None = None,
-) -> FitOfEach:
+def fit_of_each(rows: Known, lam: Float[Array, " t"], system: str = "") -> FitOfEach:
     """Fit each target at its own penalty.
 
     By the cheapest route that keeps the digits, or at once by singular values.
     """
+    fit_intercept = rows.fit_intercept
     if system == SVD:
-        rows = on_device(data)
-        axes = by_rows(rows, fit_intercept, SVD, None)
+        data = on_device(rows.data)
+        axes = by_rows(data, fit_intercept, SVD, None)
         route = Route(SVD, ONE, str(data.X.dtype))
-        return _routed(_of_each(rows, *axes, lam, fit_intercept), route)
+        return _routed(_of_each(data, *axes, lam, fit_intercept), route)
 
     def question(*given: Any) -> tuple[FitOfEach, Any]:
         return _of_each(*given, fit_intercept), 1.0
 
-    how: Any = {"factors": factors, "of_targets": True}
-    return _routed(*answer(question, data, lam, fit_intercept, **how))
+    return _routed(*answer(question, rows, lam, of_targets=True))
 
 
-def fit_and_axes(
-    data: Data,
-    lam: Float[Array, " t"],
-    fit_intercept: bool,
-    factors: Callable[[], tuple[Centre, Spectrum]],
-) -> tuple[FitOfEach, Axes]:
+def fit_and_axes(rows: Known, lam: Float[Array, " t"]) -> tuple[FitOfEach, Axes]:
     """Return the same, and the axes of the rows."""
 
     def question(*given: Any) -> tuple[tuple[FitOfEach, Axes], Any]:
         _, centre, spectrum, _ = given
-        fit = _of_each(*given, fit_intercept)
+        fit = _of_each(*given, rows.fit_intercept)
         return (fit, Axes(centre, spectrum.values, _axes(spectrum))), 1.0
 
-    how: Any = {"factors": factors, "of_targets": True}
-    (fit, axes), route = answer(question, data, lam, fit_intercept, **how)
+    (fit, axes), route = answer(question, rows, lam, of_targets=True)
     return _routed(fit, route), axes
 
 
@@ -120,7 +107,7 @@ def fit_at_once(data: Data, lam: Float[Array, ""], fit_intercept: bool) -> Fit:
     # The condition number of a factor that failed is NaN: not below any bound.
     if not is_kept(worst, data.X.dtype):
         each = jnp.full(data.Y.shape[1], lam)
-        fit = fit_of_each(data, each, fit_intercept)
+        fit = fit_of_each(known(data, fit_intercept), each)
         return Fit(fit.params, fit.certificate)
     route = Route(PRIMAL if n <= m else DUAL, ONE_CHOLESKY, str(data.X.dtype))
     made = _certified(data, params, lam, worst, fit_intercept)

@@ -52,7 +52,6 @@ def scores_by_folds(
     lams: Any,
     masks: Folds,
     scoring: str | Callable[..., Any],
-    fit_intercept: bool,
     learner: Learner = untouched,
     *,
     budget: float | None = None,
@@ -64,7 +63,7 @@ def scores_by_folds(
 
     def exactly(grid: Array) -> tuple[Array, Route]:
         of_plan = budget, precision, None if precision == FAST else rows
-        given = kind.score, learner, fit_intercept, *of_plan
+        given = kind.score, learner, rows.fit_intercept, *of_plan
         return _exactly(data, masks, grid, *given)
 
     found_at = found_by or exactly
@@ -88,7 +87,7 @@ def scores_by_folds(
         exact = found_by is None and precision != FAST and learner is untouched
         if exact and masks.is_partition and len(masks.held) * n < m:
             rows.parts(masks.held)  # of which the grid is made then, and the scores
-        return grid_of_known(rows, fit_intercept, learner)
+        return grid_of_known(rows, learner)
 
     return on_grid(score, lams, data.X.dtype, automatic)
 

@@ -8,7 +8,6 @@ are factorised.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeVar
 
 import jax
@@ -21,18 +20,17 @@ from jaxridge.border import ArrayLike, in_kind_of_input
 from jaxridge.choice import Evidence, Scores, choose
 from jaxridge.columns import Learner, ready, untouched
 from jaxridge.data import (
-    Centre,
     Data,
     as_data_to_square,
     as_penalty,
 )
-from jaxridge.factors import Known, by_products, by_rows
+from jaxridge.factors import Known, by_rows, known
 from jaxridge.moments import Moments, about_centre, as_one
 from jaxridge.placement import placed
 from jaxridge.precision import SINGLE, LostDigits, by_cheapest, lost_digits_raised
 from jaxridge.programs import compiled
 from jaxridge.routes import SVD
-from jaxridge.spectrum import Spectrum, condition, of_sums
+from jaxridge.spectrum import condition, of_sums
 
 COUNT, MOST = 100, 10**6
 REMAINDER = 0.01  # degrees of freedom lost at the least penalty, left at the largest
@@ -105,25 +103,18 @@ def lambda_grid(
     # Of a dtype that widens no other.
     nothing = np.zeros(np.shape(X)[:1], np.float16)
     data = as_data_to_square(X, nothing, weight)
-    return grid_of(data, count, fit_intercept)
+    return grid_of(known(data, fit_intercept), count)
 
 
 def grid_of(
-    data: Data,
-    count: int,
-    fit_intercept: bool,
-    factors: Callable[[], tuple[Centre, Spectrum]] | None = None,
-    rounding: float | None = None,
+    rows: Known, count: int, rounding: float | None = None
 ) -> Float[Array, " L"]:
-    """Return the grid for checked data.
-
-    `factors` and `rounding` are as `factors.answer` has them.
-    """
+    """Return the grid for checked data; `rounding` is as `factors.answer` has it."""
+    data, fit_intercept = rows.data, rows.fit_intercept
     _refuse_traced("rows", data)
-    given = data, fit_intercept
 
     def cheap() -> np.ndarray | None:
-        spectrum = (factors or partial(by_products, *given))()[1]
+        spectrum = rows.factors()[1]
         zero: Any = np.zeros((), data.X.dtype)
         worst = condition(spectrum, zero, data.weight, fit_intercept)
         noise = float(jnp.finfo(data.X.dtype).eps) * max(data.X.shape)
@@ -131,10 +122,10 @@ def grid_of(
         return _between(spectrum.values, count) if kept else None
 
     def wide(data: Data, _: Any) -> Any:
-        return grid_of(data, count, fit_intercept, rounding=SINGLE)
+        return grid_of(known(data, fit_intercept), count, SINGLE)
 
     def sure() -> np.ndarray:
-        return _between(by_rows(*given, SVD, rounding)[1].values, count)
+        return _between(by_rows(data, fit_intercept, SVD, rounding)[1].values, count)
 
     # No penalty is 0, not of float32 either that was computed in float64.
     found = by_cheapest(cheap, wide, sure, data, ())
@@ -149,13 +140,11 @@ def _refuse_traced(what: str, *trees: Any) -> None:
         )
 
 
-def grid_of_known(
-    rows: Known, fit_intercept: bool, learner: Learner = untouched
-) -> Float[Array, " L"]:
+def grid_of_known(rows: Known, learner: Learner = untouched) -> Float[Array, " L"]:
     """Return the grid of as many penalties as are tried, for rows that are known."""
     if learner is not untouched:  # which has factors of its own
-        return grid_of(ready(rows.data, learner), COUNT, fit_intercept)
-    return grid_of(rows.data, COUNT, fit_intercept, rows.factors)
+        rows = known(ready(rows.data, learner), rows.fit_intercept)
+    return grid_of(rows, COUNT)
 
 
 def grid_of_moments(

@@ -28,7 +28,7 @@ from jaxridge.spectrum import Spectrum
 SLACK = 1e-5
 
 
-def hanging(rows: Known, slacks: Any, fit_intercept: bool) -> np.ndarray:
+def hanging(rows: Known, slacks: Any) -> np.ndarray:
     """Return which rows the fit hangs on alone, as far as the data are known.
 
     Where only the penalties are traced, rows are judged at λ = 0.
@@ -38,15 +38,14 @@ def hanging(rows: Known, slacks: Any, fit_intercept: bool) -> np.ndarray:
     if checks.is_traced(slacks):
         with jax.core.eval_context():
             none = jnp.zeros(1, rows.data.X.dtype)
-            slacks = slacks_of(rows, none, fit_intercept)
+            slacks = slacks_of(rows, none)
     return np.asarray(slacks) < SLACK
 
 
-def slacks_of(rows: Known, lams: Array, fit_intercept: bool) -> Float[Array, " m"]:
+def slacks_of(rows: Known, lams: Array) -> Float[Array, " m"]:
     """Return each row's 1 − h at the smallest penalty."""
-    question = partial(_slack_at_least, fit_intercept=fit_intercept)
-    given = rows.data, lams, fit_intercept
-    return answer(question, *given, factors=rows.factors)[0]
+    question = partial(_slack_at_least, fit_intercept=rows.fit_intercept)
+    return answer(question, rows, lams)[0]
 
 
 def refitted(

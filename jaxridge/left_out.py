@@ -23,7 +23,6 @@ from jaxridge.data import (
     on_device,
     weighted_mean,
 )
-from jaxridge.divisors import or_one
 from jaxridge.factors import Known, answer, known
 from jaxridge.grids import grid_of_known, on_grid
 from jaxridge.hanging import SLACK, hanging, refitted, slacks_of
@@ -49,7 +48,7 @@ from jaxridge.scoring import (
     squared_error,
 )
 from jaxridge.spectrum import Spectrum
-from jaxridge.spread import Spread, joined, spread_of, standard_error_of_mean
+from jaxridge.spread import Spread, joined, mean_and_error, spread_of
 
 
 @in_kind_of_input
@@ -135,23 +134,19 @@ def leave_one_out(
     """
     fit_intercept = checks.flag("fit_intercept", fit_intercept)
     rows = known(on_device(of_two_rows(X, y, weight)), fit_intercept)
-    return scores_left_out(rows, y, lams, scoring, fit_intercept)
+    return scores_left_out(rows, y, lams, scoring)
 
 
-def scores_left_out(
-    rows: Known, y: Any, lams: Any, scoring: Any, fit_intercept: bool
-) -> Scores:
+def scores_left_out(rows: Known, y: Any, lams: Any, scoring: Any) -> Scores:
     """Do as `leave_one_out` of rows that are known."""
     kind, data = scoring_of(scoring), rows.data
     constant = partial(constant_targets, data.Y, data.weight)
 
-    def automatic() -> Array:
-        return grid_of_known(rows, fit_intercept)
-
+    automatic = partial(grid_of_known, rows)
     if callable(scoring) or scoring == "correlation":
 
         def pooled(grid: Array) -> Scores:
-            found, route = _pooled(rows, grid, kind.score, fit_intercept)
+            found, route = _pooled(rows, grid, kind.score)
             if callable(scoring):
                 found = called(scoring, data.Y, found, data.weight)
             mean = drop_target_axis(defined(scoring, found, constant), y)
@@ -163,8 +158,10 @@ def scores_left_out(
     square = _spread_of_targets(data, unit) if scoring == "r2" else None
 
     def score(grid: Array) -> Scores:
-        spread, route = _spread(rows, grid, loss, fit_intercept, unit)
-        mean, error = _mean_and_error(spread, unit, square, loss)
+        spread, route = _spread(rows, grid, loss, unit)
+        mean, error = mean_and_error(spread, square)
+        if square is None:
+            mean, error = mean * loss(unit), error * loss(unit)
         mean, error = drop_target_axis((defined(scoring, mean, constant), error), y)
         per_fold = mean[None]
         greater = jnp.asarray(scoring == "r2")
@@ -179,21 +176,6 @@ def _own_unit(Y: Float[Array, "m t"]) -> Float[Array, " t"]:
     return power_of_2(jnp.max(jnp.abs(Y), axis=0))
 
 
-@partial(compiled, static_argnames="loss")
-def _mean_and_error(
-    spread: Spread, unit: Array, square: Array | None, loss: Loss
-) -> tuple[Array, Array]:
-    """Return the mean loss, or R² where `square` is given, and its standard error.
-
-    NaN, and 0, where `square` is 0.
-    """
-    mean, error = spread.mean, standard_error_of_mean(spread)
-    if square is None:
-        return mean * loss(unit), error * loss(unit)
-    there, safe = square > 0, or_one(square)
-    return jnp.where(there, 1 - mean / safe, jnp.nan), jnp.where(there, error / safe, 0)
-
-
 @compiled
 def _spread_of_targets(data: Data, unit: Float[Array, " t"]) -> Float[Array, " t"]:
     """Return the mean square of the targets about their mean, in units of their own."""
@@ -202,20 +184,19 @@ def _spread_of_targets(data: Data, unit: Float[Array, " t"]) -> Float[Array, " t
 
 
 def _pooled(
-    rows: Known, lams: Array, score: Score, fit_intercept: bool
+    rows: Known, lams: Array, score: Score
 ) -> tuple[Float[Array, "L *score"], Route]:
     """Return the score of all left-out predictions together, at each penalty."""
-    question = partial(_left_out_together, score=score, fit_intercept=fit_intercept)
-    data, factors = rows.data, rows.factors
-    (scores, slacks), route = answer(
-        question, data, lams, fit_intercept, factors=factors
-    )
+    how: Any = {"score": score, "fit_intercept": rows.fit_intercept}
+    question = partial(_left_out_together, **how)
+    (scores, slacks), route = answer(question, rows, lams)
     if score is predictions:
-        return _mended(rows, lams, scores, slacks, fit_intercept), route
-    if not hanging(rows, slacks, fit_intercept).any():
+        return _mended(rows, lams, scores, slacks), route
+    if not hanging(rows, slacks).any():
         return scores, route
-    predicted, _ = _pooled(rows, lams, predictions, fit_intercept)
-    return jax.vmap(lambda p: score(data.Y, p, data.weight))(predicted), route
+    predicted, _ = _pooled(rows, lams, predictions)
+    _, Y, weight = rows.data
+    return jax.vmap(lambda p: score(Y, p, weight))(predicted), route
 
 
 @in_kind_of_input
@@ -228,21 +209,18 @@ def left_out_predictions(
     """
     rows = known(on_device(of_two_rows(X, y, weight)), fit_intercept)
     grid = as_penalty("lams", lams, rows.data.X.dtype)
-    return _pooled(rows, grid, predictions, fit_intercept)
+    return _pooled(rows, grid, predictions)
 
 
-def errors_left_out(
-    rows: Known, lam: Float[Array, " t"], fit_intercept: bool
-) -> Float[Array, "m t"]:
+def errors_left_out(rows: Known, lam: Float[Array, " t"]) -> Float[Array, "m t"]:
     """Return rows less what all others say of each, each target at its own penalty.
 
     For intervals; not of rows that do not count.
     """
+    data, fit_intercept = rows.data, rows.fit_intercept
     question = partial(_errors_of_each, fit_intercept=fit_intercept)
-    data, factors = rows.data, rows.factors
-    how: Any = {"factors": factors, "of_targets": True}
-    (errors, slacks), _ = answer(question, data, lam, fit_intercept, **how)
-    hangs = hanging(rows, slacks, fit_intercept)
+    (errors, slacks), _ = answer(question, rows, lam, of_targets=True)
+    hangs = hanging(rows, slacks)
     if not hangs.any():
         return errors
     grid, own = np.unique(np.asarray(lam), return_inverse=True)
@@ -263,13 +241,13 @@ def of_two_rows(X: Any, y: Any, weight: Any) -> Data:
 
 
 def _mended(
-    rows: Known, lams: Array, predicted: Array, slacks: Any, fit_intercept: bool
+    rows: Known, lams: Array, predicted: Array, slacks: Any
 ) -> Float[Array, "L m t"]:
     """Return the predictions, those of rows that a fit hangs on from refits."""
-    hangs = hanging(rows, slacks, fit_intercept)
+    hangs = hanging(rows, slacks)
     if not hangs.any():
         return predicted
-    refits = refitted(rows.data, lams, hangs, predictions, fit_intercept)
+    refits = refitted(rows.data, lams, hangs, predictions, rows.fit_intercept)
     which = np.flatnonzero(hangs)
     return predicted.at[:, which].set(refits[:, :, 0].swapaxes(0, 1))  # (L, rows, t)
 
@@ -302,9 +280,7 @@ def _errors_of_each(
     return (errors, slacks), left
 
 
-def _spread(
-    rows: Known, lams: Array, loss: Loss, fit_intercept: bool, unit: Array
-) -> tuple[Spread, Route]:
+def _spread(rows: Known, lams: Array, loss: Loss, unit: Array) -> tuple[Spread, Route]:
     """Return the left-out losses, of the rows that a fit hangs on by fits without.
 
     Targets are in units of their own, as the standard error squares squared errors.
@@ -318,19 +294,19 @@ def _spread(
 
         return asked
 
-    data, factors = rows.data, rows.factors
+    data, fit_intercept = rows.data, rows.fit_intercept
     asked = question(data.weight)
-    (spread, least), route = answer(asked, data, lams, fit_intercept, factors=factors)
+    (spread, least), route = answer(asked, rows, lams)
     if checks.any_traced(data) or not (checks.is_traced(least) or float(least) < SLACK):
         return spread, route
-    hangs = hanging(rows, slacks_of(rows, lams, fit_intercept), fit_intercept)
+    hangs = hanging(rows, slacks_of(rows, lams))
     if not hangs.any():
         return spread, route
     score = squared_error if loss is jnp.square else absolute_error
     in_unit = data._replace(Y=data.Y / unit)
     losses = refitted(in_unit, lams, hangs, score, fit_intercept)
     asked = question(jnp.where(hangs, 0, data.weight))
-    (others, _), _ = answer(asked, data, lams, fit_intercept, factors=factors)
+    (others, _), _ = answer(asked, rows, lams)
     losses = losses.swapaxes(0, 1)
     return joined(others, spread_of(data.weight[hangs], losses)), route
 

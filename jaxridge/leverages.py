@@ -156,9 +156,7 @@ def left_out_errors_of_each(
 
     O(m r t) time, and memory for a few arrays of m × t beside U.
     """
-    whole = whole_of(data, centre, spectrum, fit_intercept)
-    given = data.weight, _rows(data, spectrum), centre, spectrum, whole, fit_intercept
-    rows = rows_left_out(*given)
+    rows, whole = _all_left_out(data, centre, spectrum, fit_intercept)
 
     def of_one(lam: Array, along: Array, rest: Array) -> tuple[Array, Array]:
         one = rows._replace(along=along[:, None], rest=rest[:, None])
@@ -249,11 +247,9 @@ def left_out_scores(
     And the least squared error of all, and `slack` at the least penalty. U, as large as
     X, is held.
     """
-    rows, weight = _rows(data, spectrum), data.weight
-    whole = whole_of(data, centre, spectrum, fit_intercept)
-    of_all = rows_left_out(weight, rows, centre, spectrum, whole, fit_intercept)
+    of_all, whole = _all_left_out(data, centre, spectrum, fit_intercept)
     errors = left_out_errors(of_all, whole)
-    dy = data.Y - centre.y
+    dy, weight = data.Y - centre.y, data.weight
 
     def at(lam: Array) -> tuple[Array, Array]:
         prediction = of_all.prediction(lam, dy, errors(lam)[0])
@@ -272,10 +268,16 @@ def slack(
     fit_intercept: bool,
 ) -> Float[Array, " m"]:
     """Return `LeftOut.slack` of each row."""
-    whole = whole_of(data, centre, spectrum, fit_intercept)
-    given = data.weight, _rows(data, spectrum), centre, spectrum, whole, fit_intercept
-    rows = rows_left_out(*given)
+    rows, whole = _all_left_out(data, centre, spectrum, fit_intercept)
     return rows.slack(lam, rows.below(lam), whole)
+
+
+def _all_left_out(
+    data: Data, centre: Centre, spectrum: Spectrum, fit_intercept: bool
+) -> tuple[LeftOut, Whole]:
+    whole = whole_of(data, centre, spectrum, fit_intercept)
+    given = centre, spectrum, whole, fit_intercept
+    return rows_left_out(data.weight, _rows(data, spectrum), *given), whole
 
 
 def _rows(data: Data, spectrum: Spectrum) -> tuple[Array, ...]:

@@ -23,6 +23,7 @@ from jaxridge.columns import (
     standardized,
 )
 from jaxridge.data import as_data_to_square, as_penalty
+from jaxridge.factors import known
 from jaxridge.fits import ONE_CHOLESKY, Fit, FitOfEach, fit_at_once, fit_of_each
 from jaxridge.objective import Params
 from jaxridge.routes import SVD, Route
@@ -111,7 +112,7 @@ def _of_each(rows: Rows, lam: Any, solver: str) -> FitOfEach:
     data = as_data_to_square(rows.X, rows.y, rows.weight)
     each = jnp.broadcast_to(as_penalty("alpha", lam, data.X.dtype), data.Y.shape[1:])
     system = SVD if solver == "svd" else ""
-    return fit_of_each(data, each, rows.fit_intercept, system)
+    return fit_of_each(known(data, rows.fit_intercept), each, system)
 
 
 def solver_of(route: Route) -> tuple[str, int | None]:

@@ -29,7 +29,7 @@ from jaxridge.data import (
     intercept_at,
 )
 from jaxridge.excerpt import excerpt, where_known
-from jaxridge.factors import answer
+from jaxridge.factors import answer, known
 from jaxridge.moments import Moments, as_one
 from jaxridge.nodes import Nodes, nodes_for
 from jaxridge.objective import Params, ParamsPath
@@ -39,7 +39,6 @@ from jaxridge.products import matmul
 from jaxridge.programs import compiled
 from jaxridge.risk import (
     degrees_of_freedom,
-    part_left,
     residual,
     residual_of_sums,
     training_error,
@@ -209,14 +208,13 @@ def _path_of_moments(
 ) -> tuple[Path, Array, Array]:
     """Return the path, the condition, and the part of the targets that is left."""
     centre, spectrum, worst = axes_of_moments(sums, jnp.min(lams), fit_intercept)
-    square = sums.yy + (0 if fit_intercept else sums.weight * sums.y**2)
-    rest = residual_of_sums(spectrum, square, lams)
+    rest, left = residual_of_sums(spectrum, sums, lams, fit_intercept)
     params, df = _fits(centre, spectrum, lams, fit_intercept)
     error = training_error(sums.weight, spectrum, rest, lams)
     fits, at = some_fits(params, lams)
     twice = of_moments(fits, sums, at, fit_intercept)
     made = Certificate(at, *twice, worst, Route(PRIMAL, ONE, str(sums.xx.dtype)))
-    return Path(lams, params, df, error, made), worst, part_left(rest, square)
+    return Path(lams, params, df, error, made), worst, left
 
 
 def path_of(
@@ -229,7 +227,7 @@ def path_of(
     def question(*given: Any) -> tuple[Path, Any]:
         return _path(*given, _nodes(*given[2:]), fit_intercept), 1.0
 
-    found, route = answer(question, data, lams, fit_intercept)
+    found, route = answer(question, known(data, fit_intercept), lams)
     return found._replace(certificate=found.certificate._replace(route=route))
 
 

@@ -48,9 +48,7 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
         y, weight = in_dtype_of(X, "y", y), sample_weights(sample_weight, X)
         return Rows(X, y, weight, self.fit_intercept)
 
-    def _keep_rows(
-        self, ready: Ready, lam: Any, once: Known | None = None
-    ) -> FitOfEach:
+    def _keep_rows(self, ready: Ready, lam: Any, once: Any = None) -> FitOfEach:
         """Keep what intervals need, in float64: leverages divide by little.
 
         Return the fit that this takes. `once` is what is known of the rows, if they
@@ -58,7 +56,7 @@ class Regressor(MultiOutputMixin, RegressorMixin, Linear):
         """
         rows = ready.rows
         X, y = (a.astype(float, copy=False) for a in (rows.X, rows.y))
-        once = once if rows.X.dtype == float else None
+        once = once if isinstance(once, Known) and rows.X.dtype == float else None
         fit, self._kept = kept_for(rows._replace(X=X, y=y), lam, once)
         self._columns = ready.columns
         return fit
@@ -175,9 +173,8 @@ def _fit_and_errors(
 ) -> tuple[FitOfEach, Axes, Any]:
     of: Any = once or asked_once(rows, Asked("loo", None, "mse", per_target=True))
     of = of._replace(data=on_device(of.data))
-    given = jnp.asarray(lam), rows.fit_intercept
-    fit, axes = fit_and_axes(of.data, *given, of.factors)
-    return fit, axes, errors_left_out(of, *given)
+    lam = jnp.asarray(lam)
+    return *fit_and_axes(of, lam), errors_left_out(of, lam)
 
 
 def _level(interval: Any) -> float:

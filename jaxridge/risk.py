@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxridge.data import Centre, Data, mean_square
 from jaxridge.divisors import or_one
+from jaxridge.moments import Moments
 from jaxridge.passes import over_rows
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
@@ -82,18 +83,18 @@ def _plus_squares(
 
 
 def residual_of_sums(
-    spectrum: Spectrum, square: Float[Array, " t"], lams: Float[Array, " L"]
-) -> Residual:
-    """Return the same as ‖B‖² − Σ (1 + k) q, which cancels where the fit is good."""
+    spectrum: Spectrum, sums: Moments, lams: Float[Array, " L"], fit_intercept: bool
+) -> tuple[Residual, Float[Array, ""]]:
+    """Return the same as ‖B‖² − Σ (1 + k) q, which cancels where the fit is good.
+
+    And the least that this is of ‖B‖², of a target.
+    """
+    square = sums.yy + (0 if fit_intercept else sums.weight * sums.y**2)
     least = jax.lax.stop_gradient(jnp.min(lams))
     q, k = _squares_along(spectrum, least)
-    return Residual(least, jnp.maximum(square - matmul(1 + k, q), 0))
-
-
-def part_left(rest: Residual, square: Float[Array, " t"]) -> Float[Array, ""]:
-    """Return the least that fits leave of targets whose squares add up to `square`."""
-    part = rest.squares / or_one(square)
-    return jnp.min(jnp.where(square > 0, part, 1))  # of a target that is 0, all
+    squares = jnp.maximum(square - matmul(1 + k, q), 0)
+    part = jnp.where(square > 0, squares / or_one(square), 1)  # of a target that is 0
+    return Residual(least, squares), jnp.min(part)
 
 
 @compiled

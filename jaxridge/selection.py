@@ -138,7 +138,7 @@ def sparse_rows(rows: Rows) -> SparseRows:
 
 
 def scores_of(
-    rows: Rows, lams: Any, asked: Asked, once: Known | None
+    rows: Rows, lams: Any, asked: Asked, once: Known | SparseRows
 ) -> Scores | Evidence:
     """Return the scores of a grid of penalties, or of an automatic one.
 
@@ -147,8 +147,8 @@ def scores_of(
     if not isinstance(asked.cv, str):  # made once, as a splitter may draw them
         folds = split(asked.cv, rows.y, asked.groups)
         asked = asked._replace(cv=folds, groups=None)
-    if once is None:
-        return _of_sparse(rows, lams, asked)
+    if isinstance(once, SparseRows):
+        return _of_sparse(rows, once, lams, asked)
     learner = rows.prepare or untouched
     if callable(asked.scoring):
         judged = _judged_left_out if isinstance(asked.cv, str) else _judged_folds
@@ -156,23 +156,22 @@ def scores_of(
         def score(grid: Any) -> Scores:
             return judged(rows, np.asarray(grid), asked)
 
-        automatic = partial(grid_of_known, once, rows.fit_intercept, learner)
+        automatic = partial(grid_of_known, once, learner)
         return on_grid(score, lams, rows.X.dtype, automatic)
-    mean = rows.fit_intercept
     if not isinstance(asked.cv, str):
         masks = folds_of(once.data, rows.y, asked.cv)
-        given = asked.scoring, mean, learner
-        return scores_by_folds(once, rows.y, lams, masks, *given)
+        given = masks, asked.scoring, learner
+        return scores_by_folds(once, rows.y, lams, *given)
     if asked.cv == "loo":
-        return scores_left_out(once, rows.y, lams, asked.scoring, mean)
+        return scores_left_out(once, rows.y, lams, asked.scoring)
     by = GCV if asked.cv == "gcv" else EVIDENCE
-    return scored_by_rows(by, once, rows.y, lams, mean)
+    return scored_by_rows(by, once, rows.y, lams)
 
 
-def asked_once(rows: Rows, asked: Asked) -> Known | None:
-    """Return dense rows that scores, and the fit, multiply and factorise together."""
+def asked_once(rows: Rows, asked: Asked) -> Known | SparseRows:
+    """Return rows that scores, and the fit, multiply and factorise together."""
     if sparse.issparse(rows.X):
-        return None
+        return sparse_rows(rows)
     checked = of_two_rows if isinstance(asked.cv, str) else as_data_to_square
     once = known(checked(rows.X, rows.y, rows.weight), rows.fit_intercept)
     by_rows = isinstance(asked.cv, str) and asked.cv == "loo"
@@ -205,9 +204,10 @@ def left_out(rows: Rows, lams: np.ndarray) -> np.ndarray:
     return found[..., 0] if rows.y.ndim == 1 else found
 
 
-def _of_sparse(rows: Rows, lams: Any, asked: Asked) -> Scores | Evidence:
+def _of_sparse(
+    rows: Rows, given: SparseRows, lams: Any, asked: Asked
+) -> Scores | Evidence:
     """Do as `scores_of` for sparse rows."""
-    given = sparse_rows(rows)
 
     def score(grid: Any) -> Scores | Evidence:
         found = _of_sparse_at(rows, given, np.asarray(grid), asked)

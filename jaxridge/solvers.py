@@ -32,7 +32,7 @@ from jaxridge.data import (
     weighted_mean,
 )
 from jaxridge.divisors import inverse, or_one
-from jaxridge.factors import SMALL, answer
+from jaxridge.factors import SMALL, answer, known
 from jaxridge.idle import blanked
 from jaxridge.inner import Inner, inner_of
 from jaxridge.moments import Moments, about_centre
@@ -166,7 +166,7 @@ def _solved_for_each(
     def question(*given: Any) -> tuple[Params, Any]:
         return at_own_penalties(*given[1:]), 1.0
 
-    return answer(question, data, lam, fit_intercept, of_targets=True)[0]
+    return answer(question, known(data, fit_intercept), lam, of_targets=True)[0]
 
 
 @compiled

@@ -29,11 +29,10 @@ from jaxridge.objective import Params
 from jaxridge.paths import path_of_sums
 from jaxridge.placement import placed
 from jaxridge.precision import warn_if_lost
-from jaxridge.programs import compiled
 from jaxridge.routes import ONE, ONE_A_FOLD, PRIMAL, Route
 from jaxridge.scoring import SCORINGS, constant_targets, defined
 from jaxridge.sparse import gradient_norms, left_out, sums_of
-from jaxridge.spread import Spread, joined, spread_of, standard_error_of_mean
+from jaxridge.spread import joined, mean_and_error, spread_of
 from jaxridge.sums import about_mean
 from jaxridge.validation import cross_validate
 
@@ -159,14 +158,12 @@ def left_out_scores(rows: SparseRows, lams: Any, scoring: str) -> Scores:
     each = (
         _spread(rows.weight[which], loss(error)) for which, error in _errors(rows, lams)
     )
-    mean, deviation = _mean_and_error(reduce(_joined, each))
+    square = None
     if scoring == "r2":
         about, _ = about_mean(rows.Y, rows.weight, rows.weight.sum())
         square = np.average(about**2, 0, rows.weight)
-        square = np.where(square > 0, square, np.nan)
-        mean = 1 - mean / square
-        mean = _defined(scoring, mean, rows.Y, rows.weight)
-        deviation = np.nan_to_num(deviation / square)
+    mean, deviation = _mean_and_error(reduce(_joined, each), square)
+    mean = _defined(scoring, mean, rows.Y, rows.weight)
     return Scores(lams, mean[None], mean, deviation, better, route)
 
 
@@ -267,9 +264,4 @@ def along(
 
 _spread: Any = in_kind_of_input(spread_of)
 _joined: Any = in_kind_of_input(joined)
-
-
-@in_kind_of_input
-@compiled
-def _mean_and_error(spread: Spread) -> Any:
-    return spread.mean, standard_error_of_mean(spread)
+_mean_and_error: Any = in_kind_of_input(mean_and_error)

@@ -30,6 +30,19 @@ def standard_error_of_mean(spread: Spread) -> Float[Array, "L t"]:
 
 
 @compiled
+def mean_and_error(spread: Spread, square: Array | None) -> tuple[Array, Array]:
+    """Return the mean loss, or R² where `square` is given, and its standard error.
+
+    NaN, and 0, where `square` is 0.
+    """
+    mean, error = spread.mean, standard_error_of_mean(spread)
+    if square is None:
+        return mean, error
+    there, safe = square > 0, or_one(square)
+    return jnp.where(there, 1 - mean / safe, jnp.nan), jnp.where(there, error / safe, 0)
+
+
+@compiled
 def spread_of(weight: Float[Array, " m"], losses: Float[Array, "L m t"]) -> Spread:
     """Return the spread of losses over rows of these weights."""
     mean, scatter = jax.vmap(lambda one: scatter_of(weight, one))(losses)

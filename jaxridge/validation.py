@@ -191,7 +191,6 @@ def cross_validate(
         lams,
         masks,
         scoring,
-        fit_intercept,
         learner,
         budget=budget,
         precision=precision,

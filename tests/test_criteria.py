@@ -732,7 +732,7 @@ def test_each_target_is_left_out_at_its_own_penalty(name, fit_intercept):
     expected = -errors_left_out(X, Y, weight, fit_intercept, lams)[0]
     with jax.enable_x64(True):
         rows = known(as_data_to_square(X, Y, weight), fit_intercept)
-        found = left_out.errors_left_out(rows, jnp.asarray(lams), fit_intercept)
+        found = left_out.errors_left_out(rows, jnp.asarray(lams))
     each, there = np.arange(len(lams)), weights_of(X, weight) > 0
     own, size = expected[each, :, each].T, np.abs(Y).max()
     np.testing.assert_allclose(found[there], own, rtol=1e-7, atol=1e-9 * size)
