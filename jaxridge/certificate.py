@@ -207,7 +207,7 @@ def _of_one_target(
     lams: Float[Array, "c *t"],
     fit_intercept: bool,
 ) -> tuple[Array, Slopes, Params]:
-    """Return the sum of the targets (m, 1), the fits of it, and what λ adds to 2m∇J."""
+    """Return the sum of the targets (m, 1), what λ adds to 2m∇J, and the fits of it."""
     square = mean_square(Y, weighted_mean(Y, weight), weight)
     signs = signs_of(jnp.sqrt(square))
     y = matmul(Y, signs)[:, None]

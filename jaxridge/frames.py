@@ -104,3 +104,12 @@ def _rounded(name: str, column: Any) -> ValueError:
         f"`{name}`: column {column.name!r} holds whole numbers beyond {MOST}, which "
         "float64 cannot tell apart: subtract a constant or scale it"
     )
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number, or text that says one."""
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -259,24 +259,21 @@ def _by_kernel(data: Data, asked: HoldOut) -> Answer:
     small = score in (predictions, correlation)
     if sharing == BLOCKS and small and _may_vanish(K, w, lams):
         sharing = ONE_A_FOLD  # left out, a prediction is y less an error as large
-    given = lams, score, fit_intercept
+    t, k, how = plan.sizes.t, len(folds.held), (lams, score, fit_intercept)
     if sharing == BLOCKS:
         whole = blocks.factorised(K, w, fit_intercept)
-        nodes = blocks.nodes_of(
-            whole, lams, flop_of_blocks(m, plan.sizes.t, len(folds.held))
-        )
+        nodes = blocks.nodes_of(whole, lams, flop_of_blocks(m, t, k))
+        more = *how, plan.lam_tile, nodes
         found = [
-            blocks.scored(whole, part.Y, w, held, *given, plan.lam_tile, nodes)
-            for part in _parts(data, plan)
+            blocks.scored(whole, part.Y, w, held, *more) for part in _parts(data, plan)
         ]
     elif sharing in (ONE_A_FOLD, TRIDIAGONAL):
         sides, least = (train, held), jnp.min(lams)
         each = kernels.factorised(K, w, *sides, least, fit_intercept, sharing)
-        flop = flop_of_each(m, n, plan.sizes.t, len(folds.held))
-        nodes = kernels.nodes_of(each, lams, flop)
-        how = *given, plan.lam_tile, nodes
+        nodes = kernels.nodes_of(each, lams, flop_of_each(m, n, t, k))
+        more = *how, plan.lam_tile, nodes
         found = [
-            kernels.scored(each, part.Y, w, train, held, *how)
+            kernels.scored(each, part.Y, w, train, held, *more)
             for part in _parts(data, plan)
         ]
     else:

@@ -17,7 +17,7 @@ from sklearn.utils.validation import validate_data
 
 from jaxridge import checks
 from jaxridge.excerpt import counted
-from jaxridge.frames import OF_TIME, TIMES, floats_of, framed, refuse_times
+from jaxridge.frames import OF_TIME, TIMES, floats_of, framed, is_number, refuse_times
 
 SPARSE = ("csr", "csc")
 
@@ -108,7 +108,7 @@ def in_dtype_of(X: Any, name: str, array: np.ndarray) -> np.ndarray:
         try:
             found = array.astype(X.dtype, copy=False)
         except (TypeError, ValueError):
-            text = next(value for value in array.ravel() if not _is_number(value))
+            text = next(value for value in array.ravel() if not is_number(value))
             raise ValueError(
                 f"`{name}` holds {str(text)!r}, which is no number"
             ) from None
@@ -145,7 +145,7 @@ def sample_weights(weight: Any, X: Any) -> np.ndarray | None:
         checks.axes("sample_weight", weight)
     _refuse_masked("sample_weight", weight)
     array = np.asarray(weight)
-    if array.dtype.kind == "O" and all(map(_is_number, array.ravel())):
+    if array.dtype.kind == "O" and all(map(is_number, array.ravel())):
         array = array.astype(float)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"`sample_weight` must hold numbers, got {array.dtype}")
@@ -154,14 +154,6 @@ def sample_weights(weight: Any, X: Any) -> np.ndarray | None:
     wide = array.astype(float, copy=False)
     checks.weights(wide, X.shape[0], name="sample_weight")
     return in_dtype_of(X, "sample_weight", array)
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _where(frame: Any, estimator: Any) -> str:

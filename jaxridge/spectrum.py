@@ -32,6 +32,7 @@ from jaxridge.moments import Moments, about_centre
 from jaxridge.precision import BEARABLE, LOSS
 from jaxridge.products import matmul, mirrored, plus_gram
 from jaxridge.programs import compiled
+from jaxridge.routes import DUAL, PRIMAL, SVD
 from jaxridge.tiles import View, as_stored, fold, fold_blocks, summed_in, terms_at_once
 from jaxridge.twofold import Twofold, zeros
 
@@ -75,7 +76,7 @@ class Spectrum(NamedTuple):
 def of_data(
     data: Data,
     fit_intercept: bool,
-    route: str,
+    system: str,
     view: View = as_stored,
     rounding: float | None = None,
 ) -> tuple[Centre, Spectrum]:
@@ -85,12 +86,12 @@ def of_data(
     dtype if not given), times the size of A are 0.
     """
     centre = centre_of(data, fit_intercept, view)
-    if route == "primal":
+    if system == PRIMAL:
         return centre, _of_many_rows(data, centre, view)
-    if route == "svd" and is_worthwhile(data):
+    if system == SVD and is_worthwhile(data):
         return centre, _of_few_rows(data, centre, fit_intercept, view, rounding)
     A, B, across = rows_across(data, centre, fit_intercept, view)
-    if route == "dual":
+    if system == DUAL:
         return centre, _by_dual(A, B, across)
     return centre, _by_svd(A, B, rounding, across)
 

@@ -27,7 +27,6 @@ from jaxridge.tiles import NARROW, until_it_fits
 
 BLOCK = 2**20  # numbers of rows, or of targets, that are about a point at a time
 SOME = 256  # rows that tell about how large numbers are
-ROWS_A_COLUMN = 1  # at least, so that adding products costs little beside them
 
 
 @in_kind_of_input
@@ -183,7 +182,8 @@ def _design_in_numpy(
     x = mean_of(X, weight) if total > 0 else np.zeros_like(X[0])
     xx[:] = 0
     left = np.zeros_like(x)  # in all rows, as the mean is rounded
-    for some, A in _blocks_about(x, X, ROWS_A_COLUMN * X.shape[1]):
+    # A row for each column at least, so that adding products costs little beside them.
+    for some, A in _blocks_about(x, X, X.shape[1]):
         root = np.sqrt(weight[some])
         if not equal:
             A *= root[:, None]

@@ -7,14 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxridge.criteria import evidence, gcv
 from jaxridge.filled import UNTOUCHED, Holed, columns_of, filled, filling
 from jaxridge.fold_scores import scores_of_moments
 from jaxridge.moments import Moments, as_one, left_for_later, left_out
 from jaxridge.paths import path_of_sums
-from jaxridge.study import Study, Task, exact, told
-
-CRITERIA: dict[Any, Any] = {"gcv": gcv, "evidence": evidence}
+from jaxridge.study import CRITERIA, Study, Task, exact, told
 
 
 def study_of_sums(parts: Moments, holed: Holed, task: Task) -> Study:
@@ -29,9 +26,10 @@ def study_of_sums(parts: Moments, holed: Holed, task: Task) -> Study:
         sums = filled(whole, holed, columns)
 
         def scored(parts: Moments, grid: Any, prepare: Any, intercept: bool) -> Any:
-            if cv in CRITERIA:
+            if isinstance(cv, str):
                 ready, _ = prepare(as_one(parts), as_one(parts))
-                return CRITERIA[cv](ready, None, grid, fit_intercept=intercept)
+                score: Any = CRITERIA[cv]
+                return score(ready, None, grid, fit_intercept=intercept)
             paired = left_for_later if task.trial.in_time else left_out
             return scores_of_moments(parts, grid, "mse", intercept, prepare, paired)
 

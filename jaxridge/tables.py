@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from jaxridge.frames import is_number
 from jaxridge.kinds import DIGITS, as_text, is_text, is_wordable
 from jaxridge.progress import bar
 
@@ -126,7 +127,7 @@ def _read_csv(path: Path, text: Collection[str], progress: bool) -> pa.Table:
     header, second = _first_lines(path)
     separator = _separator(header, second)
     names = [name.strip() for name in _split(header, separator)]
-    if all(_is_number(name) for name in names):
+    if all(is_number(name) for name in names):
         raise ValueError(
             f"{path} starts with numbers ({header[:40].strip()}): its first line must "
             "hold the column names"
@@ -274,14 +275,6 @@ def _first_lines(path: Path) -> tuple[str, str]:
         return line.decode("utf-8-sig"), second.decode("utf-8", "replace")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8: save it as UTF-8") from None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def check_names(path: Path, names: list[str]) -> None:
