@@ -1,9 +1,8 @@
-"""What was asked of a fit, and the account of it in words: lines to show."""
+"""The account of a fit in words: lines to show."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +19,8 @@ from jaxridge.encoding import (
 )
 from jaxridge.excerpt import counted, places
 from jaxridge.grids import NOTHING_BEYOND
-from jaxridge.study import Study, Task
+from jaxridge.request import Request
+from jaxridge.study import Study
 from jaxridge.trial import Trial
 from jaxridge.version import __version__
 
@@ -28,46 +28,6 @@ LAMS_SHOWN = 13
 COEFFICIENTS_SHOWN = 10
 NEARLY = 1e-6  # of the error of the mean alone
 TARGETS_NAMED = 8
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the command line asked for."""
-
-    data: Path | None  # None for the example data
-    targets: tuple[str, ...]  # none for the example's
-    lams: np.ndarray | None
-    cv: int | str
-    group: str | None
-    in_time: bool
-    method: str
-    rule: str
-    standardize: bool
-    missing: str
-    categorical: str
-    text: tuple[str, ...]  # whatever it looks like
-    max_levels: int
-    weight: str | None
-    drop: tuple[str, ...]
-    fit_intercept: bool
-    test: str | None
-    interval: float | None
-    seed: int
-    memory: int  # bytes of a table that may be held
-    report: bool
-    out: Path
-    command: str = ""  # as it was typed
-
-    def task(self, trial: Trial) -> Task:
-        """Return what a study is asked for."""
-        return Task(
-            self.lams,
-            trial,
-            self.rule,
-            self.method,
-            self.standardize,
-            self.fit_intercept,
-        )
 
 
 def rare_levels(name: str, count: int) -> str:

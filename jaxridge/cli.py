@@ -138,8 +138,8 @@ def fit(
     if data is not None and not targets:
         raise click.UsageError("--target is needed: which column is to be predicted?")
     _use_compilation_cache()
-    from jaxridge.account import Request
     from jaxridge.fitting import fit_table
+    from jaxridge.request import Request
 
     for line in fit_table(Request(data, targets, command=run.command, **options)):
         run.stopped()

@@ -11,10 +11,11 @@ from typing import Any
 
 import jax
 
-from jaxridge.account import Request, describe_device, describe_target
+from jaxridge.account import describe_device, describe_target
 from jaxridge.files import refuse_overwriting, refuse_unwritable
 from jaxridge.in_memory import fit_in_memory
 from jaxridge.outputs import WRITTEN, result_of, write_all
+from jaxridge.request import Request
 from jaxridge.stream import fit_in_passes, is_too_large
 
 

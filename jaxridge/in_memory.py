@@ -8,13 +8,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from jaxridge.account import (
-    Request,
-    Tally,
-    describe_data,
-    digest_of,
-    encoding_for,
-)
+from jaxridge.account import Tally, describe_data, digest_of, encoding_for
 from jaxridge.encoding import (
     Encoded,
     Encoding,
@@ -28,6 +22,7 @@ from jaxridge.examples import DIABETES_TARGET, diabetes
 from jaxridge.intervals import Kept
 from jaxridge.outputs import Fitted
 from jaxridge.report import page
+from jaxridge.request import Request
 from jaxridge.story import Story
 from jaxridge.study import study
 from jaxridge.tables import read_table

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 from matplotlib.axes import Axes
 
-from jaxridge.account import Request
 from jaxridge.encoding import Encoding
 from jaxridge.files import MODEL, save_result, write_csv, written_aside
 from jaxridge.intervals import Kept
@@ -20,6 +19,7 @@ from jaxridge.plots import (
     plot_validation,
     shortened,
 )
+from jaxridge.request import Request
 from jaxridge.store import write_table_model
 from jaxridge.study import Study
 from jaxridge.trial import Trial

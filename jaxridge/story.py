@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxridge.account import Request
 from jaxridge.encoding import Encoded, Encoding
 from jaxridge.intervals import Kept
+from jaxridge.request import Request
 from jaxridge.study import Study
 from jaxridge.trial import Trial
 from jaxridge.unseen import Unseen

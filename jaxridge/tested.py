@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 
-from jaxridge.account import Request
 from jaxridge.kinds import is_text, is_wordable, refuse_unknown, without_nan
+from jaxridge.request import Request
 from jaxridge.tables import read_table
 
 

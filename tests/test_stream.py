@@ -16,11 +16,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from jaxridge import parquet
-from jaxridge.account import Request
 from jaxridge.encoding import learn_encoding
 from jaxridge.files import load_result
+from jaxridge.lots import Lots
 from jaxridge.parquet import Stored
-from jaxridge.stream import Lots, TrainingRows
+from jaxridge.request import Request
+from jaxridge.stream import TrainingRows
 
 M = 400
 LAMS = "1e-1:1e4:6"
