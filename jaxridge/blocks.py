@@ -13,7 +13,7 @@ Nothing cancels as λ → 0, since Q has no eigenvalue near 0 but u's own.
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,29 +30,22 @@ from jaxridge.nodes import Nodes, by_rows_at_nodes, nodes_for
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
 from jaxridge.scoring import Score, score_about, squared_error
-from jaxridge.spectrum import eigh_across
-
-
-class Kernel(NamedTuple):
-    """Eigenvalues and eigenvectors of K across u."""
-
-    values: Float[Array, " r"]
-    left: Float[Array, "m r"]
+from jaxridge.spectrum import Eigen, eigh_across
 
 
 @partial(compiled, static_argnames="fit_intercept")
 def factorised(
     kernel: Float[Array, "m m"], weight: Float[Array, " m"], fit_intercept: bool
-) -> Kernel:
+) -> Eigen:
     """Factorise the kernel of all rows, which is about their weighted mean."""
     root = jnp.sqrt(weight)
     K = root[:, None] * kernel * root
     u = root / jnp.linalg.norm(root) if fit_intercept else None
     values, left = eigh_across(K, u)
-    return Kernel(jnp.maximum(values, 0), left)
+    return Eigen(jnp.maximum(values, 0), left)
 
 
-def nodes_of(kernel: Kernel, lams: Any, flop: float) -> Nodes | None:
+def nodes_of(kernel: Eigen, lams: Any, flop: float) -> Nodes | None:
     """Return nodes for every fold, whose kernel's eigenvalues lie between those of K.
 
     They are those of K on a smaller space: what is left of training rows across their
@@ -65,7 +58,7 @@ def nodes_of(kernel: Kernel, lams: Any, flop: float) -> Nodes | None:
 
 @partial(compiled, static_argnames=("score", "fit_intercept", "lam_tile"))
 def scored(
-    kernel: Kernel,
+    kernel: Eigen,
     Y: Float[Array, "m t"],
     weight: Float[Array, " m"],
     held: Held,

@@ -28,7 +28,7 @@ from jaxridge.filled import UNTOUCHED, Filling
 from jaxridge.folds import Folds, split
 from jaxridge.grids import COUNT, grid_of_known, grid_of_moments, on_grid
 from jaxridge.holdout import HoldOut, score_folds
-from jaxridge.moments import Moments, as_one, left_out, usable
+from jaxridge.moments import Moments, as_one, others_of_each, usable
 from jaxridge.plans import Plan, plan
 from jaxridge.precision import warn_if_lost
 from jaxridge.products import FAST, FULL
@@ -145,7 +145,7 @@ def scores_of_moments(
     scoring: Any,
     fit_intercept: bool,
     prepare: Filling = UNTOUCHED,
-    paired: Callable[[Moments], tuple[Moments, Moments]] = left_out,
+    paired: Callable[[Moments], tuple[Moments, Moments]] = others_of_each,
 ) -> Scores:
     """Score every penalty where moments of folds are all there is.
 

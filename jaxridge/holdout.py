@@ -9,7 +9,7 @@ one.
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,8 +36,9 @@ from jaxridge.precision import (
     sums_keep,
     warn_if_lost,
 )
-from jaxridge.products import FAST, FULL
+from jaxridge.products import FULL
 from jaxridge.refits import (
+    Systems,
     by_moments,
     scored_from_rows,
     scored_from_sums,
@@ -112,7 +113,7 @@ def _by_products(
 ) -> tuple[Float[Array, "k L *score"], Route] | None:
     """Score every fold by products of the data, if those keep their digits."""
     m, n = data.X.shape
-    dtype, fast = data.X.dtype, asked.plan.precision == FAST and asked.shared
+    dtype, fast = data.X.dtype, asked.plan.fast and asked.shared
     if not asked.shared:
         scored, route = _one_by_one(data, asked, PRIMAL if n <= m else DUAL, None)
     else:
@@ -166,7 +167,7 @@ def _by_sums(data: Data, asked: HoldOut) -> Answer:
     sums = _sums_of_folds(data, asked)
     for sharing in plan.ways():
         scored, holds = _scored_by_sums(data, asked, sums, sharing)
-        kept = is_kept(scored.condition, dtype, plan.precision == FAST)
+        kept = is_kept(scored.condition, dtype, plan.fast)
         # Or columns are too alike, or some fold is unlike all rows.
         if sharing not in NEARBY or (all(holds) and kept):
             break
@@ -181,7 +182,7 @@ def _sums_of_folds(data: Data, asked: HoldOut) -> Moments:
         sums = asked.known.parts(held)
     else:
         design = data._replace(Y=data.Y[:, :0]) if in_tiles else data
-        sums = fold_moments(design, held, plan.precision == FAST)
+        sums = fold_moments(design, held, plan.fast)
     return jax.tree.map(jax.device_put, sums)  # once for all that works on them
 
 
@@ -192,7 +193,7 @@ def _with_sums(
 
     Those of one tile are held at a time, as they are as large as k matrices.
     """
-    fast = asked.plan.precision == FAST
+    fast = asked.plan.fast
     for part in _parts(data, asked.plan):
         whole = part is data
         yield (
@@ -223,14 +224,14 @@ def _scored_by_sums(
         nodes = nodes_for(shared[0].values, lams, flop)
     X = cache(lambda: placed(data.X))
 
-    def scored(part: Data, *fits: Any) -> tuple[Scored, Array]:
+    def scored(part: Data, systems: Systems) -> tuple[Scored, Array]:
         if score in OF_SUMS and (k * n <= m or stays_outside(data.X)):
-            found = scored_from_sums(*fits, *how, score)
+            found = scored_from_sums(systems, *how, score)
             if sums_keep(found[0].left, data.X.dtype) or stays_outside(data.X):
                 return found
         _refuse_outside(data)
         rows = part._replace(X=X()), folds.held_rows
-        return scored_from_rows(*fits, *rows, *how, score, plan.lam_tile)
+        return scored_from_rows(systems, *how, score, *rows, plan.lam_tile)
 
     found, holds = [], []
     for part, sums in _with_sums(data, asked, parts):
@@ -239,7 +240,7 @@ def _scored_by_sums(
         of_fold = shared
         if sharing in NEARBY:
             of_fold = solved_nearby(shared, training, lams, *how, plan.fold_tile)
-        one, hold = scored(part, of_fold, nodes, sums, training, lams)
+        one, hold = scored(part, Systems(of_fold, nodes, sums, training, lams))
         found.append(one)
         holds.append(hold)
     return _joined(found, plan), holds
@@ -252,7 +253,7 @@ def _by_kernel(data: Data, asked: HoldOut) -> Answer:
     w, sharing = data.weight, plan.route.sharing
     if sharing == BLOCKS and score is predictions and not (np.asarray(w) > 0).all():
         sharing = ONE_A_FOLD  # left out are rows of √w A, which tell nothing of w = 0
-    fast = plan.precision == FAST
+    fast = plan.fast
     known = asked.known
     inner = known.inner() if known else inner_of(data.X, w, fit_intercept, fast)
     K = inner.products

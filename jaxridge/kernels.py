@@ -22,21 +22,14 @@ from jaxridge.products import matmul
 from jaxridge.programs import compiled
 from jaxridge.routes import TRIDIAGONAL
 from jaxridge.scoring import Score
-from jaxridge.spectrum import above, gain
+from jaxridge.spectrum import Eigen, above, gain
 from jaxridge.tridiagonal import Tridiagonal, condition, solved, tridiagonal
-
-
-class Axes(NamedTuple):
-    """Eigenvalues and eigenvectors of a fold's √w K √w."""
-
-    values: Float[Array, " r"]
-    left: Float[Array, "r r"]
 
 
 class Kernels(NamedTuple):
     """Each fold's kernel, factorised, and products of its held-out rows with others."""
 
-    factors: Axes | Tridiagonal
+    factors: Eigen | Tridiagonal  # of √w K √w
     others: Float[Array, "k h r"]  # along the axes, if there are any
     condition: Float[Array, " k"]
 
@@ -80,7 +73,7 @@ def _along_axes(
     worst = (jnp.max(values) + least) / (smallest + least)
     # Nothing lies along those, so that they may have any value but a new least one.
     values = jnp.where(values > 0, jnp.maximum(values, smallest), 0)
-    return Kernels(Axes(values, left), matmul(across, left), worst)
+    return Kernels(Eigen(values, left), matmul(across, left), worst)
 
 
 def _reduced(
@@ -133,7 +126,7 @@ def scored(
 
 
 def _fit(
-    factors: Axes | Tridiagonal,
+    factors: Eigen | Tridiagonal,
     B: Float[Array, "r t"],
     centre: Centre,
     lams: Float[Array, " L"],

@@ -196,12 +196,12 @@ def complements(parts: Moments, whole: Moments) -> Moments:
     return jax.lax.cond(most, lambda: rest, lambda: _added_up(parts))
 
 
-def left_out(parts: Moments) -> tuple[Moments, Moments]:
+def others_of_each(parts: Moments) -> tuple[Moments, Moments]:
     """Return what each fold trains on, all others, and what it holds out, itself."""
     return complements(parts, total(parts)), parts
 
 
-def left_for_later(parts: Moments) -> tuple[Moments, Moments]:
+def earlier_of_each(parts: Moments) -> tuple[Moments, Moments]:
     """Return the same in the order of time: all folds before each but the first."""
     training = _before(parts)
     trained, held = jax.tree.map(lambda a: a[1:], (training, parts))

@@ -71,6 +71,11 @@ class Plan:
     precision: str = FULL
     asked: str = "folds"
 
+    @property
+    def fast(self) -> bool:
+        """Whether products of rows are those that a GPU does fastest."""
+        return self.precision == FAST
+
     def ways(self) -> Iterator[str]:
         """Yield the ways to share, by the route and where its fits do not hold."""
         taken = self.route.sharing

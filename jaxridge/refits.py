@@ -6,7 +6,7 @@ all folds in one program.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from jaxridge.data import Data
 from jaxridge.filled import UNTOUCHED, Filling
 from jaxridge.folds import Held
 from jaxridge.held import FoldFit, Scored, from_rows, from_sums, rows_of
-from jaxridge.moments import Moments, left_out
+from jaxridge.moments import Moments, others_of_each
 from jaxridge.nodes import Nodes
 from jaxridge.programs import compiled
 from jaxridge.routes import ONE_A_FOLD
@@ -27,18 +27,25 @@ from jaxridge.systems import factorised, solved
 from jaxridge.tiles import at_once
 
 
+class Systems(NamedTuple):
+    """The training systems of all folds at every penalty, and what their fits take."""
+
+    of_fold: Any  # what the penalties of each share, see `systems`
+    nodes: Nodes | None
+    parts: Moments  # of the rows held out
+    training: Moments
+    lams: Float[Array, " L"]
+
+
 def _of_every_fold(
-    of_fold: Any,
-    nodes: Nodes | None,
-    parts: Moments,
-    training: Moments,
-    lams: Array,
+    systems: Systems,
     sharing: str,
     fit_intercept: bool,
     scores_of: Callable[[FoldFit, Moments, Any], tuple[Array, Array]],
     held: Held | None = None,
 ) -> tuple[Scored, Array]:
     """Score the fits of each fold; return also whether all of them hold."""
+    of_fold, nodes, parts, training, lams = systems
 
     def one_fold(
         fold: tuple[Any, Moments, Moments, Any],
@@ -52,45 +59,35 @@ def _of_every_fold(
     return scored, jnp.all(holds)
 
 
-@partial(compiled, static_argnums=(5, 6, 7))
+@partial(compiled, static_argnames=("sharing", "fit_intercept", "score"))
 def scored_from_sums(
-    of_fold: Any,
-    nodes: Nodes | None,
-    parts: Moments,
-    training: Moments,
-    lams: Array,
-    sharing: str,
-    fit_intercept: bool,
-    score: Score,
+    systems: Systems, sharing: str, fit_intercept: bool, score: Score
 ) -> tuple[Scored, Array]:
     """Score the fits of each fold from sums over its rows, and tell if all hold."""
-    given = of_fold, nodes, parts, training, lams, sharing, fit_intercept
-    return _of_every_fold(
-        *given, lambda fit, part, _: from_sums(part, fit, len(lams), score)
-    )
+
+    def scores_of(fit: FoldFit, part: Moments, _: Any) -> tuple[Array, Array]:
+        return from_sums(part, fit, len(systems.lams), score)
+
+    return _of_every_fold(systems, sharing, fit_intercept, scores_of)
 
 
-@partial(compiled, static_argnums=(7, 8, 9, 10))
+@partial(compiled, static_argnames=("sharing", "fit_intercept", "score", "lam_tile"))
 def scored_from_rows(
-    of_fold: Any,
-    nodes: Nodes | None,
-    parts: Moments,
-    training: Moments,
-    lams: Array,
-    data: Data,
-    held: Held,
+    systems: Systems,
     sharing: str,
     fit_intercept: bool,
     score: Score,
+    data: Data,
+    held: Held,
     lam_tile: int,
 ) -> tuple[Scored, Array]:
     """Do the same from the rows that each fold holds out."""
 
     def scores_of(fit: FoldFit, _: Moments, some: Held) -> tuple[Array, Array]:
-        return from_rows(rows_of(data, *some), fit, len(lams), score, lam_tile)
+        rows = rows_of(data, *some)
+        return from_rows(rows, fit, len(systems.lams), score, lam_tile)
 
-    given = of_fold, nodes, parts, training, lams, sharing, fit_intercept
-    return _of_every_fold(*given, scores_of, held)
+    return _of_every_fold(systems, sharing, fit_intercept, scores_of, held)
 
 
 @partial(compiled, static_argnames=("score", "fit_intercept", "paired"))
@@ -100,7 +97,7 @@ def by_moments(
     score: Score,
     fit_intercept: bool,
     prepare: Filling = UNTOUCHED,
-    paired: Callable[[Moments], tuple[Moments, Moments]] = left_out,
+    paired: Callable[[Moments], tuple[Moments, Moments]] = others_of_each,
 ) -> Scored:
     """Score each fold from moments where they are all there is.
 
@@ -108,9 +105,10 @@ def by_moments(
     the columns.
     """
     training, parts = jax.vmap(prepare)(*paired(parts))
-    given = lams, ONE_A_FOLD, fit_intercept
-    of_fold = factorised(training, *given, alone=True)
-    return scored_from_sums(of_fold, None, parts, training, *given, score)[0]
+    how = ONE_A_FOLD, fit_intercept
+    of_fold = factorised(training, lams, *how, alone=True)
+    systems = Systems(of_fold, None, parts, training, lams)
+    return scored_from_sums(systems, *how, score)[0]
 
 
 @partial(

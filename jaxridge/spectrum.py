@@ -209,15 +209,20 @@ def _of_few_rows(
     return found._replace(left=None)
 
 
-def eigh_across(
-    K: Float[Array, "m m"], u: Float[Array, " m"] | None
-) -> tuple[Float[Array, " r"], Float[Array, "m r"]]:
+class Eigen(NamedTuple):
+    """Eigenvalues and eigenvectors of a kernel."""
+
+    values: Float[Array, " r"]
+    left: Float[Array, "m r"]
+
+
+def eigh_across(K: Float[Array, "m m"], u: Float[Array, " m"] | None) -> Eigen:
     """Return the eigenvalues, and vectors, of K at a right angle to its null vector u.
 
     Or all, if there is no u.
     """
     values, inner = jnp.linalg.eigh(part_across(K, u))
-    return values, turned_across(inner, u)
+    return Eigen(values, turned_across(inner, u))
 
 
 def part_across(

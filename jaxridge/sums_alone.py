@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from jaxridge.filled import UNTOUCHED, Holed, columns_of, filled, filling
 from jaxridge.fold_scores import scores_of_moments
-from jaxridge.moments import Moments, as_one, left_for_later, left_out
+from jaxridge.moments import Moments, as_one, earlier_of_each, others_of_each
 from jaxridge.paths import path_of_sums
 from jaxridge.study import CRITERIA, Study, Task, exact, told
 
@@ -30,7 +30,7 @@ def study_of_sums(parts: Moments, holed: Holed, task: Task) -> Study:
                 ready, _ = prepare(as_one(parts), as_one(parts))
                 score: Any = CRITERIA[cv]
                 return score(ready, None, grid, fit_intercept=intercept)
-            paired = left_for_later if task.trial.in_time else left_out
+            paired = earlier_of_each if task.trial.in_time else others_of_each
             return scores_of_moments(parts, grid, "mse", intercept, prepare, paired)
 
         def baseline(

@@ -45,6 +45,7 @@ from jaxridge import (
     factors,
     holdout,
     intervals,
+    sparse_fits,
 )
 
 # Edges are told of; one test says so.
@@ -693,6 +694,18 @@ def test_ridge_classifier_cv_chooses_as_scikit_learns_does(marks, cv, scoring):
 # --- sparse rows ------------------------------------------------------------------
 
 HOLES = np.where(RNG.uniform(size=X.shape) < 0.6, X, 0)
+
+
+@pytest.mark.parametrize("cv", ["loo", "gcv", "evidence"])
+def test_sparse_rows_are_added_up_once_to_choose_and_to_fit(monkeypatch, cv):
+    made, sums_of = [], sparse_fits.sums_of
+    monkeypatch.setattr(
+        sparse_fits, "sums_of", lambda *rows: made.append(1) or sums_of(*rows)
+    )
+    model = RidgeCV(ALPHAS, cv=cv).fit(sparse.csr_array(HOLES), Y)
+    assert len(made) == 1
+    dense = RidgeCV(ALPHAS, cv=cv).fit(HOLES, Y)
+    np.testing.assert_allclose(model.coef_, dense.coef_, rtol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def compiler(device, monkeypatch):
 def compile_by_sums(compile_: Compiler, made: Any, dtype: str, sharing: str) -> None:
     """Compile what scores folds where there are no more columns than rows."""
     m, n, t, L, k, *_ = made.sizes
-    few, how = made.target_tile, How(made.precision == FAST, even=True)
+    few, how = made.target_tile, How(made.fast, even=True)
     sets, lams = compile_.sets(k, -(-m // k)), compile_.array(L, dtype=dtype)
     data = compile_.data(m, n, few if few == t else 0, dtype)
     parts = compile_(moments_of_sets, data, sets, how, given=data)
@@ -164,12 +164,13 @@ def compile_by_sums(compile_: Compiler, made: Any, dtype: str, sharing: str) -> 
         how_solved |= {"fold_tile": made.fold_tile}
         shared = compile_(solved_nearby, shared, training, lams, **how_solved)
     few = nodes(compile_, L, dtype) if sharing == ONE_A_FOLD and t > 1 else None
-    fits, rest = (shared, few, parts, training, lams), (sharing, True, squared_error)
+    systems = refits.Systems(shared, few, parts, training, lams)
+    given = systems, sharing, True, squared_error
     if k * n <= m:
-        compile_(refits.scored_from_sums, *fits, *rest)
+        compile_(refits.scored_from_sums, *given)
     else:
-        more = data, sets, *rest, made.lam_tile
-        compile_(refits.scored_from_rows, *fits, *more, given=data)
+        more = data, sets, made.lam_tile
+        compile_(refits.scored_from_rows, *given, *more, given=data)
 
 
 def compile_by_kernel(compile_: Compiler, made: Any, dtype: str, sharing: str) -> None:
@@ -178,7 +179,7 @@ def compile_by_kernel(compile_: Compiler, made: Any, dtype: str, sharing: str) -
     h = -(-m // k)
     X, weight, lams = (compile_.array(*s, dtype=dtype) for s in ((m, n), (m,), (L,)))
     train, held = compile_.sets(k, m - m // k), compile_.sets(k, h)
-    fast = made.precision == FAST
+    fast = made.fast
     K = compile_(inner.products_of_rows, X, fast, given=X)
     Y = compile_.array(m, made.target_tile, dtype=dtype)
     if sharing == BLOCKS:
