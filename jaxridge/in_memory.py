@@ -25,7 +25,7 @@ from jaxridge.report import page
 from jaxridge.request import Request
 from jaxridge.story import Story
 from jaxridge.study import study
-from jaxridge.tables import read_table
+from jaxridge.tables import is_parquet, read_table
 from jaxridge.tested import grouped, split_table
 from jaxridge.trial import Trial
 from jaxridge.unseen import errors_on, kept_of_study, unseen_rows
@@ -49,6 +49,7 @@ def fit_in_memory(request: Request) -> Generator[str, None, Fitted]:
     read_seconds = time.perf_counter() - started
     digest = digest_of(rows, n_read)
     said = [*describe_data(request, encoding, digest), *tally.lines()]
+    said += _about_memory(request, rows.X.nbytes)
     yield from said
     trial = _trial(request, len(rows.Y), groups)
     _refuse_idle_folds(trial, rows, encoding)
@@ -75,6 +76,16 @@ def fit_in_memory(request: Request) -> Generator[str, None, Fitted]:
     return Fitted(
         request, trial, encoding, n_rows, found, errors, kept, told, read_seconds
     )
+
+
+def _about_memory(request: Request, size: int) -> Iterator[str]:
+    """Say where a table is in memory that was not to be."""
+    path = request.data
+    if path is not None and size > request.memory and not is_parquet(path):
+        yield (
+            f"note: the columns fill {size / 1e9:.2g} GB, more than --memory: only "
+            "Parquet files are read in pieces"
+        )
 
 
 def _about_intervals(request: Request, level: float, kept: Kept) -> Iterator[str]:

@@ -783,6 +783,13 @@ def test_readme_commands_run(run):
         assert run(*args)[0] == 0, line
 
 
+def test_a_text_file_that_fills_more_than_asked_for_is_said_to(run):
+    write("data.csv", **numbers())
+    asked = ("fit", "data.csv", "--target", "y", "--lambdas", "1")
+    assert "more than --memory: only Parquet" in run(*asked, "--memory", "500")[1]
+    assert "--memory" not in run(*asked, "--out", "again")[1]
+
+
 def test_example_data_are_scikit_learns():
     table = diabetes()
     assert table.num_rows == 442 and table.column_names[-1] == "progression"
