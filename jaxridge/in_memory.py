@@ -83,7 +83,7 @@ def _about_memory(request: Request, size: int) -> Iterator[str]:
     path = request.data
     if path is not None and size > request.memory and not is_parquet(path):
         yield (
-            f"note: the columns fill {size / 1e9:.2g} GB, more than --memory: only "
+            f"note: the columns fill {size / 1e6:,.1f} MB, more than --memory: only "
             "Parquet files are read in pieces"
         )
 
