@@ -172,12 +172,12 @@ def _misses_something(
     known = spectrum.left is not None and fit_intercept
     if (values > 0).sum() >= len(values) - known or values.max() == 0:
         return False
-    rounding = 8 * float(jnp.finfo(dtype).eps) * float(values.sum()) ** 0.5
-    share = _least_share(spectrum, data.Y, data.weight, centre.y, least)
-    harmless = LOSS[np.dtype(dtype)] * least * float(share)
     data = data if spectrum.left is None else on_device(data)
     missed = float(_extent_beyond(data, centre, spectrum))
-    return missed > max(rounding, harmless)
+    if missed <= 8 * float(jnp.finfo(dtype).eps) * float(values.sum()) ** 0.5:
+        return False  # as rounding leaves of columns that repeat
+    share = _least_share(spectrum, data.Y, data.weight, centre.y, least)
+    return missed > LOSS[np.dtype(dtype)] * least * float(share)
 
 
 @compiled
