@@ -10,14 +10,8 @@ from .gradient_check import GradientCheck, check_gradient
 from .grids import lambda_grid
 from .left_out import leave_one_out
 from .moments import Moments
-from .objective import (
-    Params,
-    ParamsPath,
-    cost,
-    gradient,
-    gradient_by_hand,
-    predict,
-)
+from .objective import cost, gradient, gradient_by_hand, predict
+from .params import Params, ParamsPath
 from .paths import Path, path
 from .plans import Plan, plan
 from .routes import Route

@@ -29,8 +29,8 @@ from jaxridge.held import Scored
 from jaxridge.nodes import Nodes, by_rows_at_nodes, nodes_for
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
+from jaxridge.reflection import Eigen, eigh_across
 from jaxridge.scoring import Score, score_about, squared_error
-from jaxridge.spectrum import Eigen, eigh_across
 
 
 @partial(compiled, static_argnames="fit_intercept")

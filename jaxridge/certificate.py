@@ -30,13 +30,8 @@ from jaxridge.data import (
 from jaxridge.divisors import or_one
 from jaxridge.excerpt import where_known
 from jaxridge.moments import Moments, about_centre
-from jaxridge.objective import (
-    Params,
-    ParamsPath,
-    cost_of_rows,
-    gradient_norm,
-    squared_residuals,
-)
+from jaxridge.objective import cost_of_rows, gradient_norm, squared_residuals
+from jaxridge.params import Params, ParamsPath
 from jaxridge.passes import compiled_unless_many, over_rows
 from jaxridge.placement import placed
 from jaxridge.products import matmul

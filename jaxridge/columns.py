@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from jaxridge import checks
 from jaxridge.data import Data
 from jaxridge.divisors import or_one
-from jaxridge.objective import Params
+from jaxridge.params import Params
 from jaxridge.programs import compiled
 from jaxridge.tiles import column_sums, fold
 

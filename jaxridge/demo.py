@@ -10,7 +10,7 @@ from tabulate import tabulate
 from jaxridge.descent import sweep
 from jaxridge.files import written_aside
 from jaxridge.gradient_check import check_gradient
-from jaxridge.objective import Params
+from jaxridge.params import Params
 from jaxridge.plots import figure, plot_fits, plot_history
 from jaxridge.solvers import solve
 

@@ -20,7 +20,7 @@ from jaxridge.border import ArrayLike, in_kind_of_input
 from jaxridge.data import Data, as_data, drop_target_axis
 from jaxridge.divergence import refuse_divergence
 from jaxridge.landscape import landscape_of, watched_landscape
-from jaxridge.objective import Params, ParamsPath
+from jaxridge.params import Params, ParamsPath
 from jaxridge.products import FULL
 from jaxridge.programs import compiled
 from jaxridge.rules import DescentOptions, Rule, Start, rule_for, start_for

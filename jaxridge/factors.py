@@ -27,6 +27,7 @@ from jaxridge.plans import plan
 from jaxridge.precision import LOSS, SINGLE, by_cheapest, is_kept, is_lost
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
+from jaxridge.reflection import part_across, turned_across
 from jaxridge.routes import ONE, PRIMAL, SVD, Route, system_of
 from jaxridge.shards import are_shared_out
 from jaxridge.spectrum import (
@@ -37,8 +38,6 @@ from jaxridge.spectrum import (
     of_data,
     of_kernel,
     of_products,
-    part_across,
-    turned_across,
 )
 from jaxridge.sums import fold_moments, moments_of_all
 from jaxridge.threads import few_for

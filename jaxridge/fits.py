@@ -14,7 +14,7 @@ from jaxridge.data import (
 )
 from jaxridge.factors import Known, answer, by_rows, known
 from jaxridge.moments import Moments
-from jaxridge.objective import Params, ParamsPath
+from jaxridge.params import Params, ParamsPath
 from jaxridge.passes import compiled_unless_many
 from jaxridge.precision import is_kept
 from jaxridge.products import matmul

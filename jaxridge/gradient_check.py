@@ -14,14 +14,8 @@ from jaxridge import checks
 from jaxridge.border import ArrayLike, in_kind_of_input
 from jaxridge.divisors import or_one
 from jaxridge.excerpt import where_known
-from jaxridge.objective import (
-    Params,
-    cost,
-    gradient,
-    gradient_by_hand,
-    largest,
-    ready,
-)
+from jaxridge.objective import cost, gradient, gradient_by_hand, largest, ready
+from jaxridge.params import Params
 from jaxridge.programs import compiled
 
 ROWS_SHOWN = 10

@@ -20,9 +20,10 @@ from jaxridge.held import FoldFit, Scored, from_rows
 from jaxridge.nodes import Nodes, few_of, nodes_for
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
+from jaxridge.reflection import Eigen
 from jaxridge.routes import TRIDIAGONAL
 from jaxridge.scoring import Score
-from jaxridge.spectrum import Eigen, above, gain
+from jaxridge.spectrum import above, gain
 from jaxridge.tridiagonal import Tridiagonal, condition, solved, tridiagonal
 
 

@@ -16,7 +16,8 @@ from jaxridge.data import (
     weighted_mean,
 )
 from jaxridge.draws import cumulative
-from jaxridge.objective import Params, cost_of_rows, gradient_norm
+from jaxridge.objective import cost_of_rows, gradient_norm
+from jaxridge.params import Params
 from jaxridge.products import matmul, matmul_for_descent
 from jaxridge.programs import compiled
 from jaxridge.rules import Rule, at_zero

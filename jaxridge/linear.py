@@ -25,7 +25,7 @@ from jaxridge.columns import (
 from jaxridge.data import as_data_to_square, as_penalty
 from jaxridge.factors import known
 from jaxridge.fits import ONE_CHOLESKY, Fit, FitOfEach, fit_at_once, fit_of_each
-from jaxridge.objective import Params
+from jaxridge.params import Params
 from jaxridge.routes import SVD, Route
 from jaxridge.selection import (
     Rows,

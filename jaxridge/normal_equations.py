@@ -14,10 +14,10 @@ from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Bool, Float
 
 from jaxridge.divisors import inverse, or_one
+from jaxridge.graded import graded_svd
 from jaxridge.power import condition_of
 from jaxridge.precision import keeps
 from jaxridge.products import matmul, power_of_2
-from jaxridge.spectrum import graded_svd
 
 
 def solution(

@@ -32,7 +32,7 @@ from jaxridge.excerpt import excerpt, where_known
 from jaxridge.factors import answer, known
 from jaxridge.moments import Moments, as_one
 from jaxridge.nodes import Nodes, nodes_for
-from jaxridge.objective import Params, ParamsPath
+from jaxridge.params import Params, ParamsPath
 from jaxridge.passes import compiled_unless_many
 from jaxridge.precision import warn_if_lost
 from jaxridge.products import matmul
@@ -44,13 +44,7 @@ from jaxridge.risk import (
     training_error,
 )
 from jaxridge.routes import ONE, PRIMAL, Route
-from jaxridge.spectrum import (
-    Spectrum,
-    axes_of_moments,
-    coef_at,
-    condition,
-    n_columns,
-)
+from jaxridge.spectrum import Spectrum, axes_of_moments, coef_at, condition, n_columns
 from jaxridge.tiles import tile
 
 COLUMNS = 32  # targets, fewer of which make a product of matrices slow

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from jaxridge import checks
 from jaxridge.choice import Scores, choose, has_standard_errors
 from jaxridge.excerpt import places
-from jaxridge.objective import ParamsPath
+from jaxridge.params import ParamsPath
 from jaxridge.paths import Path
 from jaxridge.trajectory import Descent
 

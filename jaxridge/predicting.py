@@ -26,7 +26,8 @@ from jaxridge.files import (
 )
 from jaxridge.intervals import Kept, jackknife_plus
 from jaxridge.levels import Column
-from jaxridge.objective import Params, predict
+from jaxridge.objective import predict
+from jaxridge.params import Params
 from jaxridge.store import read_table_model
 from jaxridge.tables import read_table
 

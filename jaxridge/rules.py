@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from jaxridge import accelerator, checks
 from jaxridge.compression import is_worthwhile
 from jaxridge.data import Data, as_floats, as_penalty
-from jaxridge.objective import Params
+from jaxridge.params import Params
 from jaxridge.products import FAST, FULL, are_fast
 from jaxridge.sameness import Same
 

@@ -35,7 +35,7 @@ from jaxridge.idle import blanked
 from jaxridge.inner import Inner, inner_of
 from jaxridge.moments import Moments, about_centre
 from jaxridge.normal_equations import coef_of, solution
-from jaxridge.objective import Params
+from jaxridge.params import Params
 from jaxridge.power import condition_of
 from jaxridge.precision import SINGLE, in_float64, is_kept
 from jaxridge.products import matmul

@@ -27,7 +27,8 @@ from jaxridge.certificate import penalty_of, relative, signs_of, summed
 from jaxridge.data import Centre, Data
 from jaxridge.leverages import Whole, left_out_errors, rows_left_out, whole_of
 from jaxridge.moments import Moments, as_one
-from jaxridge.objective import Params, ParamsPath, squared_residuals
+from jaxridge.objective import squared_residuals
+from jaxridge.params import Params, ParamsPath
 from jaxridge.precision import warn_if_lost
 from jaxridge.products import matmul
 from jaxridge.programs import compiled

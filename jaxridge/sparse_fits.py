@@ -25,7 +25,7 @@ from jaxridge.folds import Folds
 from jaxridge.grids import lambda_grid
 from jaxridge.hanging import SLACK
 from jaxridge.moments import Moments
-from jaxridge.objective import Params
+from jaxridge.params import Params
 from jaxridge.paths import path_of_sums
 from jaxridge.placement import placed
 from jaxridge.precision import warn_if_lost

@@ -28,10 +28,12 @@ from jaxridge.data import (
 )
 from jaxridge.derivatives import OF_AXES, without_derivative
 from jaxridge.divisors import or_one
+from jaxridge.graded import graded_svd
 from jaxridge.moments import Moments, about_centre
 from jaxridge.precision import BEARABLE, LOSS
 from jaxridge.products import matmul, mirrored, plus_gram
 from jaxridge.programs import compiled
+from jaxridge.reflection import eigh_across
 from jaxridge.routes import DUAL, PRIMAL, SVD
 from jaxridge.tiles import View, as_stored, fold, fold_blocks, summed_in, terms_at_once
 from jaxridge.twofold import Twofold, zeros
@@ -209,54 +211,6 @@ def _of_few_rows(
     return found._replace(left=None)
 
 
-class Eigen(NamedTuple):
-    """Eigenvalues and eigenvectors of a kernel."""
-
-    values: Float[Array, " r"]
-    left: Float[Array, "m r"]
-
-
-def eigh_across(K: Float[Array, "m m"], u: Float[Array, " m"] | None) -> Eigen:
-    """Return the eigenvalues, and vectors, of K at a right angle to its null vector u.
-
-    Or all, if there is no u.
-    """
-    values, inner = jnp.linalg.eigh(part_across(K, u))
-    return Eigen(values, turned_across(inner, u))
-
-
-def part_across(
-    K: Float[Array, "m m"], u: Float[Array, " m"] | None
-) -> Float[Array, "r r"]:
-    """Return HKH without its last row and column, of zeros.
-
-    H is the reflection that takes the last axis to the null vector u. Eigenvectors of
-    the rest do not mix with u, small as their values may be.
-    """
-    if u is None:
-        return K
-    v, w = _mirror(u)
-    half = K - jnp.outer(v, matmul(w, K))
-    return (half - jnp.outer(matmul(half, w), v))[:-1, :-1]
-
-
-def turned_across(
-    inner: Float[Array, "r r"], u: Float[Array, " m"] | None
-) -> Float[Array, "m r"]:
-    """Return eigenvectors of that part as those of K."""
-    if u is None:
-        return inner
-    v, w = _mirror(u)
-    inner = jnp.pad(inner, ((0, 1), (0, 0)))
-    return inner - jnp.outer(v, matmul(w, inner))
-
-
-def _mirror(u: Float[Array, " m"]) -> tuple[Array, Array]:
-    """Return v and w with H = 1 − vwᵀ."""
-    v = u.at[-1].add(jnp.where(u[-1] < 0, -1, 1))
-    return v, 2 / jnp.sum(v**2) * v
-
-
 def _by_dual(
     A: Float[Array, "m n"], B: Float[Array, "m t"], across: Float[Array, " m"] | None
 ) -> Spectrum:
@@ -326,40 +280,6 @@ def _by_svd(
         left -= jnp.outer(across, matmul(across, left))
     turned = matmul(left.T, A)
     return Spectrum(s**2, right, s[:, None] * matmul(left.T, B), left, turned)
-
-
-def graded_svd(
-    A: Float[Array, "m n"], rounding: float | None = None, noise: float = 0.0
-) -> tuple[Float[Array, "m r"], Float[Array, " r"], Float[Array, "n r"]]:
-    """Return U, S and V, small values as exact as large ones, 0 where they are noise.
-
-    Columns in units of their own make A = CD with D diagonal and C harmless. A usual
-    SVD errs by eps times the largest column, in which a small one drowns. Sorted by
-    size, and reduced to a triangle from the right and from the left, A grows smaller
-    downwards and the QR iteration keeps the digits of every value (Drmač and Veselić
-    2008 prove it of Jacobi's, which starts in this way).
-
-    A value is noise where Av cancels: at the rounding of its terms, maxⱼ |vⱼ|‖aⱼ‖, as
-    often as A has rows or columns; or, in units of eps, at the `noise` of making A.
-    """
-    sizes = jnp.linalg.norm(A, axis=0)
-    order = jnp.argsort(-sizes)
-    first, R = jnp.linalg.qr(A[:, order])
-    second, R = jnp.linalg.qr(R.T)
-    third, R = jnp.linalg.qr(R.T)
-    by_steps = jax.lax.linalg.SvdAlgorithm.QR
-    left, s, right = jax.lax.linalg.svd(R, full_matrices=False, algorithm=by_steps)
-    left = matmul(first, matmul(third, left))
-    right = matmul(second, right.T)[jnp.argsort(order)]
-    eps, size = float(jnp.finfo(s.dtype).eps), max(A.shape)
-    terms = jnp.max(jnp.abs(right) * sizes[:, None], axis=0)
-    least = max(size, noise) * eps * terms
-    if rounding is not None:
-        if not noise:  # A row that u has no part in, huge as it may be, rounds no s.
-            rounded = matmul(jnp.abs(A), jnp.abs(right))
-            terms = jnp.minimum(terms, jnp.sum(jnp.abs(left) * rounded, axis=0))
-        least = jnp.maximum(least, size * rounding * terms)
-    return left, jnp.where(s > least, s, 0), right
 
 
 def gain(

@@ -26,7 +26,7 @@ from jaxridge.criteria import evidence, gcv
 from jaxridge.data import Data, as_data
 from jaxridge.fold_scores import held_out_predictions
 from jaxridge.left_out import leave_one_out
-from jaxridge.objective import Params, ParamsPath
+from jaxridge.params import Params, ParamsPath
 from jaxridge.paths import Path, path_of
 from jaxridge.progress import bar
 from jaxridge.routes import DESCENT, Route

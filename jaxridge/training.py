@@ -17,7 +17,7 @@ from jaxridge.data import Data
 from jaxridge.divergence import refuse_divergence
 from jaxridge.folds import Held
 from jaxridge.landscape import Landscape, landscape_of
-from jaxridge.objective import Params
+from jaxridge.params import Params
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
 from jaxridge.rules import Rule, RuleOptions, Start, StepOptions, rule_for, start_for

@@ -20,8 +20,8 @@ from jaxridge.derivatives import OF_DESCENT, without_derivative
 from jaxridge.draws import draw
 from jaxridge.excerpt import excerpt, where_known
 from jaxridge.landscape import Landscape, cost_there, moving
-from jaxridge.objective import Params, ParamsPath
 from jaxridge.optimizers import known_to_work, lbfgs, safe_step
+from jaxridge.params import Params, ParamsPath
 from jaxridge.products import matmul
 from jaxridge.programs import compiled
 from jaxridge.progress import bar

@@ -25,7 +25,7 @@ from jaxridge.descent import _train
 from jaxridge.folds import Held
 from jaxridge.moments import complements, total
 from jaxridge.nodes import Nodes
-from jaxridge.objective import Params
+from jaxridge.params import Params
 from jaxridge.plans import plan
 from jaxridge.products import FAST
 from jaxridge.routes import BLOCKS, CHOLESKY, NEARBY, ONE_A_FOLD, TRIDIAGONAL
