@@ -68,7 +68,8 @@ class Candidate(NamedTuple):
     """A route and what it is expected to do.
 
     It holds `fixed` bytes, and `each` for every target that is worked on at a time; so
-    many `folds` are solved side by side.
+    many `folds` are solved side by side. Tiles of targets that are `cached` take no
+    longer than all at once; else all is made anew for each.
     """
 
     route: Route
@@ -76,6 +77,7 @@ class Candidate(NamedTuple):
     fixed: int
     each: int
     folds: int = 1
+    cached: bool = True
 
 
 def candidates(
@@ -136,6 +138,7 @@ def _of_refits(sizes: Sizes, kind: str, tile: int) -> Iterator[Candidate]:
         together(*[a_fold] * k),
         size * (numbers + 5 * min(tile, m * (n + t)) + 3 * min(tile, h * t * L)),
         size * (2 * r + m + 4 * h + k * L),
+        cached=False,
     )
 
 

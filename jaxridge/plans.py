@@ -208,9 +208,9 @@ def plan(
     tile = max(1, min(shrunk(device.tile), limit // (8 * sizes.itemsize)))
     device = device._replace(tile=tile)
     found = list(candidates(sizes, kind, asked, tile, on_gpu=where != "cpu"))
-    made = _cheapest(found, sizes, device, limit, asked)
+    made = _cheapest(found, sizes, device, limit)
     fast = are_fast(precision, kind, where != "cpu")
-    return replace(made, precision=FAST if fast else FULL)
+    return replace(made, precision=FAST if fast else FULL, asked=asked)
 
 
 def _checked_folds(k: Any, m: int, asked: str) -> int:
@@ -238,13 +238,11 @@ def raised(made: Plan) -> Plan:
         ) from None
 
 
-def _cheapest(
-    found: list[Candidate], sizes: Sizes, device: Device, limit: int, asked: str
-) -> Plan:
+def _cheapest(found: list[Candidate], sizes: Sizes, device: Device, limit: int) -> Plan:
     seconds = {one.route: seconds_of(one.work, device.each) for one in found}
     ranked = sorted(found, key=lambda one: seconds[one.route])
     for best in ranked:
-        tile = _target_tile(best, sizes, device.tile, limit, asked)
+        tile = _target_tile(best, sizes, device.tile, limit)
         if tile:
             break
     else:
@@ -264,22 +262,18 @@ def _cheapest(
     )
     size = best.fixed + best.each * tile
     cost = size, seconds[best.route]
-    tiles = tile, lams, best.folds
-    return Plan(best.route, *tiles, *cost, limit, sizes, others, asked=asked)
+    return Plan(best.route, tile, lams, best.folds, *cost, limit, sizes, others)
 
 
-def _target_tile(
-    one: Candidate, sizes: Sizes, numbers: int, limit: int, asked: str
-) -> int:
+def _target_tile(one: Candidate, sizes: Sizes, numbers: int, limit: int) -> int:
     """Return how many targets to work on at a time, 0 if none fits."""
     room = (limit - one.fixed) // max(1, one.each)
     if room < 1:
         return 0
     cached = max(NARROW, numbers // sizes.h)
-    # Nor are there tiles of targets where all rows are factorised; for each of them
-    # refits are made anew.
+    # Nor are there tiles of targets where all rows are factorised.
     few = one.route.sharing in FOR_FEW_TARGETS or not sizes.k
-    most = room if few or asked == "refits" else min(room, cached)
+    most = room if few or not one.cached else min(room, cached)
     if most >= sizes.t:
         return sizes.t
     if few:
